@@ -1,0 +1,1 @@
+"""Nouns on the belt: batches, typed settings, distributed helpers, run folders, weights on disk."""

@@ -1,0 +1,46 @@
+"""Randomness as a pure function of counters: no state to save, the same on every rank, worker and version.
+
+splitmix64's finaliser (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators"), because
+numpy and torch promise no stable streams across releases, and an order must outlive an upgrade.
+"""
+
+import hashlib
+
+import numpy as np
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+
+
+def counter_hash(*counters: int | np.ndarray) -> np.ndarray:
+    """A uint64 for each element of the broadcast counters; order matters: hash(a, b) is not hash(b, a)."""
+    state = np.zeros((), dtype=np.uint64)
+    with np.errstate(over="ignore"):
+        for counter in counters:
+            state = (state + _GOLDEN) ^ _to_uint64(counter)
+            state = (state ^ (state >> np.uint64(30))) * _FIRST
+            state = (state ^ (state >> np.uint64(27))) * _SECOND
+            state = state ^ (state >> np.uint64(31))
+    return state
+
+
+def _to_uint64(counter: int | np.ndarray) -> np.ndarray:
+    if isinstance(counter, int):
+        return np.asarray(counter & 0xFFFFFFFFFFFFFFFF, dtype=np.uint64)
+    return counter.astype(np.int64).view(np.uint64) if counter.dtype.kind == "i" else counter.astype(np.uint64)
+
+
+def permutation(length: int, *counters: int) -> np.ndarray:
+    """A permutation of range(length) drawn by `counters`, int64."""
+    return np.argsort(counter_hash(*counters, np.arange(length)), kind="stable")
+
+
+def seed_of(*counters: int) -> int:
+    """A seed below 2**63 for generators that take one, as torch's and numpy's."""
+    return int(counter_hash(*counters) >> np.uint64(1))
+
+
+def name_to_int(text: str | bytes) -> int:
+    """A stable non-negative 63-bit integer for a name or for content (BLAKE2b)."""
+    raw = text.encode() if isinstance(text, str) else text
+    return int.from_bytes(hashlib.blake2b(raw, digest_size=8).digest(), "big") >> 1

@@ -1,0 +1,134 @@
+"""Ranks and the few collectives that code above the engines may use; on one process each is the identity."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from mmpretrain.core.errors import MmpretrainError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among all of them."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    @staticmethod
+    def from_environment() -> "World":
+        """Rank and size as torchrun, srun and mpirun announce them, in open_clip's order."""
+        for size, rank, local in (
+            ("WORLD_SIZE", "RANK", "LOCAL_RANK"),
+            ("SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID"),
+            ("PMI_SIZE", "PMI_RANK", "MPI_LOCALRANKID"),
+            ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK"),
+        ):
+            if size in os.environ and rank in os.environ:
+                return World(int(os.environ[rank]), int(os.environ[size]), int(os.environ.get(local, 0)))
+        return World()
+
+
+def world() -> World:
+    """The world as the process group sees it; one process where there is none."""
+    if not is_distributed():
+        return World()
+    return World(dist.get_rank(), dist.get_world_size(), World.from_environment().local_rank)
+
+
+def is_distributed() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+@contextmanager
+def process_group(backend: str, timeout_seconds: float) -> Iterator[World]:
+    """Join the process group for the length of a run and leave it in good order."""
+    announced = World.from_environment()
+    os.environ.setdefault("RANK", str(announced.rank))
+    os.environ.setdefault("WORLD_SIZE", str(announced.size))
+    os.environ.setdefault("LOCAL_RANK", str(announced.local_rank))
+    os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
+    os.environ.setdefault("MASTER_PORT", "29500")
+    dist.init_process_group(backend, timeout=timedelta(seconds=timeout_seconds))
+    try:
+        yield world()
+    finally:
+        dist.destroy_process_group()
+
+
+class _Gather(torch.autograd.Function):
+    """Rows of all ranks, in the order of ranks; backward sums what every rank says of a row."""
+
+    @staticmethod
+    def forward(context: Any, rows: Tensor) -> Tensor:
+        parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> Tensor:
+        gradient = gradients[0].contiguous()
+        dist.all_reduce(gradient)
+        return gradient.chunk(dist.get_world_size())[dist.get_rank()]
+
+
+def gather(rows: Tensor) -> Tensor:
+    """Rows (first dimension) of all ranks, with the exact gradient; every rank holds equally many."""
+    gathered: Tensor = _Gather.apply(rows) if is_distributed() else rows  # type: ignore[no-untyped-call]
+    return gathered
+
+
+def own_rows(local: Tensor) -> slice:
+    """Where the rows of this rank stand in what `gather` returns."""
+    start = world().rank * len(local)
+    return slice(start, start + len(local))
+
+
+def global_sum(value: Tensor) -> Tensor:
+    """The sum over ranks, detached: for counts and for numbers to print."""
+    if not is_distributed():
+        return value.detach()
+    total = value.detach().clone()
+    dist.all_reduce(total)
+    return total
+
+
+def gather_objects(item: T) -> list[T]:
+    """One small picklable object from each rank, in order, on every rank (our own processes only)."""
+    if not is_distributed():
+        return [item]
+    items: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(items, item)
+    return items
+
+
+@contextmanager
+def main_decides() -> Iterator[bool]:
+    """Run a block on the main rank alone; if it fails there, every rank raises the same error.
+
+    Yields True on the main rank. Without this a failing disk on rank 0 leaves the others waiting for it.
+    """
+    is_main, failure = world().is_main, None
+    try:
+        yield is_main
+    except Exception as error:
+        failure = error
+    told = gather_objects(f"{type(failure).__name__}: {failure}" if failure else None)
+    if failure is not None:
+        raise failure
+    reasons = [f"rank {rank}: {text}" for rank, text in enumerate(told) if text]
+    if reasons:
+        raise MmpretrainError("; ".join(reasons))

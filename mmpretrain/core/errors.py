@@ -1,0 +1,33 @@
+"""Errors that a person reads: one line that names the thing and the remedy, and an exit code for scripts."""
+
+
+class MmpretrainError(Exception):
+    """A failure with a one-line cause; ends the command with `exit_code`."""
+
+    exit_code = 1
+
+
+class ConfigError(MmpretrainError):
+    """Usage or config: everything that is wrong, one line each."""
+
+    exit_code = 2
+
+
+class DataError(MmpretrainError):
+    """Shards, cards or samples that cannot be used as they are."""
+
+    exit_code = 3
+
+
+class QualityError(MmpretrainError):
+    """A figure fell short of what `--fail-under` asked for."""
+
+    exit_code = 4
+
+
+class Interrupted(MmpretrainError):
+    """A signal ended the run after its checkpoint was saved: 128 + signal number."""
+
+    def __init__(self, signal_number: int, message: str) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number

@@ -1,0 +1,107 @@
+"""The run folder: the one place where a run leaves its config, environment, metrics, results and checkpoints."""
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from mmpretrain import __version__
+from mmpretrain.core.errors import ConfigError
+from mmpretrain.core.files import append_json_line, read_json_lines, write_atomic
+
+PACKAGES = ("torch", "torchvision", "timm", "open_clip_torch", "webdataset", "deepspeed", "numpy", "pillow")
+
+
+class Run:
+    """Names of the files in one run folder, and the two ways to add to them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.config = folder / "config.yaml"
+        self.environment = folder / "env.json"
+        self.metrics = folder / "metrics.jsonl"
+        self.results = folder / "results.jsonl"
+        self.predictions = folder / "predictions"
+        self.report = folder / "report.html"
+        self.checkpoints = folder / "checkpoints"
+        self.complete = folder / "complete"
+
+    @staticmethod
+    def open(folder: Path) -> "Run":
+        """An existing run.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        run = Run(folder)
+        if not run.config.is_file():
+            raise ConfigError(f"{folder}: not a run folder (it has no config.yaml)")
+        return run
+
+    def create(self, config_yaml: str) -> None:
+        """Lay the folder out; the config is written last, so that a half-made folder is no run."""
+        for folder in (self.folder, self.checkpoints, self.folder / "logs"):
+            folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(self.environment, json.dumps(environment(), indent=1))
+        write_atomic(self.config, config_yaml)
+
+    def add_metrics(self, record: dict[str, Any]) -> None:
+        append_json_line(self.metrics, record)
+
+    def add_result(self, record: dict[str, Any]) -> None:
+        append_json_line(self.results, record)
+
+    def forget_metrics_after(self, step: int) -> None:
+        """Drop the lines of steps that a resumed run will take again."""
+        kept = [record for record in read_json_lines(self.metrics) if record["step"] <= step]
+        write_atomic(self.metrics, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in kept))
+
+
+def environment() -> dict[str, Any]:
+    """What a number depends on beside the config: date, hardware, versions, threads, commit, command."""
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "mmpretrain": __version__,
+        "commit": commit(),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "threads": os.environ.get("OMP_NUM_THREADS", "default"),
+        "packages": {name: _version(name) for name in PACKAGES},
+    }
+
+
+def processor() -> str:
+    """The processor's own name, with the matrix and bf16 units that timings depend on."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    facts = {k.strip(): v.strip() for k, _, v in (line.partition(":") for line in lines)}
+    units = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in facts.get("flags", "").split()]
+    return f"{facts.get('model name', platform.machine())} ({', '.join(units) or 'no vector units named'})"
+
+
+def commit() -> str | None:
+    """The checkout's commit, with + where files differ from it; None outside a checkout."""
+    root = Path(__file__).parents[2]
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty=+", "--abbrev=10", "--exclude=*"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,1 @@
+"""From shards to batches: card, index, order, decode, transforms, tokenizer, loader."""

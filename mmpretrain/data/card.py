@@ -1,0 +1,124 @@
+"""The card of a dataset: what its shards hold, how they split, who made them. `data_shards/NAME/dataset.yaml`."""
+
+import re
+from dataclasses import field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from mmpretrain.core.errors import ConfigError, DataError
+from mmpretrain.core.settings import build, did_you_mean, read_yaml, settings
+
+ROOT = Path("data_shards")
+CARD = "dataset.yaml"
+_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+
+
+@settings
+class Source:
+    """Who made a part of the data, and under which terms it may be used."""
+
+    name: str
+    """The maker or collection."""
+    licence: str
+    """SPDX identifier."""
+    attribution: str
+    """The line that a copy has to carry."""
+    url: str
+    """Where it comes from."""
+
+
+@settings
+class Split:
+    """One named part of the dataset."""
+
+    shards: list[str]
+    """Tar names beside the card; `{00000..00007}` stands for a range."""
+    samples: Annotated[int, Field(gt=0)]
+    """How many samples the shards hold together; contradicted cards are refused."""
+    purpose: str = ""
+    """What the split is for, in one sentence."""
+
+
+@settings
+class Card:
+    """A dataset in one page: read by people and checked against the shards."""
+
+    title: str
+    """One line: what the pictures and texts are."""
+    description: str = ""
+    """What a reader should know before using it."""
+    sources: list[Source] = field(default_factory=list)
+    """Licences and attributions."""
+    image: Literal["png", "jpg", "jpeg", "webp"] = "jpg"
+    """Suffix of the picture in the tars."""
+    caption: str = "txt"
+    """Suffix of the member with the caption."""
+    text_group: str | None = None
+    """Field of the JSON member that names what a text means: rows with the same value are positives of each
+    other. None: equal captions are."""
+    label: str | None = None
+    """Field of the JSON member with the class of a sample."""
+    classes: list[str] = field(default_factory=list)
+    """Class names, as the label field spells them."""
+    templates: list[str] = field(default_factory=lambda: ["{c}"])
+    """Sentences for zero-shot classification; {c} stands for the class."""
+    gallery: str | None = None
+    """Field of the JSON member by which retrieval galleries are kept apart."""
+    splits: dict[str, Split]
+    """Parts by name."""
+
+
+def find_dataset(name: str) -> Path:
+    """The folder of a dataset: a path, a name under data_shards here, or one in the project's checkout.
+
+    Raises:
+        ConfigError: no such folder with a card.
+    """
+    roots = [ROOT, Path(__file__).parents[2] / ROOT]
+    for folder in (Path(name), *(root / name for root in roots)):
+        if (folder / CARD).is_file():
+            return folder
+    known = sorted({card.parent.name for root in roots for card in root.glob(f"*/{CARD}")})
+    hint = did_you_mean(name, known) if known else ""
+    raise ConfigError(f"data.name: no {CARD} in {name} nor in {ROOT / name}{hint}")
+
+
+def load_card(folder: Path) -> Card:
+    """The card of a folder, checked."""
+    try:
+        return build(Card, read_yaml(folder / CARD), str(folder / CARD))
+    except ConfigError as error:
+        raise DataError("\n".join(f"{folder / CARD}: {line}" for line in str(error).splitlines())) from error
+
+
+def shard_paths(folder: Path, card: Card, split: str) -> list[Path]:
+    """The tars of a split, in the order that the card gives.
+
+    Raises:
+        ConfigError: the card has no such split.
+        DataError: the split names no shards, or a shard is missing.
+    """
+    if split not in card.splits:
+        raise ConfigError(f"data: {folder.name} has no split {split!r}{did_you_mean(split, card.splits)}")
+    paths = [folder / name for pattern in card.splits[split].shards for name in expand_range(pattern)]
+    if not paths:
+        raise DataError(f"{folder / CARD}: splits.{split}.shards is empty; name the tars of the split")
+    missing = [path.name for path in paths if not path.is_file()]
+    if missing:
+        raise DataError(
+            f"{folder}: {len(missing)} of {len(paths)} shards of {split!r} are missing, first {missing[0]}; "
+            f"restore them or take them out of {CARD}"
+        )
+    return paths
+
+
+def expand_range(pattern: str) -> list[str]:
+    """`a-{000..002}.tar` as its three names; a name without a range as itself."""
+    match = _RANGE.search(pattern)
+    if match is None:
+        return [pattern]
+    first, last = match.groups()
+    numbers = (f"{number:0{len(first)}d}" for number in range(int(first), int(last) + 1))
+    return [name for n in numbers for name in expand_range(f"{pattern[: match.start()]}{n}{pattern[match.end() :]}")]

@@ -1,0 +1,145 @@
+"""Text to token ids: CLIP's byte-pair encoding, or a WordPiece vocabulary trained on one's own captions.
+
+Both become one `tokenizer.json` of the `tokenizers` library, which travels with every checkpoint.
+"""
+
+import gzip
+import html
+from collections.abc import Iterable
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Literal
+
+import ftfy
+import torch
+from pydantic import Field
+from tokenizers import Regex, decoders, normalizers, pre_tokenizers
+from tokenizers import Tokenizer as FastTokenizer
+from tokenizers.models import BPE, WordPiece
+from tokenizers.processors import TemplateProcessing
+from tokenizers.trainers import WordPieceTrainer
+from torch import Tensor
+
+from mmpretrain.core.settings import settings
+
+PAD_MULTIPLE = 4
+"""Texts of a batch are padded to the longest one, rounded up to this many tokens."""
+CLIP_MERGES = 48_894
+# the words, numbers, contractions and signs that CLIP's encoder takes as units
+CLIP_UNITS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+
+
+class Tokenizer:
+    """Token ids with a start and an end token, cut at the context length.
+
+    The end token has the highest id of a text, so that a text tower can find it by argmax as CLIP's does.
+    """
+
+    def __init__(self, fast: FastTokenizer, context_length: int) -> None:
+        self.context_length = context_length
+        self._fast = fast
+        self._fast.no_padding()
+        self._fast.enable_truncation(context_length)
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of ids."""
+        return int(self._fast.get_vocab_size())
+
+    def __call__(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        """tokens_BL (int64, 0 where padded) and mask_BL (True on tokens)."""
+        rows = [encoding.ids for encoding in self._fast.encode_batch([clean(text) for text in texts])]
+        longest = max(len(row) for row in rows)
+        length = min(-(-longest // PAD_MULTIPLE) * PAD_MULTIPLE, self.context_length)
+        tokens_BL = torch.zeros(len(rows), length, dtype=torch.int64)
+        mask_BL = torch.zeros(len(rows), length, dtype=torch.bool)
+        for row, ids in enumerate(rows):
+            tokens_BL[row, : len(ids)] = torch.tensor(ids)
+            mask_BL[row, : len(ids)] = True
+        return tokens_BL, mask_BL
+
+    def decode(self, ids: list[int]) -> str:
+        """The text of ids, without start and end."""
+        return str(self._fast.decode(ids)).strip()
+
+    def to_json(self) -> str:
+        return str(self._fast.to_str())
+
+    @staticmethod
+    def from_json(text: str, context_length: int) -> "Tokenizer":
+        return Tokenizer(FastTokenizer.from_str(text), context_length)
+
+
+def clean(text: str) -> str:
+    """Repaired encoding, HTML entities resolved twice, single spaces: as CLIP cleaned its captions."""
+    return " ".join(html.unescape(html.unescape(ftfy.fix_text(text))).split())
+
+
+@settings
+class ClipTokenizer:
+    """The vocabulary of CLIP and open_clip: byte-level BPE, lower case, 49,408 ids."""
+
+    kind: Literal["clip"] = "clip"
+    context_length: Annotated[int, Field(ge=4, le=4096)] = 77
+    """Longest text in tokens, start and end included."""
+
+    def build(self, captions: Iterable[str]) -> Tokenizer:
+        raw = files("open_clip").joinpath("bpe_simple_vocab_16e6.txt.gz").read_bytes()
+        lines = gzip.decompress(raw).decode().split("\n")[1 : CLIP_MERGES + 1]
+        merges = [(first, second) for first, second in (line.split() for line in lines)]
+        units = _bytes_as_characters()
+        words = [*units, *(f"{unit}</w>" for unit in units), *("".join(merge) for merge in merges)]
+        words += ["<start_of_text>", "<end_of_text>"]
+        fast = FastTokenizer(
+            BPE(vocab={word: i for i, word in enumerate(words)}, merges=merges, end_of_word_suffix="</w>")
+        )
+        fast.normalizer = normalizers.Lowercase()
+        fast.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(Regex(CLIP_UNITS), behavior="removed", invert=True),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            ]
+        )
+        fast.decoder = decoders.Sequence([decoders.Replace("</w>", " "), decoders.ByteLevel()])
+        _wrap(fast, "<start_of_text>", "<end_of_text>")
+        return Tokenizer(fast, self.context_length)
+
+
+@settings
+class WordPieceTokenizer:
+    """A WordPiece vocabulary trained on the captions of the training split, as BERT's was on its text."""
+
+    kind: Literal["wordpiece"] = "wordpiece"
+    context_length: Annotated[int, Field(ge=4, le=4096)] = 77
+    """Longest text in tokens, start and end included."""
+    vocabulary: Annotated[int, Field(ge=100)] = 8192
+    """Most ids to learn; small corpora give fewer."""
+
+    def build(self, captions: Iterable[str]) -> Tokenizer:
+        fast = FastTokenizer(WordPiece(unk_token="[UNK]"))
+        fast.normalizer = normalizers.BertNormalizer(lowercase=True)
+        fast.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        trainer = WordPieceTrainer(vocab_size=self.vocabulary - 1, special_tokens=["[PAD]", "[UNK]", "[CLS]", "[MASK]"])
+        fast.train_from_iterator((clean(caption) for caption in captions), trainer)
+        fast.add_special_tokens(["[SEP]"])  # last, so that the end token has the highest id
+        fast.decoder = decoders.WordPiece()
+        _wrap(fast, "[CLS]", "[SEP]")
+        return Tokenizer(fast, self.context_length)
+
+
+def _wrap(fast: FastTokenizer, start: str, end: str) -> None:
+    ids = [(token, fast.token_to_id(token)) for token in (start, end)]
+    fast.add_special_tokens([start, end])
+    fast.post_processor = TemplateProcessing(single=f"{start} $A {end}", special_tokens=ids)
+
+
+def _bytes_as_characters() -> list[str]:
+    """GPT-2's printable stand-ins for the 256 bytes, in the order of CLIP's vocabulary."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return [chr(byte) for byte in printable] + [chr(256 + place) for place in range(len(others))]
+
+
+def load_tokenizer(path: Path, context_length: int) -> Tokenizer:
+    """The tokenizer that lies beside a checkpoint."""
+    return Tokenizer.from_json(path.read_text(encoding="utf-8"), context_length)

@@ -1,0 +1,1 @@
+"""Where the module runs: one process, DDP or DeepSpeed ZeRO, behind one contract."""

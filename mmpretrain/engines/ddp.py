@@ -1,0 +1,44 @@
+"""torch's DistributedDataParallel: a copy on each rank, gradients exchanged while backward runs."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Annotated, Literal
+
+from pydantic import Field
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from mmpretrain.core.settings import settings
+from mmpretrain.engines.base import Engine, Options, OptimizerBuilder, Precision, TorchEngine, wants_bf16
+
+
+@settings
+class Ddp:
+    """One copy a rank."""
+
+    kind: Literal["ddp"] = "ddp"
+    precision: Precision = "auto"
+    """fp32, bf16 (autocast), or auto: bf16 where the device has it."""
+    bucket_mb: Annotated[int, Field(gt=0)] = 25
+    """Gradients exchanged at a time, in MB."""
+    timeout_seconds: Annotated[float, Field(gt=0)] = 600
+    """How long a rank waits for the others in a collective."""
+
+    def build(self, module: nn.Module, optimizer: OptimizerBuilder, options: Options) -> Engine:
+        module = module.to(options.device)
+        wrapped = DistributedDataParallel(
+            module,
+            device_ids=[options.device.index] if options.device.type == "cuda" else None,
+            bucket_cap_mb=self.bucket_mb,
+            broadcast_buffers=False,  # statistics are averaged over ranks instead, see average_batch_statistics
+            gradient_as_bucket_view=True,
+        )
+        return DdpEngine(wrapped, module, optimizer(module), options, wants_bf16(self.precision, options.device))
+
+
+class DdpEngine(TorchEngine):
+    """Only the last micro-batch of a step exchanges gradients; DDP looks at the flag in forward."""
+
+    _wrapped: DistributedDataParallel
+
+    def _synchronised(self, sync: bool) -> AbstractContextManager[None]:
+        return nullcontext() if sync else self._wrapped.no_sync()

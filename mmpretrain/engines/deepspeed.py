@@ -1,0 +1,312 @@
+"""DeepSpeed ZeRO 1, 2 and 3: optimizer state, gradients and parameters divided among the ranks.
+
+DeepSpeed's own checkpoints are pickles tied to one layout, so state is read and written here by parameter
+name. That takes some private attributes of 0.19, each in a function of its own with the reason beside it;
+tests/engines holds every stage to the single process. Parameters stay fp32 under autocast: DeepSpeed's own
+`bf16` rounds frozen weights and breaks BatchNorm.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from mmpretrain.core.distributed import world
+from mmpretrain.core.errors import ConfigError, MmpretrainError
+from mmpretrain.core.settings import settings
+from mmpretrain.core.weights import require_same_names
+from mmpretrain.engines.base import (
+    Average,
+    Engine,
+    OptimizerBuilder,
+    OptimizerState,
+    Options,
+    Precision,
+    average_batch_statistics,
+    module_shapes,
+    persistent_buffers,
+    wants_bf16,
+)
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+@settings
+class DeepSpeed:
+    """ZeRO (Rajbhandari et al. 2020, arXiv 1910.02054)."""
+
+    kind: Literal["deepspeed"] = "deepspeed"
+    stage: Literal[1, 2, 3] = 2
+    """1 divides optimizer state, 2 also gradients, 3 also parameters."""
+    precision: Precision = "auto"
+    """fp32, bf16 (autocast), or auto: bf16 where the device has it."""
+    bucket_elements: Annotated[int, Field(gt=0)] = 50_000_000
+    """Gradient elements reduced at a time."""
+    persistence_threshold: Annotated[int, Field(ge=0)] = 100_000
+    """Stage 3: parameters below this many elements stay whole on every rank."""
+    timeout_seconds: Annotated[float, Field(gt=0)] = 600
+    """How long a rank waits for the others in a collective."""
+
+    def json(self, clip_norm: float | None) -> dict[str, Any]:
+        """The configuration that DeepSpeed gets."""
+        zero: dict[str, Any] = {"stage": self.stage, "reduce_bucket_size": self.bucket_elements}
+        if self.stage == 3:
+            zero["stage3_param_persistence_threshold"] = self.persistence_threshold
+        return {
+            # batches are cut by the loader and shares are whole sums: DeepSpeed is to scale nothing
+            "train_micro_batch_size_per_gpu": 1,
+            "gradient_accumulation_steps": 1,
+            "gradient_clipping": clip_norm or 0.0,
+            "zero_optimization": zero,
+            "zero_allow_untested_optimizer": True,
+        }
+
+    def build(self, module: nn.Module, optimizer: OptimizerBuilder, options: Options) -> Engine:
+        return DeepSpeedEngine(self, module, optimizer, options)
+
+
+def _import(device: torch.device) -> Any:
+    if device.type == "cpu":
+        os.environ["DS_ACCELERATOR"] = "cpu"
+    try:
+        import deepspeed
+    except ImportError as error:
+        raise ConfigError(f"engine.kind: deepspeed cannot be imported ({error}); pip install 'deepspeed==0.19.*'") from error
+    # an optional shared-memory collective that would be compiled for a minute at the first start; gloo serves
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    return deepspeed
+
+
+class DeepSpeedEngine:
+    """The engine contract over `deepspeed.initialize`."""
+
+    def __init__(self, zero: DeepSpeed, module: nn.Module, optimizer: OptimizerBuilder, options: Options) -> None:
+        deepspeed = _import(options.device)
+        self.module = module.to(options.device)
+        self.device = options.device
+        self._zero = deepspeed.zero
+        self._utils = deepspeed.utils
+        self._stage = zero.stage
+        self._bf16 = wants_bf16(zero.precision, options.device)
+        self._shapes = module_shapes(module)  # before stage 3 empties the parameters
+        module.train()
+        self._engine, self._optimizer, *_ = deepspeed.initialize(
+            model=module, optimizer=optimizer(module), config=zero.json(options.clip_norm), dist_init_required=False
+        )
+        self._average = Average(self._local_masters(), options.ema) if options.ema else None
+
+    # -- training
+
+    def forward(self, phase: str, *arguments: Any, sync: bool = True) -> Any:
+        self._engine.set_gradient_accumulation_boundary(sync)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
+            return self._engine(phase, *arguments)
+
+    def backward(self, share: Tensor, sync: bool = True) -> None:
+        self._engine.set_gradient_accumulation_boundary(sync)
+        self._engine.backward(share * world().size, scale_wrt_gas=False)
+
+    def step(self) -> float:
+        norm = self._norm_before_step()
+        if norm != norm or norm == float("inf"):
+            self.skip()
+            return norm
+        self._engine.set_gradient_accumulation_boundary(True)
+        self._engine.step()
+        self._forget_stale_gradients()
+        if self._average:
+            self._average.update()
+        return norm
+
+    def _norm_before_step(self) -> float:
+        if self._stage < 3:
+            return float(self._optimizer.scaled_global_norm())
+        norms = torch.stack([torch.as_tensor(n).float().cpu() for n in self._optimizer._get_norm_groups()])
+        return float(norms.norm())
+
+    def skip(self) -> None:
+        # zero_grad alone leaves the flat buffers that the next step would add to
+        self._optimizer.zero_grad(True)
+        if self._stage < 3:
+            self._optimizer._release_preflattened_grad_buffers()
+            for kept in (self._optimizer.averaged_gradients, self._optimizer.all_grad_tensors):
+                for group in kept:
+                    kept[group] = None
+            self._optimizer.micro_step_id = -1
+        else:
+            self._optimizer.averaged_gradients = {}
+        self._forget_stale_gradients()
+
+    def _forget_stale_gradients(self) -> None:
+        """Stage 3 never clears its buffer, and would add last step's gradient to a parameter without one."""
+        if self._stage == 3:
+            self._optimizer.grad_partitions_flat_buffer.zero_()
+
+    def set_rate(self, rate: float) -> None:
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        average_batch_statistics(self.module)
+        self.module.eval()
+        self._swap_average()
+        try:
+            yield
+        finally:
+            self._swap_average()
+            self.module.train()
+
+    def _swap_average(self) -> None:
+        if self._average:
+            self._average.swap()
+            self._make_masters_live()
+
+    # -- state by name; every rank passes through, in the order of named_parameters
+
+    @torch.no_grad()
+    def weights(self, averaged: bool = False) -> dict[str, Tensor]:
+        average_batch_statistics(self.module)
+        if averaged:
+            if not self._average:
+                return {}
+            with self._averaged_masters():
+                return self.weights()
+        state = {name: buffer.detach().cpu().clone() for name, buffer in persistent_buffers(self.module).items()}
+        for name, parameter in self.module.named_parameters():
+            state[name] = self._full_parameter(parameter)
+        return {name: state[name] for name in self._shapes} if world().is_main else {}
+
+    @contextmanager
+    def _averaged_masters(self) -> Iterator[None]:
+        self._swap_average()
+        try:
+            yield
+        finally:
+            self._swap_average()
+
+    def _full_parameter(self, parameter: nn.Parameter) -> Tensor:
+        if parameter.requires_grad:
+            full = self._utils.safe_get_full_fp32_param(parameter)
+        elif self._stage == 3:
+            with self._zero.GatheredParameters([parameter]):
+                full = parameter.data.clone()
+        else:
+            full = parameter.data
+        return full.detach().cpu().clone() if world().is_main else torch.empty(0)
+
+    @torch.no_grad()
+    def optimizer_state(self) -> OptimizerState:
+        step = self._steps_taken()
+        trainable = {name: p for name, p in self.module.named_parameters() if p.requires_grad}
+        if not step:
+            return OptimizerState(steps=dict.fromkeys(trainable, 0)) if world().is_main else OptimizerState()
+        self._link_state()
+        moments = {}
+        for name, parameter in trainable.items():
+            for moment in MOMENTS:
+                full = self._utils.safe_get_full_optimizer_state(parameter, moment)
+                if world().is_main:
+                    moments[f"{moment}.{name}"] = full.detach().cpu().clone()
+        return OptimizerState(moments=moments, steps=dict.fromkeys(trainable, step)) if world().is_main else OptimizerState()
+
+    def _flat_partitions(self) -> list[Tensor]:
+        name = "fp32_partitioned_groups_flat" if self._stage == 3 else "single_partition_of_fp32_groups"
+        flats: list[Tensor] = getattr(self._optimizer, name)
+        return flats
+
+    def _steps_taken(self) -> int:
+        held = self._optimizer.optimizer.state.get(self._flat_partitions()[0], {})
+        return int(held.get("step", 0))
+
+    def _link_state(self) -> None:
+        """Stages 1 and 2 link state to parameters after the first group's step only; later groups need this."""
+        if self._stage < 3:
+            self._optimizer._hp_optimizer_states_linked = False
+            self._optimizer._lazy_init_hp_params_optimizer_state()
+
+    @torch.no_grad()
+    def load(self, weights: dict[str, Tensor], state: OptimizerState | None, average: dict[str, Tensor]) -> None:
+        require_same_names(weights, self._shapes, "weights")
+        for name, buffer in persistent_buffers(self.module).items():
+            buffer.copy_(weights[name])
+        if state is not None:
+            self._load_moments(state)
+        self._load_parameters(weights)
+        if self._average and average:
+            self._load_parameters(average)
+            self._average.kept = [tensor.clone() for tensor in self._local_masters()]
+            self._load_parameters(weights)
+        elif self._average:
+            self._average.kept = [tensor.clone() for tensor in self._local_masters()]
+
+    def _load_moments(self, state: OptimizerState) -> None:
+        taken = set(state.steps.values())
+        if len(taken) > 1:
+            raise MmpretrainError(
+                f"checkpoint: parameters took different numbers of steps ({min(taken)} to {max(taken)}); ZeRO keeps "
+                "one for all, so load it with engine.kind=ddp"
+            )
+        step = taken.pop() if taken else 0
+        if not step:
+            return
+        for flat in self._flat_partitions():
+            zeros = {moment: torch.zeros_like(flat) for moment in MOMENTS}
+            self._optimizer.optimizer.state[flat] = {"step": torch.tensor(float(step)), **zeros}
+        self._link_state()
+        for name, parameter in self.module.named_parameters():
+            if parameter.requires_grad:
+                for moment in MOMENTS:
+                    self._set_moment(parameter, state.moments[f"{moment}.{name}"], moment)
+
+    def _set_moment(self, parameter: nn.Parameter, full: Tensor, moment: str) -> None:
+        if self._stage < 3:
+            self._utils.safe_set_full_optimizer_state(parameter, full.to(self.device), moment)
+        else:
+            self._utils.safe_set_local_optimizer_state(parameter, self._own_part(parameter, full), moment)
+
+    def _load_parameters(self, weights: dict[str, Tensor]) -> None:
+        for name, parameter in self.module.named_parameters():
+            full = weights[name].to(self.device)
+            if not parameter.requires_grad:
+                self._set_frozen(parameter, full)
+            elif self._stage < 3:
+                self._utils.safe_set_full_fp32_param(parameter, full)
+            else:
+                self._utils.safe_set_local_fp32_param(parameter, self._own_part(parameter, full))
+        self._make_masters_live()
+
+    def _set_frozen(self, parameter: nn.Parameter, full: Tensor) -> None:
+        if self._stage < 3:
+            parameter.data.copy_(full)
+            return
+        with self._zero.GatheredParameters([parameter], modifier_rank=0):
+            if world().is_main:
+                parameter.data.copy_(full)
+
+    def _own_part(self, parameter: nn.Parameter, full: Tensor) -> Tensor:
+        """This rank's piece of a full tensor; DeepSpeed's own setter fails where sizes do not divide."""
+        length = parameter.ds_tensor.numel()  # type: ignore[attr-defined]
+        padded = torch.zeros(length * world().size, device=self.device)
+        padded[: full.numel()] = full.flatten().to(self.device)
+        return padded[world().rank * length :][:length]
+
+    def _make_masters_live(self) -> None:
+        """Copy the fp32 masters, set or swapped behind DeepSpeed's back, into the weights that forward uses."""
+        if self._stage < 3:
+            self._optimizer.update_lp_params()
+            return
+        self._optimizer._partition_all_parameters()
+        for group in range(len(self._flat_partitions())):
+            self._optimizer._reassign_or_swap_out_partitioned_parameters(group)
+        persistent = self._optimizer.persistent_parameters
+        if persistent:
+            persistent[0].all_gather(persistent)
+
+    def _local_masters(self) -> list[Tensor]:
+        """This rank's fp32 parts: the flat partitions that the optimizer updates."""
+        return list(self._flat_partitions())

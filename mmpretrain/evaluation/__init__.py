@@ -1,0 +1,1 @@
+"""Evaluators: run(embedder) returns named metrics with intervals and chance."""

@@ -1,0 +1,1 @@
+"""What is learned: each objective returns its share of the full-batch loss."""

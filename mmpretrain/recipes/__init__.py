@@ -1,0 +1,1 @@
+"""One module a verb: these read like the story of a run."""

@@ -1,0 +1,1 @@
+"""Encoders: images and text to tokens and a pooled vector; the model joins them."""

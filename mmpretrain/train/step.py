@@ -1,0 +1,91 @@
+"""One optimizer step over this rank's micro-batches, with the gradient of the whole global batch."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from mmpretrain.core.batch import Batch, Shares
+from mmpretrain.core.counter import seed_of
+from mmpretrain.core.distributed import global_sum
+
+
+class StepEngine(Protocol):
+    """The verbs of the engine contract that a step needs."""
+
+    device: torch.device
+    module: Any
+
+    def forward(self, phase: str, *arguments: Any, sync: bool = True) -> Any: ...
+    def backward(self, share: Tensor, sync: bool = True) -> None: ...
+    def step(self) -> float: ...
+    def skip(self) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepResult:
+    """What a step did, equal on all ranks."""
+
+    metrics: dict[str, float]
+    """Sums over all shares; `loss` is the full-batch loss."""
+    grad_norm: float
+    """Before clipping."""
+    applied: bool
+    """False when a non-finite loss or gradient kept the step from the weights."""
+    stop: bool
+    """Some rank was asked to stop."""
+
+
+def train_step(engine: StepEngine, micro_batches: Sequence[Batch], seed: int, stop: bool = False) -> StepResult:
+    """Forward, backward and update; a non-finite loss or gradient on any rank makes all ranks skip.
+
+    Args:
+        micro_batches: this rank's rows of the global batch.
+        seed: with a micro-batch's first position it keys dropout, whichever rank draws it.
+        stop: this rank was asked to stop; the result says whether any was.
+    """
+    batches = [batch.to(engine.device) for batch in micro_batches]
+    counts = global_sum(sum(engine.module.count(batch) for batch in batches)).to(engine.device)
+    shares = _live(engine, batches[0], counts, seed) if len(batches) == 1 else _cached(engine, batches, counts, seed)
+    metrics, stop = _agree(shares, stop)
+    if not math.isfinite(metrics["loss"]):
+        engine.skip()
+        return StepResult(metrics=metrics, grad_norm=math.nan, applied=False, stop=stop)
+    norm = engine.step()
+    return StepResult(metrics=metrics, grad_norm=norm, applied=math.isfinite(norm), stop=stop)
+
+
+def _live(engine: StepEngine, batch: Batch, counts: Tensor, seed: int) -> Shares:
+    _seed(seed, batch)
+    shares: Shares = engine.forward("live", batch, counts)
+    engine.backward(shares.total)
+    return shares
+
+
+def _cached(engine: StepEngine, batches: list[Batch], counts: Tensor, seed: int) -> Shares:
+    """Features of all micro-batches first, then each again with its part of the full batch's gradient."""
+    parts = []
+    for batch in batches:
+        _seed(seed, batch)
+        parts.append(engine.forward("encode", batch, sync=False))
+    shares, cached = engine.forward("loss", parts, counts, sync=False)
+    for micro, batch in enumerate(batches):
+        last = micro == len(batches) - 1
+        _seed(seed, batch)  # the same dropout as in encode
+        engine.backward(engine.forward("replay", batch, cached, micro, sync=last), sync=last)
+    return shares  # type: ignore[no-any-return]
+
+
+def _seed(seed: int, batch: Batch) -> None:
+    torch.manual_seed(seed_of(seed, int(batch.positions_B[0])))
+
+
+def _agree(shares: Shares, stop: bool) -> tuple[dict[str, float], bool]:
+    """Sums over ranks of loss, metrics and the wish to stop, in one exchange."""
+    numbers = {"loss": shares.total.detach(), **shares.metrics}
+    flag = shares.total.new_tensor(float(stop))
+    *values, stops = global_sum(torch.stack([*(value.float() for value in numbers.values()), flag])).tolist()
+    return dict(zip(numbers, values, strict=True)), stops > 0
