@@ -115,6 +115,11 @@ def find_newest(root: Path) -> tuple[Path | None, list[str]]:
     return None, complaints
 
 
+def step_of(folder: Path) -> int:
+    """The step in a checkpoint folder's name."""
+    return int(folder.name.removeprefix("step_"))
+
+
 def load(folder: Path) -> Checkpoint:
     """Read a checkpoint.
 

@@ -1,0 +1,34 @@
+# Two commands on a fresh machine with Python 3.11+ (with headers), make and g++: `make quickstart`, `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: quickstart test check format shards clean
+
+quickstart: .venv/run
+	$(BIN)/mmpretrain quickstart
+
+test: .venv/dev
+	OMP_NUM_THREADS=1 $(BIN)/pytest
+
+check: .venv/dev
+	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+format: .venv/dev
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+# Re-make the embedded shards from their pinned sources (needs npm).
+shards: .venv/dev
+	$(BIN)/pip install --quiet -e ".[shards]"
+	$(BIN)/python data_shards/emoji/build.py && $(BIN)/mmpretrain data index emoji
+
+clean:
+	rm -rf .venv
+
+.venv/run: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[eval]"
+	touch $@
+
+.venv/dev: .venv/run
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[eval,dev]"
+	touch $@

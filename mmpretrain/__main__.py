@@ -1,0 +1,184 @@
+"""Verb -> recipe. Imports nothing heavy before a command runs, so that --help answers at once."""
+
+import errno
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mmpretrain import __version__
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}
+
+
+def console() -> Any:
+    from rich.console import Console
+
+    return Console(highlight=False, emoji=False)
+
+
+@click.group(context_settings=CONTEXT)
+@click.version_option(__version__)
+def cli() -> None:
+    """Multimodal image-text pretraining: from a folder of pictures to a model, its evaluation and a report."""
+
+
+@cli.command()
+@click.argument("overrides", nargs=-1)
+@click.option("--resume", default="auto", metavar="auto|never|STEP", help="Continue a run that is there.")
+def quickstart(overrides: tuple[str, ...], resume: str) -> None:
+    """Pretrain on the embedded emoji pairs, evaluate, and write a report: minutes on two cores."""
+    from mmpretrain.recipes.quickstart import quickstart as recipe
+
+    recipe(overrides, resume, console())
+
+
+@cli.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1)
+@click.option("--resume", default="auto", metavar="auto|never|STEP", help="Continue a run that is there.")
+@click.option("--dry-run", is_flag=True, help="Check everything, try one batch, train nothing.")
+def pretrain(config: Path, overrides: tuple[str, ...], resume: str, dry_run: bool) -> None:
+    """Pretrain what CONFIG describes; OVERRIDES such as train.steps=100 change single values."""
+    from mmpretrain.recipes.configs import find_config
+
+    if dry_run:
+        from mmpretrain.recipes.dry_run import dry_run as recipe
+
+        recipe(find_config("pretrain", config), overrides, console())
+        return
+    from mmpretrain.recipes.pretrain import pretrain as train
+    from mmpretrain.recipes.pretrain import say_what_is_next
+
+    say_what_is_next(train(find_config("pretrain", config), overrides, resume, console()), console())
+
+
+@cli.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--task", default="retrieval", help="retrieval or zero_shot.")
+@click.option("--data", required=True, metavar="NAME:SPLIT", help="Dataset and split, such as emoji:test.")
+@click.option("--fail-under", multiple=True, metavar="METRIC=NUMBER", help="Exit 4 where a metric is lower.")
+@click.option("--json", "as_json", is_flag=True, help="Print the line of results.jsonl instead of a table.")
+def evaluate(run: Path, task: str, data: str, fail_under: tuple[str, ...], as_json: bool) -> None:
+    """Evaluate the newest checkpoint of RUN."""
+    import json
+
+    from mmpretrain.recipes.evaluate import evaluate as recipe
+
+    try:
+        record = recipe(run, task, data, fail_under, None if as_json else console())
+    finally:
+        sys.stdout.flush()
+    if as_json:
+        click.echo(json.dumps(record, ensure_ascii=False))
+    else:
+        click.echo(f"added to {run / 'results.jsonl'}; next: mmpretrain report {run}")
+
+
+@cli.command()
+@click.argument("run", type=click.Path(path_type=Path))
+def report(run: Path) -> None:
+    """Write RUN/report.html: one file with verdict, curves, data, retrievals, config and environment."""
+    from mmpretrain.core.run import Run
+    from mmpretrain.report.page import write_report
+
+    click.echo(f"{write_report(Run.open(run))}: open it in a browser")
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON.")
+def doctor(as_json: bool) -> None:
+    """Say what this machine has, and what a run here would lack."""
+    from mmpretrain.recipes.doctor import doctor as recipe
+
+    sys.exit(recipe(console(), as_json))
+
+
+@cli.group()
+def config() -> None:
+    """Look at configs: resolved, as a schema, or what differs."""
+
+
+@config.command("show")
+@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1)
+def config_show(config: Path, overrides: tuple[str, ...]) -> None:
+    """Print every value that CONFIG resolves to, and where each comes from."""
+    from mmpretrain.recipes.configs import find_config, show
+
+    click.echo(show(find_config("pretrain", config), overrides), nl=False)
+
+
+@config.command("schema")
+def config_schema() -> None:
+    """Print the JSON Schema of a pretraining config, with the meaning of every field."""
+    from mmpretrain.recipes.configs import schema
+
+    click.echo(schema())
+
+
+@config.command("diff")
+@click.argument("old", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(path_type=Path))
+def config_diff(old: Path, new: Path) -> None:
+    """Print the keys in which two configs (or the configs of two runs) differ once resolved."""
+    from mmpretrain.recipes.configs import diff, find_config
+
+    click.echo(diff(find_config("pretrain", old), find_config("pretrain", new)), nl=False)
+
+
+@cli.group()
+def data() -> None:
+    """Look after datasets."""
+
+
+@data.command("index")
+@click.argument("name")
+def data_index(name: str) -> None:
+    """Scan every shard of NAME and write its index beside it."""
+    from mmpretrain.recipes.data import index
+
+    index(name, console())
+
+
+@data.command("check")
+@click.argument("name")
+def data_check(name: str) -> None:
+    """Hash every shard of NAME, decode every sample, and hold both against card and index."""
+    from mmpretrain.recipes.data import check
+
+    check(name, console())
+
+
+def main() -> None:
+    """Run a command; every failure is one line on stderr and an exit code that scripts can trust."""
+    from mmpretrain.core.errors import MmpretrainError
+
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except MmpretrainError as error:
+        _tell(str(error))
+        sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        _tell(f"{place}{os.strerror(error.errno)}; free some space or choose another run.folder=PATH, then repeat")
+        sys.exit(1)
+
+
+def _tell(text: str) -> None:
+    rank = f"rank {os.environ['RANK']}: " if os.environ.get("WORLD_SIZE", "1") != "1" and "RANK" in os.environ else ""
+    for line in text.splitlines():
+        click.echo(f"{rank}error: {line}", err=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""Zero-shot classification: a class is the mean embedding of its templates (Radford et al. 2021)."""
+
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmpretrain.core.errors import ConfigError
+from mmpretrain.core.settings import settings
+from mmpretrain.evaluation.features import Embedder
+from mmpretrain.evaluation.interval import Figure, bootstrap_means, figure
+
+
+@settings
+class ZeroShot:
+    """Name the class of a picture out of the card's classes, by the card's templates."""
+
+    kind: Literal["zero_shot"] = "zero_shot"
+    split: str
+    """Split of the training dataset to classify."""
+
+    def build(self) -> "ZeroShotEvaluator":
+        return ZeroShotEvaluator(self.split)
+
+
+class ZeroShotEvaluator:
+    """acc1, acc5 and mean_per_class_recall; the last run's confusion matrix stays for the report."""
+
+    def __init__(self, split: str) -> None:
+        self.name = "zero_shot"
+        self.split = split
+        self.confusion: list[list[int]] = []
+
+    def run(self, model: Embedder) -> dict[str, Figure]:
+        """Classify.
+
+        Raises:
+            ConfigError: the dataset's card names no classes.
+        """
+        split = model.split(self.split)
+        if not split.classes:
+            raise ConfigError(f"evaluation: {split.dataset} has no classes; add `label` and `classes` to its card")
+        class_CE = class_embeddings(model, split.classes, split.templates)
+        chosen = split.labels_N >= 0
+        labels, scores = split.labels_N[chosen], split.image_NE[chosen] @ class_CE.T
+        predicted = scores.argmax(dim=1)
+        self.confusion = confusion_matrix(labels, predicted, len(split.classes))
+        return classification_metrics(labels, scores)
+
+
+def class_embeddings(model: Embedder, classes: list[str], templates: list[str]) -> Tensor:
+    """class_CE of unit length."""
+    sentences = [template.replace("{c}", name.lower()) for name in classes for template in templates]
+    text_CTE = model.texts(sentences).view(len(classes), len(templates), -1)
+    return F.normalize(text_CTE.mean(dim=1), dim=-1)
+
+
+def classification_metrics(labels: Tensor, scores: Tensor) -> dict[str, Figure]:
+    """acc1, acc5 and mean_per_class_recall of scores_NC against labels_N."""
+    n, classes = scores.shape
+    order = scores.argsort(dim=1, descending=True)
+    right = (order == labels[:, None]).numpy()
+    metrics = {}
+    for k in (1, 5):
+        hits = right[:, :k].any(axis=1).astype(float)
+        metrics[f"acc{k}"] = figure(hits.mean(), bootstrap_means(hits), min(1.0, k / classes), n)
+    hits = right[:, 0].astype(float)
+    present = [np.flatnonzero(labels.numpy() == label) for label in range(classes)]
+    by_class = [hits[rows] for rows in present if len(rows)]
+    resampled = np.mean([bootstrap_means(part, seed) for seed, part in enumerate(by_class)], axis=0)
+    mean = float(np.mean([part.mean() for part in by_class]))
+    return {**metrics, "mean_per_class_recall": figure(mean, resampled, 1 / classes, n)}
+
+
+def confusion_matrix(labels: Tensor, predicted: Tensor, classes: int) -> list[list[int]]:
+    """Counts by true class (rows) and predicted class (columns)."""
+    return torch.bincount(labels * classes + predicted, minlength=classes**2).view(classes, classes).tolist()

@@ -1,0 +1,92 @@
+"""Everything that can go wrong later, tried in seconds: files, shapes, space, one batch there and back."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from mmpretrain.core.errors import ConfigError
+from mmpretrain.core.files import require_space
+from mmpretrain.core.settings import load
+from mmpretrain.data.loader import Dataset, check_batch
+from mmpretrain.engines.base import Engine
+from mmpretrain.recipes.assemble import Parts, Pretrain, build_engine, build_parts, joined_world, measure_norms
+from mmpretrain.recipes.assemble import training_batches
+from mmpretrain.recipes.data_facts import parameter_counts
+from mmpretrain.train.step import train_step
+
+TIMED_STEPS = 2
+
+
+def dry_run(path: Path, overrides: Sequence[str], console: Console) -> None:
+    """Check a config on this machine and print what it would do; nothing is written."""
+    config = load(Pretrain, path, overrides)
+    with joined_world(config) as world:
+        parts = build_parts(config, world)
+        check_batch(config.data, parts.dataset, world.size, config.train.micro_batches)
+        for evaluator in config.evaluation:
+            Dataset(config.data.name, evaluator.split, config.data.verify)
+        size = 4 * sum(p.numel() for p in parts.module.parameters())
+        require_space(Path(config.run.folder), 3 * size * (config.train.keep_last + 1), "the checkpoints of this run")
+        measure_norms(parts)
+        engine = build_engine(parts)
+        seconds = seconds_a_step(parts, engine)
+        if world.is_main:
+            console.print(summary(parts, seconds, 3 * size))
+            console.print(f"nothing was written; next: mmpretrain pretrain {path}", soft_wrap=True)
+
+
+def seconds_a_step(parts: Parts, engine: Engine) -> float:
+    """Take a few steps, after a look at which parameters get a gradient.
+
+    Raises:
+        ConfigError: trainable parameters without gradient; names them.
+    """
+    batches = training_batches(parts, 0)
+    refuse_without_gradient(parts, engine, next(batches))
+    for number in range(TIMED_STEPS + 1):
+        if number == 1:
+            began = time.perf_counter()  # the first step also allocates
+        engine.set_rate(0.0)
+        train_step(engine, next(batches), parts.config.train.seed)
+    return (time.perf_counter() - began) / TIMED_STEPS
+
+
+def refuse_without_gradient(parts: Parts, engine: Engine, micro_batches: list) -> None:
+    """One backward of a single micro-batch; a parameter that it does not reach would hang or drift later."""
+    batch = micro_batches[0].to(engine.device)
+    reached: set[str] = set()
+    trainable = [(name, p) for name, p in parts.module.named_parameters() if p.requires_grad]
+    hooks = [p.register_hook(lambda gradient, name=name: reached.add(name)) for name, p in trainable]
+    shares = engine.forward("live", batch, parts.module.count(batch).to(engine.device))
+    engine.backward(shares.total)
+    engine.skip()
+    for hook in hooks:
+        hook.remove()
+    silent = [name for name, _ in trainable if name not in reached]
+    if silent:
+        raise ConfigError(f"no gradient reaches {', '.join(silent[:8])}; freeze these parameters or leave them out")
+
+
+def summary(parts: Parts, seconds: float, checkpoint_bytes: int) -> Table:
+    """The run in one table."""
+    config, counts = parts.config, parameter_counts(parts)
+    steps, world = config.train.steps, parts.world
+    shown = Table("what", "value", title=f"dry run of {config.run.folder}")
+    exact = "inexact: statistics of each rank's own rows" if config.towers.image.norm == "batch" else "exact"
+    for name, value in (
+        ("data", f"{config.data.name}:{config.data.split}, {len(parts.dataset):,} pairs in {len(parts.dataset.shards)} shards"),
+        ("image tower", f"{config.towers.image.name} at {config.towers.image.size} px, norm {config.towers.image.norm}"),
+        ("parameters", ", ".join(f"{part} {count:,}" for part, count in counts.items())),
+        ("steps", f"{steps:,} of {config.data.batch} pairs, {steps * config.data.batch / len(parts.dataset):.1f} epochs"),
+        ("cut", f"{world.size} ranks x {config.train.micro_batches} micro-batches, gradient {exact}"),
+        ("engine", f"{config.engine.kind} on {parts.device}, precision {config.engine.precision}"),
+        ("expected time", f"{steps * seconds / 60:.1f} minutes at {seconds * 1000:.0f} ms a step on this machine"),
+        ("checkpoint", f"{checkpoint_bytes / 1e6:.0f} MB each, {config.train.keep_last} kept"),
+    ):
+        shown.add_row(name, value)
+    return shown
+
+

@@ -1,0 +1,182 @@
+"""Evaluation: during and after a run, and of any run on any dataset from the command line."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from mmpretrain.core.distributed import World, main_decides
+from mmpretrain.core.errors import ConfigError, QualityError
+from mmpretrain.core.files import write_atomic
+from mmpretrain.core.run import Run
+from mmpretrain.core.settings import build, did_you_mean, digest, read_yaml
+from mmpretrain.data.loader import Dataset
+from mmpretrain.data.tokenizer import load_tokenizer
+from mmpretrain.engines.base import Engine
+from mmpretrain.engines.single import Single
+from mmpretrain.evaluation.features import Embedder
+from mmpretrain.evaluation.interval import Figure
+from mmpretrain.evaluation.retrieval import Retrieval, RetrievalEvaluator, examples, rank_split
+from mmpretrain.evaluation.zero_shot import ZeroShot, ZeroShotEvaluator
+from mmpretrain.recipes.assemble import EvaluatorSettings, Parts, Pretrain, build_engine, build_parts, embedder
+from mmpretrain.recipes.data_facts import example
+from mmpretrain.train import checkpoint
+from mmpretrain.train.metrics import Display
+
+TASKS: dict[str, type[Retrieval] | type[ZeroShot]] = {"retrieval": Retrieval, "zero_shot": ZeroShot}
+EXAMPLES = 8
+
+
+class Evaluation:
+    """The evaluators of a run and the splits that they need."""
+
+    def __init__(self, parts: Parts, place: Run, chosen: Sequence[EvaluatorSettings], dataset: str = "") -> None:
+        self.parts = parts
+        self.place = place
+        self.evaluators = [settings.build() for settings in chosen]
+        name = dataset or parts.config.data.name
+        self.datasets = {e.split: Dataset(name, e.split, parts.config.data.verify) for e in self.evaluators}
+
+    def run(self, engine: Engine, step: int, display: Display | None, with_examples: bool = False) -> list[dict]:
+        """Every evaluator once; results go to results.jsonl, the last ones' examples beside it."""
+        records = []
+        with engine.evaluating():
+            model = embedder(self.parts, engine, self.datasets)
+            for evaluator in self.evaluators:
+                began = time.perf_counter()
+                metrics = evaluator.run(model)
+                records.append(self._record(evaluator, metrics, step, time.perf_counter() - began))
+                with main_decides() as is_main:
+                    if is_main:
+                        self._keep(evaluator, model, records[-1], with_examples)
+                if display:
+                    display.say(headline(records[-1]))
+        return records
+
+    def _record(self, evaluator: Any, metrics: dict[str, Figure], step: int, seconds: float) -> dict[str, Any]:
+        dataset = self.datasets[evaluator.split]
+        return {
+            "dataset": dataset.folder.name,
+            "split": evaluator.split,
+            "task": evaluator.name,
+            "step": step,
+            "seed": self.parts.config.train.seed,
+            "config_digest": digest(self.parts.config),
+            "seconds": round(seconds, 3),
+            "metrics": {name: figure.as_dict() for name, figure in metrics.items()},
+        }
+
+    def _keep(self, evaluator: Any, model: Embedder, record: dict[str, Any], with_examples: bool) -> None:
+        if isinstance(evaluator, RetrievalEvaluator):
+            split = model.split(evaluator.split)
+            record["galleries"] = {name: split.galleries.count(name) for name in sorted(set(split.galleries))}
+        self.place.add_result(record)
+        if with_examples:
+            self.place.predictions.mkdir(exist_ok=True)
+            content = self._examples(evaluator, model, record)
+            name = f"{evaluator.name}_{evaluator.split}.json"
+            write_atomic(self.place.predictions / name, json.dumps(content, ensure_ascii=False))
+
+    def _examples(self, evaluator: Any, model: Embedder, record: dict[str, Any]) -> dict[str, Any]:
+        facts = {"dataset": record["dataset"], "split": evaluator.split, "step": record["step"]}
+        if isinstance(evaluator, ZeroShotEvaluator):
+            classes = self.datasets[evaluator.split].card.classes
+            n = record["metrics"]["acc1"]["n"]
+            return {**facts, "classes": classes, "confusion": evaluator.confusion, "n": n}
+        split = model.split(evaluator.split)
+        rankings = rank_split(split)
+        count = max(2, EXAMPLES * 2 // len(rankings))
+        queries = [query for ranking in rankings for query in examples(split, ranking, count)]
+        wanted = {row for query in queries for row in (query["query"], *(answer["row"] for answer in query["top"]))}
+        shown = {row: example(s) for row, s in enumerate(self.datasets[evaluator.split].samples()) if row in wanted}
+        for query in queries:
+            query["query"] = shown[query["query"]]
+            query["top"] = [{**answer, **shown[answer.pop("row")]} for answer in query["top"]]
+        return {**facts, "k": 5, "galleries": record["galleries"], "queries": queries}
+
+
+def headline(record: dict[str, Any]) -> str:
+    """A result in one line."""
+    metrics = record["metrics"]
+    names = ("i2t_R@10", "t2i_R@10") if record["task"] == "retrieval" else ("acc1",)
+    told = [
+        f"{name} {100 * metrics[name]['value']:.1f} % [{100 * metrics[name]['low']:.1f}, "
+        f"{100 * metrics[name]['high']:.1f}], chance {100 * metrics[name]['chance']:.1f} %"
+        for name in names
+    ]
+    return f"{record['task']} {record['dataset']}:{record['split']} at step {record['step']}: {'; '.join(told)}"
+
+
+def evaluate(folder: Path, task: str, data: str, fail_under: Sequence[str], console: Console | None) -> dict[str, Any]:
+    """Evaluate a run's newest checkpoint in one process.
+
+    Args:
+        data: `NAME:SPLIT`, or only `:SPLIT` of the dataset that the run was trained on.
+        fail_under: gates such as `i2t_R@10=0.4`.
+
+    Raises:
+        QualityError: a gate was missed.
+    """
+    place = Run.open(folder)
+    config = build(Pretrain, read_yaml(place.config), str(place.config))
+    name, _, split = data.partition(":")
+    if task not in TASKS:
+        raise ConfigError(f"--task: unknown task {task!r}{did_you_mean(task, TASKS)}")
+    if not split:
+        raise ConfigError(f"--data: {data!r} names no split; write {name or config.data.name}:val or the like")
+    gates = [parse_gate(text) for text in fail_under]
+    newest, complaints = checkpoint.find_newest(place.checkpoints)
+    if newest is None:
+        raise ConfigError(f"{folder}: no checkpoint to evaluate{': ' + complaints[0] if complaints else ''}")
+    found = checkpoint.load(newest)
+    parts, engine = load_single(config, found)
+    evaluation = Evaluation(parts, place, [TASKS[task](split=split)], name)
+    record = evaluation.run(engine, found.step, None, with_examples=True)[0]
+    if console:
+        console.print(table(record))
+    refuse_under(record, gates)
+    return record
+
+
+def load_single(config: Pretrain, found: checkpoint.Checkpoint) -> tuple[Parts, Engine]:
+    """The model of a checkpoint in this process, averaged weights where the run kept them."""
+    config = replace(config, engine=Single(precision=config.engine.precision))
+    tokenizer = load_tokenizer(found.folder / "tokenizer.json", config.data.tokenizer.context_length)
+    parts = build_parts(config, World(), tokenizer)
+    engine = build_engine(parts)
+    engine.load(found.weights, None, found.average)
+    return parts, engine
+
+
+def parse_gate(text: str) -> tuple[str, float]:
+    """`i2t_R@10=0.4` as name and value."""
+    name, _, value = text.partition("=")
+    try:
+        return name, float(value)
+    except ValueError:
+        raise ConfigError(f"--fail-under: {text!r}; write METRIC=NUMBER such as i2t_R@10=0.4") from None
+
+
+def refuse_under(record: dict[str, Any], gates: Sequence[tuple[str, float]]) -> None:
+    metrics = record["metrics"]
+    for name, least in gates:
+        if name not in metrics:
+            raise ConfigError(f"--fail-under: unknown metric {name!r}{did_you_mean(name, metrics)}")
+        if metrics[name]["value"] < least:
+            raise QualityError(f"{name} is {metrics[name]['value']:.4f}, asked for at least {least:g}")
+
+
+def table(record: dict[str, Any]) -> Table:
+    """A result as a person reads it; i2t: image query, text gallery."""
+    title = f"{record['task']} on {record['dataset']}:{record['split']}, step {record['step']}"
+    shown = Table("metric", "value", "95 % interval", "chance", "queries", title=title)
+    for name, figure in record["metrics"].items():
+        factor, unit = (1, "") if name.endswith("rank") else (100, " %")
+        value, low, high, chance = (f"{factor * figure[part]:.1f}" for part in ("value", "low", "high", "chance"))
+        shown.add_row(name, f"{value}{unit}", f"{low} to {high}", f"{chance}{unit}", str(figure["n"]))
+    return shown

@@ -1,0 +1,157 @@
+"""Pretraining, told from top to bottom: check, build, resume, train, evaluate, report."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from mmpretrain.core.distributed import main_decides
+from mmpretrain.core.errors import ConfigError, Interrupted
+from mmpretrain.core.files import require_space, write_atomic
+from mmpretrain.core.run import Run
+from mmpretrain.core.settings import difference, digest, dump, load, read_yaml, to_yaml
+from mmpretrain.data.loader import check_batch
+from mmpretrain.data.tokenizer import Tokenizer, load_tokenizer
+from mmpretrain.engines.base import Engine, OptimizerState
+from mmpretrain.recipes.assemble import Parts, Pretrain, build_engine, build_parts, joined_world, measure_norms
+from mmpretrain.recipes.assemble import training_batches
+from mmpretrain.recipes.data_facts import data_facts, model_facts
+from mmpretrain.recipes.evaluate import Evaluation
+from mmpretrain.train import checkpoint
+from mmpretrain.train.guards import StopRequest
+from mmpretrain.train.loop import Hooks, run
+from mmpretrain.train.metrics import Display
+
+
+def pretrain(path: Path, overrides: Sequence[str], resume: str, console: Console) -> Run:
+    """Run a config from its first to its last step, or from its newest checkpoint on.
+
+    Args:
+        resume: `auto` continues an unfinished run, `never` wants a new folder, a number takes that step.
+
+    Raises:
+        Interrupted: a signal ended it; the checkpoint is saved and the same command resumes.
+    """
+    config = load(Pretrain, path, overrides)
+    place = Run(Path(config.run.folder))
+    with joined_world(config) as world, StopRequest().listening() as stop:
+        start_from = choose_checkpoint(place, config, resume)
+        tokenizer = tokenizer_of(start_from, config) if start_from else None
+        parts = build_parts(config, world, tokenizer)
+        check_batch(config.data, parts.dataset, world.size, config.train.micro_batches)
+        evaluation = Evaluation(parts, place, config.evaluation)
+        with main_decides() as is_main:
+            if is_main:
+                lay_out(place, parts, evaluation, new=start_from is None)
+        if start_from is None:
+            measure_norms(parts)
+        engine = build_engine(parts)
+        start = restore(engine, start_from) if start_from else 0
+
+        with Display(console, world.is_main, start, config.train.steps) as display:
+            display.say(f"{place.folder}: {'resuming at step' if start else 'starting, step'} {start}")
+            hooks = make_hooks(parts, engine, place, evaluation, display)
+            done = run(
+                engine, training_batches(parts, start), config.train, hooks, start, config.data.batch, display, stop
+            )
+        if not done:
+            assert stop.signal is not None or world.size > 1
+            raise Interrupted(stop.signal or 15, f"{place.folder}: saved and stopped; the same command resumes")
+        evaluation.run(engine, config.train.steps, display, with_examples=True)
+        with main_decides() as is_main:
+            if is_main:
+                write_atomic(place.complete, f"{config.train.steps}\n")
+    return place
+
+
+def choose_checkpoint(place: Run, config: Pretrain, resume: str) -> Path | None:
+    """Which checkpoint the run continues from, None for a new one; the main rank decides for all.
+
+    Raises:
+        ConfigError: the folder holds a run that this command would overwrite.
+    """
+    if resume not in ("auto", "never") and not resume.isdigit():
+        raise ConfigError(f"--resume: {resume!r} is none of auto, never and a step")
+    if not place.config.is_file():
+        if resume.isdigit():
+            raise ConfigError(f"{place.folder}: no run to resume; leave --resume out")
+        return None
+    if resume == "never" or place.complete.exists():
+        state = "is complete" if place.complete.exists() else "exists; --resume auto continues it"
+        raise ConfigError(f"{place.folder}: this run {state}; a new one needs another run.folder=PATH")
+    refuse_other_config(place, config)
+    if resume.isdigit():
+        return place.checkpoints / f"step_{int(resume):08d}"
+    folder, _ = checkpoint.find_newest(place.checkpoints)
+    return folder
+
+
+def refuse_other_config(place: Run, config: Pretrain) -> None:
+    """Name each key in which the run's config and the new one differ; the engine and evaluation may change.
+
+    Raises:
+        ConfigError: some other key differs.
+    """
+    free = ("engine.", "evaluation", "data.workers", "data.verify", "train.log_every", "train.micro_batches",
+            "train.save_every", "train.evaluate_every", "train.keep_last")
+    changed = [
+        f"{key}: the run in {place.folder} has {old!r}, this command {new!r}"
+        for key, old, new in difference(read_yaml(place.config), dump(config))
+        if not key.startswith(free)
+    ]
+    if changed:
+        raise ConfigError("\n".join([*changed, f"{place.folder}: give the run's own values, or another run.folder=PATH"]))
+
+
+def tokenizer_of(folder: Path, config: Pretrain) -> Tokenizer:
+    return load_tokenizer(folder / "tokenizer.json", config.data.tokenizer.context_length)
+
+
+def restore(engine: Engine, folder: Path) -> int:
+    """Load a checkpoint into the engine; returns the step to go on with."""
+    found = checkpoint.load(folder)
+    engine.load(found.weights, OptimizerState(moments=found.moments, steps=found.optimizer_steps), found.average)
+    return found.step
+
+
+def lay_out(place: Run, parts: Parts, evaluation: Evaluation, new: bool) -> None:
+    """The run folder and what the report will want to know of data and model."""
+    steps = parts.config.train.steps
+    size = 4 * sum(parameter.numel() for parameter in parts.module.parameters())
+    # weights and two moments, for the checkpoints that stay and the one being written
+    require_space(place.folder, 3 * size * (parts.config.train.keep_last + 1), "the checkpoints of this run")
+    if not new or place.config.is_file():
+        newest, _ = checkpoint.find_newest(place.checkpoints)
+        place.forget_metrics_after(checkpoint.step_of(newest) if newest else 0)
+        return
+    place.create(to_yaml(parts.config))
+    write_atomic(place.folder / "data.json", json.dumps(data_facts(parts, evaluation.datasets), ensure_ascii=False))
+    write_atomic(place.folder / "model.json", json.dumps(model_facts(parts, steps), indent=1))
+
+
+def make_hooks(parts: Parts, engine: Engine, place: Run, evaluation: Evaluation, display: Display) -> Hooks:
+    """What the loop does now and then, on this rank."""
+    config = parts.config
+    texts = {"tokenizer.json": parts.tokenizer.to_json(), "config.yaml": to_yaml(config)}
+
+    def log(record: dict) -> None:
+        if parts.world.is_main:
+            place.add_metrics(record)
+
+    def save(step: int) -> None:
+        checkpoint.save(place.checkpoints, engine, step, step * config.data.batch, digest(config), texts)
+        if parts.world.is_main:
+            checkpoint.prune(place.checkpoints, config.train.keep_last)
+
+    return Hooks(
+        rate=lambda step: config.optim.schedule.at(step, config.train.steps),
+        log=log,
+        evaluate=lambda step: evaluation.run(engine, step, display),
+        save=save,
+    )
+
+
+
+def say_what_is_next(place: Run, console: Console) -> None:
+    console.print(f"{place.folder}: complete; next: mmpretrain report {place.folder}", soft_wrap=True)
