@@ -3,8 +3,9 @@
 Suffixes: B batch, C H W image, L text length, N image tokens, D width, E embedding.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -42,18 +43,23 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on `device`; pinned memory moves while the processor goes on."""
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(
-            self, **{n: v.to(device, non_blocking=True) for n, v in moved.items() if isinstance(v, torch.Tensor)}
-        )
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Batch":
-        pinned = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{n: v.pin_memory() for n, v in pinned.items() if isinstance(v, torch.Tensor)})
+        """The batch in memory that a GPU can read while the processor goes on."""
+        return self._map(Tensor.pin_memory)
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        changed: dict[str, Any] = {name: change(v) for name, v in values.items() if isinstance(v, Tensor)}
+        return replace(self, **changed)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Features:
+# Tuples, because DeepSpeed looks for tensors in tuples, lists and dictionaries only: what it does not see in a
+# module's output does not trigger its hooks.
+
+
+class Features(NamedTuple):
     """What the towers say of a batch, in fp32 and of unit length, with the groups that pair its rows."""
 
     image_BE: Tensor
@@ -64,12 +70,10 @@ class Features:
     @staticmethod
     def join(parts: Sequence["Features"]) -> "Features":
         """The features of several micro-batches as one."""
-        names = [f.name for f in fields(Features)]
-        return Features(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
+        return Features(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Shares:
+class Shares(NamedTuple):
     """This rank's part of the full-batch loss: parts over micro-batches and ranks add up to the whole."""
 
     total: Tensor

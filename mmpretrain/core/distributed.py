@@ -80,14 +80,15 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> Tensor:
-        gradient = gradients[0].contiguous()
+        # a copy: autograd may hand the same tensor to others
+        gradient = gradients[0].clone(memory_format=torch.contiguous_format)
         dist.all_reduce(gradient)
         return gradient.chunk(dist.get_world_size())[dist.get_rank()]
 
 
 def gather(rows: Tensor) -> Tensor:
     """Rows (first dimension) of all ranks, with the exact gradient; every rank holds equally many."""
-    gathered: Tensor = _Gather.apply(rows) if is_distributed() else rows  # type: ignore[no-untyped-call]
+    gathered: Tensor = _Gather.apply(rows) if is_distributed() else rows
     return gathered
 
 

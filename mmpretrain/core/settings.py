@@ -200,7 +200,7 @@ def _pydantic_problems(schema: Any, error: ValidationError) -> Iterator[tuple[tu
 
 
 def _plain_path(schema: Any, location: tuple) -> tuple:
-    """pydantic's location without the tags that it puts in for unions."""
+    """Pydantic's location without the tags that it puts in for unions."""
     path: list = []
     position = schema
     for part in location:

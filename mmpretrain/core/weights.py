@@ -40,7 +40,10 @@ def require_same_names(found: dict[str, Tensor], expected: dict[str, torch.Size]
         for name, shape in expected.items()
         if name in found and found[name].shape != shape
     ]
-    told = [f"{word} {', '.join(names[:5])}{f' and {len(names) - 5} more' if len(names) > 5 else ''}"
-            for word, names in (("missing", missing), ("left over", unused), ("other shape", shapes)) if names]
+    told = [
+        f"{word} {', '.join(names[:5])}{f' and {len(names) - 5} more' if len(names) > 5 else ''}"
+        for word, names in (("missing", missing), ("left over", unused), ("other shape", shapes))
+        if names
+    ]
     if told:
         raise MmpretrainError(f"{source}: does not fit the model: {'; '.join(told)}")

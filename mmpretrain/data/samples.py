@@ -85,7 +85,7 @@ def decode(card: Card, members: dict[str, bytes], key: str, position: int, shard
         gallery = str(facts[card.gallery]) if card.gallery else ""
     except KeyError as error:
         raise DataError(f"{shard}: {key} has no {error}; the card asks for it") from error
-    except (UnidentifiedImageError, OSError, ValueError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError) as error:
         raise DataError(f"{shard}: {key} cannot be decoded: {error}") from error
     return Sample(
         key=key,
@@ -101,12 +101,10 @@ def decode(card: Card, members: dict[str, bytes], key: str, position: int, shard
 
 def decode_image(content: bytes) -> Image.Image:
     """A picture as RGB; only the formats above are tried, and its size is checked before its pixels are read."""
-    image = Image.open(io.BytesIO(content), formats=IMAGE_FORMATS)
+    image: Image.Image = Image.open(io.BytesIO(content), formats=IMAGE_FORMATS)
     if image.width * image.height > MAX_PIXELS:
         raise ValueError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS:,}")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))  # hidden colours stay hidden
     return image.convert("RGB")
-
-

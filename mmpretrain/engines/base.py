@@ -4,8 +4,9 @@ An engine takes one module and runs it on this rank. It sums gradients over rank
 full-batch loss, so their gradients do too, and nothing above has to know how many ranks there are.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -38,7 +39,12 @@ class OptimizerState:
     moments: dict[str, Tensor] = field(default_factory=dict)
     """`MOMENT.NAME` such as `exp_avg.model.text.final_norm.weight`, fp32; empty off the main rank."""
     steps: dict[str, int] = field(default_factory=dict)
-    """Optimizer steps that each parameter has taken."""
+    """Optimizer steps that each trainable parameter has taken."""
+
+    def moments_of(self, name: str) -> dict[str, Tensor]:
+        """Moments of one parameter, as the optimizer names them."""
+        kinds = {key.partition(".")[0] for key in self.moments}
+        return {kind: self.moments[f"{kind}.{name}"] for kind in sorted(kinds)}
 
 
 class Engine(Protocol):
@@ -66,7 +72,7 @@ class Engine(Protocol):
         """Learning rate of the next step."""
 
     def evaluating(self) -> AbstractContextManager[None]:
-        """Evaluation mode, with averaged weights where the run keeps an average."""
+        """Evaluation mode without gradients, with averaged weights where the run keeps an average."""
 
     def weights(self, averaged: bool = False) -> dict[str, Tensor]:
         """Parameters and buffers by name, fp32 on the processor; empty off the main rank."""
@@ -75,7 +81,15 @@ class Engine(Protocol):
         """The optimizer's state by parameter name."""
 
     def load(self, weights: dict[str, Tensor], state: OptimizerState | None, average: dict[str, Tensor]) -> None:
-        """Take over weights, optimizer state and average that any engine wrote; every rank passes all."""
+        """Take over what any engine wrote; every rank passes all of it.
+
+        Args:
+            state: None starts the optimizer anew.
+            average: empty starts the average at the weights.
+
+        Raises:
+            MmpretrainError: names or shapes do not fit the module; nothing was changed.
+        """
 
 
 def wants_bf16(precision: Precision, device: torch.device) -> bool:
@@ -88,13 +102,26 @@ def wants_bf16(precision: Precision, device: torch.device) -> bool:
 
 
 def module_shapes(module: nn.Module) -> dict[str, torch.Size]:
-    """Names and shapes of what `weights` returns, before an engine partitions anything."""
-    return {name: tensor.shape for name, tensor in module.state_dict().items()}
+    """Names and shapes of what `weights` returns, shared tensors once; before an engine partitions anything."""
+    tensors = {**dict(module.named_parameters()), **persistent_buffers(module)}
+    return {name: tensors[name].shape for name in module.state_dict() if name in tensors}
 
 
 def persistent_buffers(module: nn.Module) -> dict[str, Tensor]:
     names = set(module.state_dict())
     return {name: buffer for name, buffer in module.named_buffers() if name in names}
+
+
+def trainable_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+
+
+def compute_in_bf16(module: nn.Module, device: torch.device) -> None:
+    """Run the module's forward under autocast.
+
+    Inside the module and not around it, because DeepSpeed switches off an autocast that surrounds its engine.
+    """
+    module.forward = torch.autocast(device.type, torch.bfloat16)(module.forward)  # type: ignore[method-assign]
 
 
 def average_batch_statistics(module: nn.Module) -> None:
@@ -107,28 +134,61 @@ def average_batch_statistics(module: nn.Module) -> None:
                     statistic.copy_(global_sum(statistic) / ranks)
 
 
+@contextmanager
+def evaluation_mode(module: nn.Module, average: "Average | None") -> Iterator[None]:
+    """Every rank's BatchNorm statistics and averaged weights in place, no gradients; then training as before."""
+    average_batch_statistics(module)
+    module.eval()
+    try:
+        with torch.no_grad(), average.in_place() if average else nullcontext():
+            yield
+    finally:
+        module.train()
+
+
 class Average:
     """An exponential average over tensors that live on this rank: whole parameters, or a rank's part of them.
 
     One implementation for all engines; torch's AveragedModel would hold empty tensors under ZeRO-3.
+
+    Args:
+        live: the tensors that the optimizer updates.
+        decay: weight of the past.
+        refresh: called whenever live tensors were exchanged, to make the module use them.
     """
 
-    def __init__(self, live: list[Tensor], decay: float) -> None:
+    def __init__(self, live: Sequence[Tensor], decay: float, refresh: Callable[[], None] = lambda: None) -> None:
         self.live = live
         self.decay = decay
         self.kept = [tensor.detach().clone() for tensor in live]
+        self._refresh = refresh
 
     @torch.no_grad()
     def update(self) -> None:
-        torch._foreach_lerp_(self.kept, self.live, 1 - self.decay)
+        torch._foreach_lerp_(self.kept, list(self.live), 1 - self.decay)
 
     @torch.no_grad()
-    def swap(self) -> None:
-        """Exchange average and live values; a second call puts them back."""
+    def restart(self) -> None:
+        """Begin again at the live values."""
+        for live, kept in zip(self.live, self.kept, strict=True):
+            kept.copy_(live)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """The average where the live values were, for the length of a block."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    @torch.no_grad()
+    def _swap(self) -> None:
         for live, kept in zip(self.live, self.kept, strict=True):
             held = live.clone()
             live.copy_(kept)
             kept.copy_(held)
+        self._refresh()
 
 
 class TorchEngine:
@@ -146,16 +206,15 @@ class TorchEngine:
         self.device = options.device
         self._wrapped = module
         self._optimizer = optimizer
-        self._clip = options.clip_norm
-        self._bf16 = bf16
-        self._average = Average(self._trainable(), options.ema) if options.ema else None
+        self._trainable = trainable_parameters(inner)
+        self._clip = options.clip_norm or math.inf
+        self._average = Average(list(self._trainable.values()), options.ema) if options.ema else None
+        if bf16:
+            compute_in_bf16(inner, options.device)
         inner.train()
 
-    def _trainable(self) -> list[Tensor]:
-        return [p for p in self.module.parameters() if p.requires_grad]
-
     def forward(self, phase: str, *arguments: Any, sync: bool = True) -> Any:
-        with self._synchronised(sync), torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
+        with self._synchronised(sync):
             return self._wrapped(phase, *arguments)
 
     def _synchronised(self, sync: bool) -> AbstractContextManager[None]:
@@ -167,15 +226,12 @@ class TorchEngine:
             (share * world().size).backward()
 
     def step(self) -> float:
-        bound = self._clip or float("inf")
-        norm = float(nn.utils.clip_grad_norm_(self._trainable(), bound))
-        if norm != norm or norm == float("inf"):
-            self.skip()
-            return norm
-        self._optimizer.step()
+        norm = float(nn.utils.clip_grad_norm_(self._trainable.values(), self._clip))
+        if math.isfinite(norm):
+            self._optimizer.step()
+            if self._average:
+                self._average.update()
         self._optimizer.zero_grad()
-        if self._average:
-            self._average.update()
         return norm
 
     def skip(self) -> None:
@@ -185,34 +241,23 @@ class TorchEngine:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
 
-    @contextmanager
-    def evaluating(self) -> Iterator[None]:
-        average_batch_statistics(self.module)
-        self.module.eval()
-        if self._average:
-            self._average.swap()
-        try:
-            yield
-        finally:
-            if self._average:
-                self._average.swap()
-            self.module.train()
+    def evaluating(self) -> AbstractContextManager[None]:
+        return evaluation_mode(self.module, self._average)
 
     def weights(self, averaged: bool = False) -> dict[str, Tensor]:
         average_batch_statistics(self.module)
         if not world().is_main or (averaged and not self._average):
             return {}
-        state = {name: tensor.detach().cpu().clone() for name, tensor in self.module.state_dict().items()}
+        state = self.module.state_dict()
         if averaged and self._average:
-            names = [name for name, p in self.module.named_parameters() if p.requires_grad]
-            state |= {name: kept.cpu().clone() for name, kept in zip(names, self._average.kept, strict=True)}
-        return state
+            state |= dict(zip(self._trainable, self._average.kept, strict=True))
+        return {name: state[name].detach().cpu().clone() for name in module_shapes(self.module)}
 
     def optimizer_state(self) -> OptimizerState:
         if not world().is_main:
             return OptimizerState()
         moments, steps = {}, {}
-        for name, parameter in self.module.named_parameters():
+        for name, parameter in self._trainable.items():
             held = self._optimizer.state.get(parameter, {})
             steps[name] = int(held.get("step", 0))
             moments |= {f"{key}.{name}": value.cpu().clone() for key, value in held.items() if key != "step"}
@@ -221,17 +266,16 @@ class TorchEngine:
     @torch.no_grad()
     def load(self, weights: dict[str, Tensor], state: OptimizerState | None, average: dict[str, Tensor]) -> None:
         require_same_names(weights, module_shapes(self.module), "weights")
-        self.module.load_state_dict(weights)
-        if self._average:
-            self._average.kept = [p.detach().clone() for p in self._trainable()]
-        parameters = {name: p for name, p in self.module.named_parameters() if p.requires_grad}
-        if average and self._average:
-            self._average.kept = [average[name].to(self.device) for name in parameters]
-        for name, parameter in parameters.items():
-            if state is not None and state.steps.get(name):
-                held = {
-                    key.removesuffix(f".{name}"): value.to(parameter.device).clone()
-                    for key, value in state.moments.items()
-                    if key.endswith(f".{name}") and key.count(".") == name.count(".") + 1
-                }
+        if self._average and average:
+            require_same_names(average, module_shapes(self.module), "average")
+        # not strict: a shared tensor has several names, of which the check above wants one
+        self.module.load_state_dict(weights, strict=False)
+        self._optimizer.state.clear()
+        for name, parameter in self._trainable.items():
+            if state and state.steps.get(name):
+                held = {key: torch.empty_like(parameter).copy_(value) for key, value in state.moments_of(name).items()}
                 self._optimizer.state[parameter] = {"step": torch.tensor(float(state.steps[name])), **held}
+        if self._average:
+            self._average.restart()
+            for name, kept in zip(self._trainable, self._average.kept, strict=True):
+                kept.copy_(average.get(name, kept))

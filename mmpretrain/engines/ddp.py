@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mmpretrain.core.settings import settings
-from mmpretrain.engines.base import Engine, Options, OptimizerBuilder, Precision, TorchEngine, wants_bf16
+from mmpretrain.engines.base import Engine, OptimizerBuilder, Options, Precision, TorchEngine, wants_bf16
 
 
 @settings

@@ -7,8 +7,7 @@ tests/engines holds every stage to the single process. Parameters stay fp32 unde
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Annotated, Any, Literal
 
 import torch
@@ -27,12 +26,13 @@ from mmpretrain.engines.base import (
     Options,
     Precision,
     average_batch_statistics,
+    compute_in_bf16,
+    evaluation_mode,
     module_shapes,
     persistent_buffers,
+    trainable_parameters,
     wants_bf16,
 )
-
-MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 @settings
@@ -75,7 +75,9 @@ def _import(device: torch.device) -> Any:
     try:
         import deepspeed
     except ImportError as error:
-        raise ConfigError(f"engine.kind: deepspeed cannot be imported ({error}); pip install 'deepspeed==0.19.*'") from error
+        raise ConfigError(
+            f"engine.kind: deepspeed cannot be imported ({error}); pip install 'deepspeed==0.19.*'"
+        ) from error
     # an optional shared-memory collective that would be compiled for a minute at the first start; gloo serves
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     return deepspeed
@@ -91,42 +93,37 @@ class DeepSpeedEngine:
         self._zero = deepspeed.zero
         self._utils = deepspeed.utils
         self._stage = zero.stage
-        self._bf16 = wants_bf16(zero.precision, options.device)
         self._shapes = module_shapes(module)  # before stage 3 empties the parameters
+        self._trainable = trainable_parameters(module)
+        for parameter in module.parameters():
+            parameter.data = parameter.data.contiguous()  # initialize cannot broadcast channels_last
+        if wants_bf16(zero.precision, options.device):
+            compute_in_bf16(module, options.device)
         module.train()
         self._engine, self._optimizer, *_ = deepspeed.initialize(
             model=module, optimizer=optimizer(module), config=zero.json(options.clip_norm), dist_init_required=False
         )
-        self._average = Average(self._local_masters(), options.ema) if options.ema else None
+        flats = self._flat_partitions()
+        self._average = Average(flats, options.ema, self._make_masters_live) if options.ema else None
 
     # -- training
 
     def forward(self, phase: str, *arguments: Any, sync: bool = True) -> Any:
         self._engine.set_gradient_accumulation_boundary(sync)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
-            return self._engine(phase, *arguments)
+        return self._engine(phase, *arguments)
 
     def backward(self, share: Tensor, sync: bool = True) -> None:
         self._engine.set_gradient_accumulation_boundary(sync)
+        # DeepSpeed takes the mean over ranks: shares are parts of one sum
         self._engine.backward(share * world().size, scale_wrt_gas=False)
 
     def step(self) -> float:
-        norm = self._norm_before_step()
-        if norm != norm or norm == float("inf"):
-            self.skip()
-            return norm
         self._engine.set_gradient_accumulation_boundary(True)
-        self._engine.step()
+        self._engine.step()  # leaves the weights alone and clears the gradients where the norm is not finite
         self._forget_stale_gradients()
-        if self._average:
+        if self._average and self._engine.was_step_applied():
             self._average.update()
-        return norm
-
-    def _norm_before_step(self) -> float:
-        if self._stage < 3:
-            return float(self._optimizer.scaled_global_norm())
-        norms = torch.stack([torch.as_tensor(n).float().cpu() for n in self._optimizer._get_norm_groups()])
-        return float(norms.norm())
+        return float(self._engine.get_global_grad_norm())
 
     def skip(self) -> None:
         # zero_grad alone leaves the flat buffers that the next step would add to
@@ -150,21 +147,8 @@ class DeepSpeedEngine:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
 
-    @contextmanager
-    def evaluating(self) -> Iterator[None]:
-        average_batch_statistics(self.module)
-        self.module.eval()
-        self._swap_average()
-        try:
-            yield
-        finally:
-            self._swap_average()
-            self.module.train()
-
-    def _swap_average(self) -> None:
-        if self._average:
-            self._average.swap()
-            self._make_masters_live()
+    def evaluating(self) -> AbstractContextManager[None]:
+        return evaluation_mode(self.module, self._average)
 
     # -- state by name; every rank passes through, in the order of named_parameters
 
@@ -174,100 +158,75 @@ class DeepSpeedEngine:
         if averaged:
             if not self._average:
                 return {}
-            with self._averaged_masters():
+            with self._average.in_place():
                 return self.weights()
-        state = {name: buffer.detach().cpu().clone() for name, buffer in persistent_buffers(self.module).items()}
+        state = dict(persistent_buffers(self.module))
         for name, parameter in self.module.named_parameters():
             state[name] = self._full_parameter(parameter)
-        return {name: state[name] for name in self._shapes} if world().is_main else {}
-
-    @contextmanager
-    def _averaged_masters(self) -> Iterator[None]:
-        self._swap_average()
-        try:
-            yield
-        finally:
-            self._swap_average()
+        return {name: state[name].detach().cpu().clone() for name in self._shapes} if world().is_main else {}
 
     def _full_parameter(self, parameter: nn.Parameter) -> Tensor:
+        """A whole parameter on the main rank, nothing on the others."""
         if parameter.requires_grad:
-            full = self._utils.safe_get_full_fp32_param(parameter)
+            full: Tensor = self._utils.safe_get_full_fp32_param(parameter)
         elif self._stage == 3:
             with self._zero.GatheredParameters([parameter]):
                 full = parameter.data.clone()
         else:
             full = parameter.data
-        return full.detach().cpu().clone() if world().is_main else torch.empty(0)
+        return full.cpu() if world().is_main else torch.empty(0)
 
     @torch.no_grad()
     def optimizer_state(self) -> OptimizerState:
-        step = self._steps_taken()
-        trainable = {name: p for name, p in self.module.named_parameters() if p.requires_grad}
-        if not step:
-            return OptimizerState(steps=dict.fromkeys(trainable, 0)) if world().is_main else OptimizerState()
-        self._link_state()
+        held = self._optimizer.optimizer.state.get(self._flat_partitions()[0], {})
+        steps = dict.fromkeys(self._trainable, int(held.get("step", 0)))
         moments = {}
-        for name, parameter in trainable.items():
-            for moment in MOMENTS:
+        if held:
+            self._link_moments()
+        for name, parameter in self._trainable.items():
+            for moment in (key for key in held if key != "step"):
                 full = self._utils.safe_get_full_optimizer_state(parameter, moment)
                 if world().is_main:
-                    moments[f"{moment}.{name}"] = full.detach().cpu().clone()
-        return OptimizerState(moments=moments, steps=dict.fromkeys(trainable, step)) if world().is_main else OptimizerState()
-
-    def _flat_partitions(self) -> list[Tensor]:
-        name = "fp32_partitioned_groups_flat" if self._stage == 3 else "single_partition_of_fp32_groups"
-        flats: list[Tensor] = getattr(self._optimizer, name)
-        return flats
-
-    def _steps_taken(self) -> int:
-        held = self._optimizer.optimizer.state.get(self._flat_partitions()[0], {})
-        return int(held.get("step", 0))
-
-    def _link_state(self) -> None:
-        """Stages 1 and 2 link state to parameters after the first group's step only; later groups need this."""
-        if self._stage < 3:
-            self._optimizer._hp_optimizer_states_linked = False
-            self._optimizer._lazy_init_hp_params_optimizer_state()
+                    moments[f"{moment}.{name}"] = full.cpu().clone()
+        return OptimizerState(moments=moments, steps=steps) if world().is_main else OptimizerState()
 
     @torch.no_grad()
     def load(self, weights: dict[str, Tensor], state: OptimizerState | None, average: dict[str, Tensor]) -> None:
         require_same_names(weights, self._shapes, "weights")
+        if self._average and average:
+            require_same_names(average, self._shapes, "average")
+        self._load_moments(state or OptimizerState())
         for name, buffer in persistent_buffers(self.module).items():
             buffer.copy_(weights[name])
-        if state is not None:
-            self._load_moments(state)
+        if self._average:
+            self._load_parameters(average or weights)
+            self._average.restart()
         self._load_parameters(weights)
-        if self._average and average:
-            self._load_parameters(average)
-            self._average.kept = [tensor.clone() for tensor in self._local_masters()]
-            self._load_parameters(weights)
-        elif self._average:
-            self._average.kept = [tensor.clone() for tensor in self._local_masters()]
 
     def _load_moments(self, state: OptimizerState) -> None:
-        taken = set(state.steps.values())
-        if len(taken) > 1:
+        steps = {state.steps.get(name, 0) for name in self._trainable}
+        if len(steps) > 1:
             raise MmpretrainError(
-                f"checkpoint: parameters took different numbers of steps ({min(taken)} to {max(taken)}); ZeRO keeps "
+                f"checkpoint: parameters took different numbers of steps ({min(steps)} to {max(steps)}); ZeRO keeps "
                 "one for all, so load it with engine.kind=ddp"
             )
-        step = taken.pop() if taken else 0
-        if not step:
+        self._optimizer.optimizer.state.clear()
+        if not any(steps):
             return
+        kinds = state.moments_of(next(iter(self._trainable)))
         for flat in self._flat_partitions():
-            zeros = {moment: torch.zeros_like(flat) for moment in MOMENTS}
-            self._optimizer.optimizer.state[flat] = {"step": torch.tensor(float(step)), **zeros}
-        self._link_state()
-        for name, parameter in self.module.named_parameters():
-            if parameter.requires_grad:
-                for moment in MOMENTS:
-                    self._set_moment(parameter, state.moments[f"{moment}.{name}"], moment)
+            zeros = {kind: torch.zeros_like(flat) for kind in kinds}
+            self._optimizer.optimizer.state[flat] = {"step": torch.tensor(float(max(steps))), **zeros}
+        self._link_moments()
+        for name, parameter in self._trainable.items():
+            for kind, full in state.moments_of(name).items():
+                self._set_moment(parameter, full, kind)
 
-    def _set_moment(self, parameter: nn.Parameter, full: Tensor, moment: str) -> None:
+    def _set_moment(self, parameter: nn.Parameter, full: Tensor, kind: str) -> None:
         if self._stage < 3:
-            self._utils.safe_set_full_optimizer_state(parameter, full.to(self.device), moment)
+            self._utils.safe_set_full_optimizer_state(parameter, full.to(self.device), kind)
         else:
-            self._utils.safe_set_local_optimizer_state(parameter, self._own_part(parameter, full), moment)
+            self._utils.safe_set_local_optimizer_state(parameter, self._own_part(parameter, full), kind)
 
     def _load_parameters(self, weights: dict[str, Tensor]) -> None:
         for name, parameter in self.module.named_parameters():
@@ -288,6 +247,20 @@ class DeepSpeedEngine:
             if world().is_main:
                 parameter.data.copy_(full)
 
+    # -- DeepSpeed's insides
+
+    def _flat_partitions(self) -> list[Tensor]:
+        """This rank's fp32 masters: what the optimizer updates, and the keys of its state."""
+        name = "fp32_partitioned_groups_flat" if self._stage == 3 else "single_partition_of_fp32_groups"
+        flats: list[Tensor] = getattr(self._optimizer, name)
+        return list(flats)
+
+    def _link_moments(self) -> None:
+        """Stages 1 and 2 link state to parameters after the first group's step only; later groups need this."""
+        if self._stage < 3:
+            self._optimizer._hp_optimizer_states_linked = False
+            self._optimizer._lazy_init_hp_params_optimizer_state()
+
     def _own_part(self, parameter: nn.Parameter, full: Tensor) -> Tensor:
         """This rank's piece of a full tensor; DeepSpeed's own setter fails where sizes do not divide."""
         length = parameter.ds_tensor.numel()  # type: ignore[attr-defined]
@@ -306,7 +279,3 @@ class DeepSpeedEngine:
         persistent = self._optimizer.persistent_parameters
         if persistent:
             persistent[0].all_gather(persistent)
-
-    def _local_masters(self) -> list[Tensor]:
-        """This rank's fp32 parts: the flat partitions that the optimizer updates."""
-        return list(self._flat_partitions())

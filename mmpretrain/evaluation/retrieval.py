@@ -62,11 +62,7 @@ class RetrievalEvaluator:
 
 def rank_split(split: EmbeddedSplit) -> list[Ranking]:
     """Both directions in every gallery of a split."""
-    return [
-        rank(split, gallery, direction)
-        for gallery in sorted(set(split.galleries))
-        for direction in ("i2t", "t2i")
-    ]
+    return [rank(split, gallery, direction) for gallery in sorted(set(split.galleries)) for direction in ("i2t", "t2i")]
 
 
 def rank(split: EmbeddedSplit, gallery: str, direction: str) -> Ranking:
@@ -105,7 +101,9 @@ def summarise(rankings: list[Ranking]) -> dict[str, Figure]:
         for k in KS:
             hits = [(ranking.ranks < k).astype(float) for ranking in chosen]
             metrics[f"{direction}_R@{k}"] = _mean(hits, np.mean([_chance_at(r, k) for r in chosen]), n)
-            metrics[f"{direction}_any_hit@{k}"] = _mean([r.any_hits[k] for r in chosen], metrics[f"{direction}_R@{k}"].chance, n)
+            metrics[f"{direction}_any_hit@{k}"] = _mean(
+                [r.any_hits[k] for r in chosen], metrics[f"{direction}_R@{k}"].chance, n
+            )
         medians = [bootstrap_medians(ranking.ranks + 1, seed) for seed, ranking in enumerate(chosen)]
         metrics[f"{direction}_median_rank"] = figure(
             float(np.mean([np.median(ranking.ranks + 1) for ranking in chosen])),
@@ -153,7 +151,10 @@ def examples(split: EmbeddedSplit, ranking: Ranking, count: int, shown: int = 5)
             "top": [
                 {"row": int(ranking.rows[answer]), "score": float(score), "hit": bool(is_hit)}
                 for answer, score, is_hit in zip(
-                    ranking.top_NK[row, :shown], ranking.scores_NK[row, :shown], ranking.hits_NK[row, :shown], strict=True
+                    ranking.top_NK[row, :shown],
+                    ranking.scores_NK[row, :shown],
+                    ranking.hits_NK[row, :shown],
+                    strict=True,
                 )
             ],
         }

@@ -1,7 +1,7 @@
 """The one module that an engine wraps: the model and its objectives, walked through in phases."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +18,10 @@ class TrainingModule(nn.Module):
 
     Phases:
         live: one micro-batch is the whole step; towers and objectives with their graph.
-        encode: features of one micro-batch, no graph.
+        embed: features without a graph, for evaluation and as the first half of what follows.
         loss: the objectives over all micro-batches' features; returns the gradients to replay.
         replay: one micro-batch with its graph; its backward gives the full batch's gradient (GradCache,
             Gao et al. 2021, arXiv 2101.06983).
-        embed: features for evaluation.
     """
 
     def __init__(self, model: nn.Module, objectives: Sequence[nn.Module]) -> None:
@@ -41,32 +40,31 @@ class TrainingModule(nn.Module):
         return self._shares(self.model(batch), counts)
 
     @torch.no_grad()
-    def _encode(self, batch: Batch) -> Features:
-        return self.model(batch)  # type: ignore[no-any-return]
-
-    @torch.no_grad()
     def _embed(self, batch: Batch) -> Features:
         return self.model(batch)  # type: ignore[no-any-return]
 
     def _loss(self, parts: Sequence[Features], counts: Tensor) -> tuple[Shares, "CachedGradients"]:
         joined = Features.join(parts)
         image_BE, text_BE = joined.image_BE.requires_grad_(), joined.text_BE.requires_grad_()
-        parameters = list(self.objectives.parameters())
         shares = self._shares(joined, counts)
-        image_gradient, text_gradient, *own = torch.autograd.grad(shares.total, [image_BE, text_BE, *parameters])
+        own = self._own_parameters()
+        image_gradient, text_gradient, *rest = torch.autograd.grad(shares.total, [image_BE, text_BE, *own])
         rows = [len(part.image_BE) for part in parts]
-        pieces = list(zip(image_gradient.split(rows), text_gradient.split(rows), strict=True))
-        return Shares(total=shares.total.detach(), metrics=shares.metrics), CachedGradients(pieces, own)
+        cached = CachedGradients(image_gradient.split(rows), text_gradient.split(rows), tuple(rest))
+        return Shares(total=shares.total.detach(), metrics=shares.metrics), cached
 
     def _replay(self, batch: Batch, cached: "CachedGradients", micro: int) -> Tensor:
         """A scalar whose gradient is the full batch's: sum(features * cached), parameters included."""
         features: Features = self.model(batch)
-        image_gradient, text_gradient = cached.pieces[micro]
-        total = (features.image_BE * image_gradient).sum() + (features.text_BE * text_gradient).sum()
+        total = (features.image_BE * cached.images[micro]).sum() + (features.text_BE * cached.texts[micro]).sum()
         # every parameter takes part in each pass, or DDP's buckets differ between ranks
-        for parameter, gradient in zip(self.objectives.parameters(), cached.parameters, strict=True):
+        for parameter, gradient in zip(self._own_parameters(), cached.parameters, strict=True):
             total = total + (parameter * (gradient if micro == 0 else 0 * gradient)).sum()
         return total
+
+    def _own_parameters(self) -> list[nn.Parameter]:
+        # one by one by name: that is the access that stage 3 of DeepSpeed notices and gathers a parameter for
+        return [self.get_parameter(f"objectives.{name}") for name, _ in self.objectives.named_parameters()]
 
     def _shares(self, features: Features, counts: Tensor) -> Shares:
         total, metrics = features.image_BE.new_zeros(()), {}
@@ -77,9 +75,9 @@ class TrainingModule(nn.Module):
         return Shares(total=total, metrics=metrics)
 
 
-class CachedGradients:
-    """Gradients of the full-batch loss with respect to each micro-batch's features and to the objectives."""
+class CachedGradients(NamedTuple):
+    """Gradients of the full-batch loss: for each micro-batch's features, and for the objectives' parameters."""
 
-    def __init__(self, pieces: list[tuple[Tensor, Tensor]], parameters: list[Tensor]) -> None:
-        self.pieces = pieces
-        self.parameters = parameters
+    images: tuple[Tensor, ...]
+    texts: tuple[Tensor, ...]
+    parameters: tuple[Tensor, ...]

@@ -90,7 +90,9 @@ def joined_world(config: Pretrain) -> Iterator[World]:
     announced = World.from_environment()
     if config.engine.kind == "single":
         if announced.size > 1:
-            raise ConfigError(f"engine.kind: single runs one process, {announced.size} were started; use engine.kind=ddp")
+            raise ConfigError(
+                f"engine.kind: single runs one process, {announced.size} were started; use engine.kind=ddp"
+            )
         with nullcontext(World()) as world:
             yield world
         return
@@ -167,4 +169,3 @@ def embedder(parts: Parts, engine: Engine, datasets: dict[str, Dataset]) -> Embe
 
     sources = {name: source(name, dataset) for name, dataset in datasets.items()}
     return Embedder(embed, parts.tokenizer, sources, size, parts.device)
-

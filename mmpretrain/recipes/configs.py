@@ -10,8 +10,8 @@ from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.settings import (
     apply_overrides,
     build,
-    difference,
     did_you_mean,
+    difference,
     dump,
     flatten,
     load,
@@ -48,7 +48,9 @@ def show(path: Path, overrides: Sequence[str]) -> str:
         return "file" if key in in_file else "default"
 
     width = max(map(len, resolved))
-    lines = [f"{key:{width}}  {json.dumps(value, ensure_ascii=False):24}  {origin(key)}" for key, value in resolved.items()]
+    lines = [
+        f"{key:{width}}  {json.dumps(value, ensure_ascii=False):24}  {origin(key)}" for key, value in resolved.items()
+    ]
     return "".join(f"{line}\n" for line in lines)
 
 

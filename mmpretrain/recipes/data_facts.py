@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any
 
 from PIL import Image
+from torch import nn
 
 from mmpretrain.core.settings import dump
 from mmpretrain.data.loader import Dataset
@@ -73,7 +74,7 @@ def model_facts(parts: Parts, steps: int) -> dict[str, Any]:
 
 def parameter_counts(parts: Parts) -> dict[str, int]:
     model = parts.module.model
-    groups = {
+    groups: dict[str, list[nn.Module]] = {
         "image": [model.image],
         "text": [model.text],
         "projections": [model.image_projection, model.text_projection],

@@ -17,8 +17,18 @@ from mmpretrain.data.card import CARD, ROOT
 from mmpretrain.engines.base import wants_bf16
 
 EXTRAS = {"eval": ("sklearn", "matplotlib"), "shards": ("emoji", "resvg_py"), "dev": ("pytest", "hypothesis")}
-VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES",
-             "DS_ACCELERATOR", "SLURM_JOB_ID", "HF_HUB_OFFLINE", "TMPDIR")
+VARIABLES = (
+    "RANK",
+    "WORLD_SIZE",
+    "LOCAL_RANK",
+    "MASTER_ADDR",
+    "OMP_NUM_THREADS",
+    "CUDA_VISIBLE_DEVICES",
+    "DS_ACCELERATOR",
+    "SLURM_JOB_ID",
+    "HF_HUB_OFFLINE",
+    "TMPDIR",
+)
 
 
 def doctor(console: Console, as_json: bool) -> int:
@@ -42,14 +52,25 @@ def checks() -> list[tuple[str, bool | None, str, str]]:
     facts = environment()
     free = shutil.disk_usage(Path.cwd()).free
     return [
-        ("package", is_ours(), str(Path(mmpretrain.__file__).parent), "another 'mmpretrain' is installed: pip uninstall mmpretrain"),
-        *((name, bool(version), version or "missing", "pip install -e .") for name, version in facts["packages"].items()),
+        (
+            "package",
+            is_ours(),
+            str(Path(mmpretrain.__file__).parent),
+            "another 'mmpretrain' is installed: pip uninstall mmpretrain",
+        ),
+        *(
+            (name, bool(version), version or "missing", "pip install -e .")
+            for name, version in facts["packages"].items()
+        ),
         ("processor", True, f"{facts['processor']}, {facts['cores']} cores", ""),
         ("GPU", torch.cuda.is_available() or None, gpu(), "not needed; gloo and the processor serve"),
         ("bf16", wants_bf16("auto", torch.device("cpu")) or None, "on this processor", "fp32 is used instead"),
         ("disk", free > 2e9, f"{free / 1e9:.0f} GB free here", "free 2 GB for checkpoints"),
         ("compiler", bool(shutil.which("g++")) or None, shutil.which("g++") or "none", "only torch.compile wants one"),
-        *((f"extra {name}", present(modules) or None, ", ".join(modules), f"pip install -e '.[{name}]'") for name, modules in EXTRAS.items()),
+        *(
+            (f"extra {name}", present(modules) or None, ", ".join(modules), f"pip install -e '.[{name}]'")
+            for name, modules in EXTRAS.items()
+        ),
         ("datasets", True, ", ".join(datasets()) or "none", ""),
         ("variables", True, ", ".join(f"{n}={os.environ[n]}" for n in VARIABLES if n in os.environ) or "none set", ""),
     ]
@@ -74,5 +95,3 @@ def present(modules: tuple[str, ...]) -> bool:
 def datasets() -> list[str]:
     roots = [ROOT, Path(__file__).parents[2] / ROOT]
     return sorted({card.parent.name for root in roots for card in root.glob(f"*/{CARD}")})
-
-

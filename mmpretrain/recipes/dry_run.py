@@ -12,8 +12,15 @@ from mmpretrain.core.files import require_space
 from mmpretrain.core.settings import load
 from mmpretrain.data.loader import Dataset, check_batch
 from mmpretrain.engines.base import Engine
-from mmpretrain.recipes.assemble import Parts, Pretrain, build_engine, build_parts, joined_world, measure_norms
-from mmpretrain.recipes.assemble import training_batches
+from mmpretrain.recipes.assemble import (
+    Parts,
+    Pretrain,
+    build_engine,
+    build_parts,
+    joined_world,
+    measure_norms,
+    training_batches,
+)
 from mmpretrain.recipes.data_facts import parameter_counts
 from mmpretrain.train.step import train_step
 
@@ -77,10 +84,19 @@ def summary(parts: Parts, seconds: float, checkpoint_bytes: int) -> Table:
     shown = Table("what", "value", title=f"dry run of {config.run.folder}")
     exact = "inexact: statistics of each rank's own rows" if config.towers.image.norm == "batch" else "exact"
     for name, value in (
-        ("data", f"{config.data.name}:{config.data.split}, {len(parts.dataset):,} pairs in {len(parts.dataset.shards)} shards"),
-        ("image tower", f"{config.towers.image.name} at {config.towers.image.size} px, norm {config.towers.image.norm}"),
+        (
+            "data",
+            f"{config.data.name}:{config.data.split}, {len(parts.dataset):,} pairs, {len(parts.dataset.shards)} shards",
+        ),
+        (
+            "image tower",
+            f"{config.towers.image.name} at {config.towers.image.size} px, norm {config.towers.image.norm}",
+        ),
         ("parameters", ", ".join(f"{part} {count:,}" for part, count in counts.items())),
-        ("steps", f"{steps:,} of {config.data.batch} pairs, {steps * config.data.batch / len(parts.dataset):.1f} epochs"),
+        (
+            "steps",
+            f"{steps:,} of {config.data.batch} pairs, {steps * config.data.batch / len(parts.dataset):.1f} epochs",
+        ),
         ("cut", f"{world.size} ranks x {config.train.micro_batches} micro-batches, gradient {exact}"),
         ("engine", f"{config.engine.kind} on {parts.device}, precision {config.engine.precision}"),
         ("expected time", f"{steps * seconds / 60:.1f} minutes at {seconds * 1000:.0f} ms a step on this machine"),
@@ -88,5 +104,3 @@ def summary(parts: Parts, seconds: float, checkpoint_bytes: int) -> Table:
     ):
         shown.add_row(name, value)
     return shown
-
-

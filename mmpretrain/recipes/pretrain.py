@@ -14,8 +14,15 @@ from mmpretrain.core.settings import difference, digest, dump, load, read_yaml, 
 from mmpretrain.data.loader import check_batch
 from mmpretrain.data.tokenizer import Tokenizer, load_tokenizer
 from mmpretrain.engines.base import Engine, OptimizerState
-from mmpretrain.recipes.assemble import Parts, Pretrain, build_engine, build_parts, joined_world, measure_norms
-from mmpretrain.recipes.assemble import training_batches
+from mmpretrain.recipes.assemble import (
+    Parts,
+    Pretrain,
+    build_engine,
+    build_parts,
+    joined_world,
+    measure_norms,
+    training_batches,
+)
 from mmpretrain.recipes.data_facts import data_facts, model_facts
 from mmpretrain.recipes.evaluate import Evaluation
 from mmpretrain.train import checkpoint
@@ -93,15 +100,26 @@ def refuse_other_config(place: Run, config: Pretrain) -> None:
     Raises:
         ConfigError: some other key differs.
     """
-    free = ("engine.", "evaluation", "data.workers", "data.verify", "train.log_every", "train.micro_batches",
-            "train.save_every", "train.evaluate_every", "train.keep_last")
+    free = (
+        "engine.",
+        "evaluation",
+        "data.workers",
+        "data.verify",
+        "train.log_every",
+        "train.micro_batches",
+        "train.save_every",
+        "train.evaluate_every",
+        "train.keep_last",
+    )
     changed = [
         f"{key}: the run in {place.folder} has {old!r}, this command {new!r}"
         for key, old, new in difference(read_yaml(place.config), dump(config))
         if not key.startswith(free)
     ]
     if changed:
-        raise ConfigError("\n".join([*changed, f"{place.folder}: give the run's own values, or another run.folder=PATH"]))
+        raise ConfigError(
+            "\n".join([*changed, f"{place.folder}: give the run's own values, or another run.folder=PATH"])
+        )
 
 
 def tokenizer_of(folder: Path, config: Pretrain) -> Tokenizer:
@@ -144,13 +162,15 @@ def make_hooks(parts: Parts, engine: Engine, place: Run, evaluation: Evaluation,
         if parts.world.is_main:
             checkpoint.prune(place.checkpoints, config.train.keep_last)
 
+    def evaluate(step: int) -> None:
+        evaluation.run(engine, step, display)
+
     return Hooks(
         rate=lambda step: config.optim.schedule.at(step, config.train.steps),
         log=log,
-        evaluate=lambda step: evaluation.run(engine, step, display),
+        evaluate=evaluate,
         save=save,
     )
-
 
 
 def say_what_is_next(place: Run, console: Console) -> None:

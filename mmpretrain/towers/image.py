@@ -1,6 +1,6 @@
 """Image encoders of timm by name, with the rule for batch statistics."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import timm
 import torch
@@ -43,8 +43,10 @@ def _timm_model(image: TimmImage) -> nn.Module:
         ConfigError: timm has no such model, or it cannot take pictures of this size.
     """
     if not timm.is_model(image.name):
-        raise ConfigError(f"towers.image.name: timm has no {image.name!r}{did_you_mean(image.name, timm.list_models())}")
-    options = {"num_classes": 0, "pretrained": False, "drop_path_rate": image.drop_path}
+        raise ConfigError(
+            f"towers.image.name: timm has no {image.name!r}{did_you_mean(image.name, timm.list_models())}"
+        )
+    options: dict[str, Any] = {"num_classes": 0, "pretrained": False, "drop_path_rate": image.drop_path}
     fixed_size = "patch" in image.name or "vit" in image.name
     if fixed_size:
         options["img_size"] = image.size
@@ -83,7 +85,7 @@ class ImageTower(nn.Module):
         self.width = int(trunk.num_features)  # type: ignore[arg-type]
         self.register_buffer("mean_C11", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std_C11", torch.tensor(STD).view(3, 1, 1), persistent=False)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.to(memory_format=torch.channels_last)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "ImageTower":
@@ -117,7 +119,7 @@ def _group_norms(trunk: nn.Module) -> None:
         for name, child in module.named_children():
             if isinstance(child, _BatchNorm):
                 groups = max(1, child.num_features // 16)
-                activation = [child.drop, child.act] if hasattr(child, "act") else []
+                activation: list[Any] = [child.drop, child.act] if hasattr(child, "act") else []
                 setattr(module, name, nn.Sequential(nn.GroupNorm(groups, child.num_features), *activation))
 
 

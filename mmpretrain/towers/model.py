@@ -54,4 +54,3 @@ class Model(nn.Module):
             image_group_B=batch.image_group_B,
             text_group_B=batch.text_group_B,
         )
-

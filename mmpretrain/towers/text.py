@@ -92,4 +92,3 @@ class TextTower(nn.Module):
         x_BLD = self.final_norm(x_BLD)
         last_B = mask_BL.sum(dim=1) - 1
         return x_BLD, x_BLD[torch.arange(len(x_BLD), device=x_BLD.device), last_B]
-

@@ -106,7 +106,7 @@ def list_checkpoints(root: Path) -> list[Path]:
 
 def find_newest(root: Path) -> tuple[Path | None, list[str]]:
     """The newest checkpoint that verifies, and why newer ones do not. The file `latest` is only a hint."""
-    complaints = []
+    complaints: list[str] = []
     for folder in reversed(list_checkpoints(root)):
         problem = verify(folder)
         if problem is None:

@@ -90,13 +90,17 @@ class Display:
 
     def step(self, step: int, record: dict[str, Any] | None) -> None:
         """Show that `step` steps are done; `record` holds numbers when there are new ones."""
-        self._bar.update(self._task, completed=step, **({"numbers": self._numbers(record)} if record else {}))
+        self._bar.update(self._task, completed=step)
+        if record:
+            self._bar.update(self._task, numbers=self._numbers(record))
         now = time.perf_counter()
         due = step == self._steps or now - self._last_line >= PLAIN_LINE_SECONDS
         if record and due and self._shown and not self._console.is_terminal:
             self._last_line = now
             left = (now - self._began) / (step - self._start) * (self._steps - step)
-            self._console.print(f"step {step}/{self._steps}  {self._numbers(record)}  {left:.0f} s left", soft_wrap=True)
+            self._console.print(
+                f"step {step}/{self._steps}  {self._numbers(record)}  {left:.0f} s left", soft_wrap=True
+            )
 
     def say(self, text: str) -> None:
         if self._shown:

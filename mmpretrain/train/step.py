@@ -48,7 +48,7 @@ def train_step(engine: StepEngine, micro_batches: Sequence[Batch], seed: int, st
         stop: this rank was asked to stop; the result says whether any was.
     """
     batches = [batch.to(engine.device) for batch in micro_batches]
-    counts = global_sum(sum(engine.module.count(batch) for batch in batches)).to(engine.device)
+    counts = global_sum(sum(engine.module.count(batch) for batch in batches).to(engine.device))
     shares = _live(engine, batches[0], counts, seed) if len(batches) == 1 else _cached(engine, batches, counts, seed)
     metrics, stop = _agree(shares, stop)
     if not math.isfinite(metrics["loss"]):
@@ -70,11 +70,11 @@ def _cached(engine: StepEngine, batches: list[Batch], counts: Tensor, seed: int)
     parts = []
     for batch in batches:
         _seed(seed, batch)
-        parts.append(engine.forward("encode", batch, sync=False))
+        parts.append(engine.forward("embed", batch, sync=False))
     shares, cached = engine.forward("loss", parts, counts, sync=False)
     for micro, batch in enumerate(batches):
         last = micro == len(batches) - 1
-        _seed(seed, batch)  # the same dropout as in encode
+        _seed(seed, batch)  # the same dropout as before
         engine.backward(engine.forward("replay", batch, cached, micro, sync=last), sync=last)
     return shares  # type: ignore[no-any-return]
 

@@ -1,0 +1,161 @@
+"""Which curves a run has: one panel a quantity, read off metrics.jsonl and the evaluations on the way."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from markupsafe import Markup
+
+from mmpretrain.report import wording
+from mmpretrain.report.folder import Record
+from mmpretrain.report.verdict import HEADLINES, mean_figure
+
+TITLES = {
+    "scale": "Logit scale (1 / temperature)",
+    "bias": "Logit bias",
+}
+LOSS = "loss"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """One line: steps and values of equal length, with an interval and chance where they are known."""
+
+    name: str
+    steps: list[int]
+    values: list[float]
+    lows: list[float] = field(default_factory=list)
+    highs: list[float] = field(default_factory=list)
+    chance: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One quantity over steps."""
+
+    title: str
+    series: list[Series]
+    percent: bool = False
+    """Values are fractions, to be labelled in percent."""
+    from_zero: bool = False
+    """The axis starts at zero, because the quantity's size matters and not only its change."""
+    noisy: bool = False
+    """Single records scatter; a running mean is drawn over them."""
+
+    @property
+    def summary(self) -> str:
+        """First and last value of a panel with one line."""
+        if len(self.series) != 1:
+            return ""
+        values = self.series[0].values
+        return f"{self._text(values[0])} → {self._text(values[-1])}"
+
+    @property
+    def description(self) -> str:
+        """The panel in words, for those who cannot see it."""
+        lines = [
+            f"{s.name} from {self._text(s.values[0])} at step {s.steps[0]} to {self._text(s.values[-1])} at step "
+            f"{s.steps[-1]}"
+            for s in self.series
+        ]
+        return f"{self.title}: {'; '.join(lines)}"
+
+    def _text(self, value: float) -> str:
+        return wording.percent(value) if self.percent else wording.number(value)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A panel and its picture."""
+
+    panel: Panel
+    svg: Markup
+
+
+def build_curves(record: Record) -> list[Drawing] | None:
+    """Every curve of the run, drawn; None while there are fewer than two records."""
+    panels = choose_panels(record)
+    if not panels:
+        return None
+    # matplotlib takes a second to import and is an extra: only a page with curves needs it
+    from mmpretrain.report.plots import draw
+
+    return [Drawing(panel, draw(panel)) for panel in panels]
+
+
+def choose_panels(record: Record) -> list[Panel]:
+    """Loss, quality, rate, what the objectives tell, gradient, speed; each only where there is a line to draw."""
+    lines = record.metrics
+    panels = [
+        Panel(title="Loss", series=loss_series(lines), noisy=True),
+        quality_panel(record, "retrieval", "Mean R@10 of both directions"),
+        quality_panel(record, "zero_shot", "Zero-shot accuracy"),
+        Panel(title="Learning rate", series=[series(lines, "rate", "rate")], from_zero=True),
+        *objective_panels(lines),
+        Panel(title="Gradient norm", series=[series(lines, "grad_norm", "norm")], from_zero=True, noisy=True),
+        Panel(title="Throughput, samples/s", series=[series(lines, "samples_per_s", "speed")], from_zero=True),
+        Panel(
+            title="Time spent waiting for data",
+            series=[series(lines, "data_wait", "wait")],
+            percent=True,
+            from_zero=True,
+        ),
+    ]
+    drawable = [(panel, [line for line in panel.series if len(line.steps) > 1]) for panel in panels]
+    return [_with_series(panel, kept) for panel, kept in drawable if kept]
+
+
+def series(lines: list[dict[str, Any]], key: str, name: str) -> Series:
+    """One key of metrics.jsonl over steps; records without it, or with a non-finite value, are left out."""
+    points = [(line["step"], line[key]) for line in lines if isinstance(line.get(key), int | float)]
+    finite = [(step, value) for step, value in points if math.isfinite(value)]
+    return Series(name=name, steps=[step for step, _ in finite], values=[value for _, value in finite])
+
+
+def loss_series(lines: list[dict[str, Any]]) -> list[Series]:
+    """The total, and each objective's own loss where there are several."""
+    keys = [key for key in _objective_keys(lines) if key.endswith(f"/{LOSS}")]
+    parts = [series(lines, key, key.removesuffix(f"/{LOSS}").replace("_", " ")) for key in keys]
+    return [series(lines, LOSS, "total"), *(parts if len(parts) > 1 else [])]
+
+
+def objective_panels(lines: list[dict[str, Any]]) -> list[Panel]:
+    """One panel for each kind of number that objectives tell beside their loss."""
+    kinds: dict[str, list[Series]] = {}
+    for key in _objective_keys(lines):
+        objective, _, kind = key.partition("/")
+        if kind != LOSS:
+            kinds.setdefault(kind, []).append(series(lines, key, objective.replace("_", " ")))
+    return [Panel(title=TITLES.get(kind, kind.replace("_", " ")), series=found) for kind, found in kinds.items()]
+
+
+def quality_panel(record: Record, task: str, title: str) -> Panel:
+    """A headline figure over the steps at which it was taken, one line a split."""
+    names = HEADLINES[task]
+    lines = []
+    for newest in record.newest(task):
+        place = (task, newest["dataset"], newest["split"])
+        taken = {r["step"]: r for r in record.results if (r["task"], r["dataset"], r["split"]) == place}
+        figures = {step: mean_figure(taken[step], names) for step in sorted(taken) if names[0] in newest["metrics"]}
+        lines.append(_figure_series(record.label(*place[1:]), figures))
+    return Panel(title=title, series=lines, percent=True, from_zero=True)
+
+
+def _figure_series(name: str, figures: dict[int, dict[str, float]]) -> Series:
+    found = list(figures.values())
+    return Series(
+        name=name,
+        steps=list(figures),
+        values=[figure["value"] for figure in found],
+        lows=[figure["low"] for figure in found],
+        highs=[figure["high"] for figure in found],
+        chance=found[-1]["chance"] if found else None,
+    )
+
+
+def _objective_keys(lines: list[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(key for line in lines for key in line if "/" in key))
+
+
+def _with_series(panel: Panel, kept: list[Series]) -> Panel:
+    return Panel(title=panel.title, series=kept, percent=panel.percent, from_zero=panel.from_zero, noisy=panel.noisy)

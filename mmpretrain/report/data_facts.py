@@ -1,0 +1,137 @@
+"""The data behind a run: splits, how long captions are, galleries, classes, examples, licences."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mmpretrain.report import wording
+from mmpretrain.report.folder import Record
+
+BINS = 14
+LARGEST = 20
+"""Galleries or classes that a chart names; the others are summed up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One line of a bar chart."""
+
+    name: str
+    count: str
+    share: str
+    length: float
+    """Of the longest bar, between 0 and 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """Counts by name."""
+
+    title: str
+    columns: list[Column]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitRow:
+    """One line of the table of splits."""
+
+    name: str
+    samples: str
+    shards: str
+    size: str
+    purpose: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFacts:
+    """The dataset as the page shows it."""
+
+    name: str
+    title: str
+    description: str
+    digest: str
+    train_split: str
+    splits: list[SplitRow]
+    charts: list[Chart]
+    examples: list[dict[str, Any]]
+    sources: list[dict[str, Any]]
+
+
+def build_data_facts(record: Record) -> DataFacts | None:
+    """The section's content, None where the folder has no data.json."""
+    data = record.data
+    if not data:
+        return None
+    return DataFacts(
+        name=data.get("name", ""),
+        title=data.get("title", ""),
+        description=data.get("description", ""),
+        digest=data.get("digest", ""),
+        train_split=data.get("train_split", ""),
+        splits=[build_split(name, split) for name, split in data.get("splits", {}).items()],
+        charts=build_charts(data),
+        examples=data.get("examples", []),
+        sources=[{**source, "link": safe_link(source.get("url", ""))} for source in data.get("sources", [])],
+    )
+
+
+def build_split(name: str, split: dict[str, Any]) -> SplitRow:
+    """One split as text."""
+    return SplitRow(
+        name=name,
+        samples=wording.count(split["samples"]),
+        shards=wording.count(split["shards"]),
+        size=wording.size(split["bytes"]),
+        purpose=split.get("purpose", ""),
+    )
+
+
+def build_charts(data: dict[str, Any]) -> list[Chart]:
+    """Caption lengths, galleries and classes of the training split; empty ones are left out."""
+    counts = {
+        "Words in a caption": bin_lengths(data.get("caption_words", {})),
+        "Pairs by gallery": largest(data.get("galleries", {})),
+        "Pairs by class": largest(data.get("labels", {})),
+    }
+    return [Chart(title=title, columns=build_columns(found)) for title, found in counts.items() if found]
+
+
+def build_columns(counts: Mapping[str, int]) -> list[Column]:
+    """Bars that share one scale."""
+    total, longest = sum(counts.values()), max(counts.values())
+    return [
+        Column(
+            name=name,
+            count=wording.count(amount),
+            share=wording.percent(amount / total) if total else "",
+            length=amount / longest if longest else 0.0,
+        )
+        for name, amount in counts.items()
+    ]
+
+
+def bin_lengths(counts: Mapping[str, int]) -> dict[str, int]:
+    """Counts by number of words, in at most `BINS` bins of equal width; gaps stay visible as zeros."""
+    lengths = {int(length): amount for length, amount in counts.items()}
+    if not lengths:
+        return {}
+    low, high = min(lengths), max(lengths)
+    width = math.ceil((high - low + 1) / BINS)
+    binned = dict.fromkeys(range(low, high + 1, width), 0)
+    for length, amount in lengths.items():
+        binned[low + (length - low) // width * width] += amount
+    return {str(first) if width == 1 else f"{first}–{first + width - 1}": n for first, n in binned.items()}
+
+
+def largest(counts: Mapping[str, int]) -> dict[str, int]:
+    """The most frequent names, largest first, and the sum of the others."""
+    ordered = sorted(counts.items(), key=lambda item: -item[1])
+    rest = ordered[LARGEST:]
+    others = {f"{len(rest)} others": sum(amount for _, amount in rest)} if rest else {}
+    return dict(ordered[:LARGEST]) | others
+
+
+def safe_link(url: str) -> str:
+    """The address if it is one of the web; a card could also hold a script."""
+    return url if url.startswith(("https://", "http://")) else ""

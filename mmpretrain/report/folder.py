@@ -1,0 +1,98 @@
+"""What a run folder holds, read once; a part that is not there yet is empty, never an error."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmpretrain.core.errors import MmpretrainError
+from mmpretrain.core.files import read_json_lines
+from mmpretrain.core.run import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """The files of a run folder as plain values; fractions are between 0 and 1."""
+
+    name: str
+    folder: Path
+    config: str
+    """The resolved YAML as it stands in the folder."""
+    complete: bool
+    environment: dict[str, Any]
+    model: dict[str, Any]
+    data: dict[str, Any]
+    metrics: list[dict[str, Any]]
+    """One entry for each line of metrics.jsonl."""
+    results: list[dict[str, Any]]
+    """One entry for each evaluation, several steps among them."""
+    retrieval: list[dict[str, Any]]
+    """Queries with their first answers, one entry a split."""
+    zero_shot: list[dict[str, Any]]
+    """Confusion counts, one entry a split."""
+
+    def newest(self, task: str) -> list[dict[str, Any]]:
+        """The last result of each evaluated split; at one step, the later line wins."""
+        found: dict[tuple[str, str], dict[str, Any]] = {}
+        for result in self.results:
+            place = (result["dataset"], result["split"])
+            if result["task"] == task and (place not in found or result["step"] >= found[place]["step"]):
+                found[place] = result
+        return sorted(found.values(), key=lambda result: self._rank(result["split"]))
+
+    def purpose(self, dataset: str, split: str) -> str:
+        """What the card says a split is for."""
+        known = self.data.get("splits", {}) if dataset in ("", self.data.get("name")) else {}
+        return str(known.get(split, {}).get("purpose", ""))
+
+    def label(self, dataset: str, split: str) -> str:
+        """The split's name, with its dataset where that is not the one trained on."""
+        return split if dataset in ("", self.data.get("name", dataset)) else f"{dataset}:{split}"
+
+    def _rank(self, split: str) -> int:
+        """Validation first: it is what the run was steered by; then as the data lists them."""
+        order = ["val", "validation", "dev", *self.data.get("splits", {})]
+        return order.index(split) if split in order else len(order)
+
+
+def read_folder(run: Run) -> Record:
+    """The record of a run.
+
+    Raises:
+        MmpretrainError: a file is there and is no valid JSON.
+    """
+    return Record(
+        name=run.folder.resolve().name,
+        folder=run.folder,
+        config=run.config.read_text(encoding="utf-8") if run.config.is_file() else "",
+        complete=run.complete.exists(),
+        environment=_read_json(run.environment),
+        model=_read_json(run.folder / "model.json"),
+        data=_read_json(run.folder / "data.json"),
+        metrics=_read_lines(run.metrics),
+        results=_read_lines(run.results),
+        retrieval=_read_predictions(run, "retrieval"),
+        zero_shot=_read_predictions(run, "zero_shot"),
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise MmpretrainError(f"{path}: not valid JSON ({error}); delete or restore it, then report again") from error
+    return content
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    try:
+        return read_json_lines(path)
+    except ValueError as error:
+        raise MmpretrainError(f"{path}: a line is no valid JSON ({error}); delete that line") from error
+
+
+def _read_predictions(run: Run, task: str) -> list[dict[str, Any]]:
+    """Predictions of every split, in the order of the results."""
+    return [_read_json(path) for path in sorted(run.predictions.glob(f"{task}_*.json"))]

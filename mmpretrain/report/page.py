@@ -1,0 +1,86 @@
+"""The page: every section that the run folder has material for, in one file that needs nothing else."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from mmpretrain import __version__
+from mmpretrain.core.files import write_atomic
+from mmpretrain.core.run import Run
+from mmpretrain.report.confusion import build_heat_maps
+from mmpretrain.report.curves import build_curves
+from mmpretrain.report.data_facts import build_data_facts
+from mmpretrain.report.examples import build_examples
+from mmpretrain.report.folder import Record, read_folder
+from mmpretrain.report.reproduce import build_recipe, build_settings
+from mmpretrain.report.results import build_results
+from mmpretrain.report.verdict import build_verdict
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of the page; `build` gives its content, None where the folder has nothing for it."""
+
+    name: str
+    """The template's name and the anchor."""
+    title: str
+    build: Callable[[Record], Any | None]
+    source: str
+    """The file that is missing when there is nothing."""
+
+
+SECTIONS = (
+    Section("verdict", "Verdict", build_verdict, ""),
+    Section("results", "Results", build_results, "results.jsonl"),
+    Section("curves", "Curves", build_curves, "two records in metrics.jsonl"),
+    Section("data", "Data", build_data_facts, "data.json"),
+    Section("searches", "Searches", build_examples, "predictions of retrieval"),
+    Section("confusion", "Confusion", build_heat_maps, "predictions of zero-shot classification"),
+    Section("settings", "Settings", build_settings, "config.yaml and env.json"),
+    Section("reproduce", "Reproduce", build_recipe, "the command in env.json"),
+)
+
+
+def write_report(run: Run) -> Path:
+    """Write report.html from what the run folder holds now; returns its path.
+
+    Parts that are not there yet are named in one sentence and left out.
+
+    Raises:
+        MmpretrainError: a file of the folder is damaged.
+        ConfigError: there are curves to draw and matplotlib is not installed.
+    """
+    write_atomic(run.report, render(read_folder(run)))
+    return run.report
+
+
+def render(record: Record) -> str:
+    """The page as text."""
+    built = [(section, section.build(record)) for section in SECTIONS]
+    # the package's own file, and the only text besides the drawings that is not escaped
+    style = Markup((TEMPLATES / "style.css").read_text(encoding="utf-8"))  # noqa: S704
+    page = environment().get_template("page.html")
+    return page.render(
+        record=record,
+        sections=[(section, content) for section, content in built if content is not None],
+        missing=[section for section, content in built if content is None],
+        style=style,
+        version=__version__,
+    )
+
+
+def environment() -> Environment:
+    """Templates that escape everything: captions, names and configs come from anywhere."""
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

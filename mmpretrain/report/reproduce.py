@@ -1,0 +1,95 @@
+"""How to get the same numbers again: config, environment and commands."""
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmpretrain.report.folder import Record
+from mmpretrain.report.results import TITLES
+
+COMMAND = "python -m mmpretrain"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The resolved config and what the numbers depend on beside it."""
+
+    config: str
+    environment: list[tuple[str, str]]
+    packages: list[tuple[str, str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Commands in their order, as (what for, command), and what to know about them."""
+
+    commands: list[tuple[str, str]]
+    notes: list[str]
+
+
+def build_settings(record: Record) -> Settings | None:
+    """None where the folder has neither config nor environment."""
+    if not record.config and not record.environment:
+        return None
+    packages = record.environment.get("packages", {})
+    rows = [(name, _text(value)) for name, value in record.environment.items() if name != "packages"]
+    return Settings(
+        config=record.config, environment=rows, packages=[(name, _text(version)) for name, version in packages.items()]
+    )
+
+
+def build_recipe(record: Record) -> Recipe | None:
+    """None where the folder does not say which command made it."""
+    if not record.environment.get("command"):
+        return None
+    folder = shlex.quote(shown_folder(record.folder))
+    commands = [
+        *_checkout(record.environment.get("commit")),
+        ("train", training_command(record.environment["command"])),
+        *[("evaluate", f"{COMMAND} evaluate {folder} {options}") for options in _evaluations(record)],
+        ("write this page", f"{COMMAND} report {folder}"),
+    ]
+    return Recipe(commands=commands, notes=_notes(record))
+
+
+def training_command(command: str) -> str:
+    """The command as a person types it: `python -m` leaves only a file name behind."""
+    program, space, rest = command.partition(" ")
+    return f"{COMMAND}{space}{rest}" if program in ("__main__.py", "mmpretrain") else command
+
+
+def shown_folder(folder: Path) -> str:
+    """The folder from here if it is below, else its name: a page that travels names nobody's home."""
+    absolute = folder.absolute()
+    here = Path.cwd()
+    return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else absolute.name
+
+
+def _checkout(commit: str | None) -> list[tuple[str, str]]:
+    install = ("install", 'pip install -e ".[eval]"')
+    return [("check out", f"git checkout {shlex.quote(commit.rstrip('+'))}"), install] if commit else [install]
+
+
+def _evaluations(record: Record) -> list[str]:
+    return [
+        f"--task {task} --data {shlex.quote(result['dataset'] + ':' + result['split'])}"
+        for task in TITLES
+        for result in record.newest(task)
+    ]
+
+
+def _notes(record: Record) -> list[str]:
+    notes = []
+    if str(record.environment.get("commit", "")).endswith("+"):
+        notes.append("The checkout had uncommitted changes, so its commit alone may not give the same numbers.")
+    digests = sorted({str(result["config_digest"]) for result in record.results if result.get("config_digest")})
+    if digests:
+        notes.append(f"Config digest of the results: {', '.join(digests)}.")
+    if record.data.get("digest"):
+        notes.append(f"Data digest: {record.data['digest']}; with the seed it fixes the order of the samples.")
+    return notes
+
+
+def _text(value: Any) -> str:
+    return "not known" if value is None else str(value)

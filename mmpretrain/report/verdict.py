@@ -1,0 +1,161 @@
+"""The first thing a reader sees: the number that matters, what it stands against, and what it took."""
+
+import statistics
+from dataclasses import dataclass
+from typing import Any
+
+from mmpretrain.report import wording
+from mmpretrain.report.folder import Record
+from mmpretrain.report.results import Bar, bar_scale, build_bar
+
+HEADLINES = {"retrieval": ("i2t_R@10", "t2i_R@10"), "zero_shot": ("acc1",)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One split's headline figure."""
+
+    label: str
+    purpose: str
+    value: str
+    interval: str
+    chance: str
+    multiple: str
+    bar: Bar
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """A sentence, the splits behind it, and facts as (name, value, remark)."""
+
+    headline: str
+    detail: str
+    scores: list[Score]
+    full_length: str
+    facts: list[tuple[str, str, str]]
+
+
+def build_verdict(record: Record) -> Verdict:
+    """What came out, or how far the run has got."""
+    task = next((task for task, names in HEADLINES.items() if _scored(record, task, names)), None)
+    if task is None:
+        return Verdict(headline=_progress(record), detail="", scores=[], full_length="", facts=build_facts(record))
+    results = _scored(record, task, HEADLINES[task])
+    figures = [mean_figure(result, HEADLINES[task]) for result in results]
+    full = bar_scale(figure["high"] for figure in figures)
+    return Verdict(
+        headline=_headline(task, record.label(results[0]["dataset"], results[0]["split"]), figures[0]),
+        detail=_detail(task, figures[0], record),
+        scores=[_score(record, result, f, full) for result, f in zip(results, figures, strict=True)],
+        full_length=wording.percent(full, 0),
+        facts=build_facts(record),
+    )
+
+
+def mean_figure(result: dict[str, Any], names: tuple[str, ...]) -> dict[str, float]:
+    """The mean of some metrics of one result.
+
+    The ends of the interval are the means of the ends: never too narrow, whatever the directions share.
+    """
+    figures = [result["metrics"][name] for name in names]
+    mean = {part: statistics.fmean(f[part] for f in figures) for part in ("value", "low", "high", "chance")}
+    return {**mean, "n": sum(figure["n"] for figure in figures)}
+
+
+def _scored(record: Record, task: str, names: tuple[str, ...]) -> list[dict[str, Any]]:
+    return [result for result in record.newest(task) if all(name in result["metrics"] for name in names)]
+
+
+def _progress(record: Record) -> str:
+    """For a run without results."""
+    steps, planned = record.metrics[-1]["step"] if record.metrics else 0, record.model.get("steps")
+    of = f" of {wording.count(planned)}" if planned else ""
+    state = "trained" if record.complete else "at work or stopped: it has taken"
+    return f"Not evaluated yet. The run is {state} {wording.count(steps)}{of} steps."
+
+
+def _headline(task: str, split: str, figure: dict[str, float]) -> str:
+    share = wording.percent(figure["value"])
+    subject = {
+        "retrieval": f"On {split}, the match is among the first ten answers in {share} of searches",
+        "zero_shot": f"On {split}, {share} of the pictures get their right class without training on classes",
+    }[task]
+    if figure["low"] <= figure["chance"] <= figure["high"]:
+        return f"{subject}, which is not to be told from guessing."
+    if figure["value"] < figure["chance"]:
+        return f"{subject}, less than guessing gives."
+    return f"{subject}, {wording.times(figure['value'] / figure['chance'])} times what guessing gives."
+
+
+def _detail(task: str, figure: dict[str, float], record: Record) -> str:
+    what = {"retrieval": "Mean R@10 of image → text and text → image", "zero_shot": "Zero-shot accuracy"}[task]
+    state = "" if record.complete else f" The run is not finished: {_taken(record)}."
+    return (
+        f"{what} over {wording.count(figure['n'])} queries: 95{wording.SPACE}% interval "
+        f"{wording.interval_text('', figure)}, chance {wording.percent(figure['chance'])}.{state}"
+    )
+
+
+def _score(record: Record, result: dict[str, Any], figure: dict[str, float], full: float) -> Score:
+    return Score(
+        label=record.label(result["dataset"], result["split"]),
+        purpose=record.purpose(result["dataset"], result["split"]),
+        value=wording.percent(figure["value"]),
+        interval=wording.interval_text("", figure),
+        chance=wording.percent(figure["chance"]),
+        multiple=wording.against_chance("", figure),
+        bar=build_bar(figure, full),
+    )
+
+
+def build_facts(record: Record) -> list[tuple[str, str, str]]:
+    """What it took: steps, time, speed, model, data, hardware, date; only what the folder tells."""
+    facts = [*_training_facts(record), *_model_facts(record), *_environment_facts(record)]
+    return [fact for fact in facts if fact[1]]
+
+
+def _training_facts(record: Record) -> list[tuple[str, str, str]]:
+    if not record.metrics:
+        return []
+    seconds = sum(line["seconds"] for line in record.metrics)
+    # the median: a record with an evaluation or a checkpoint in it says little about speed
+    speed = statistics.median(line["samples_per_s"] for line in record.metrics)
+    wait = statistics.median(line["data_wait"] for line in record.metrics)
+    skipped = sum(line.get("skipped", 0) for line in record.metrics)
+    epochs = record.data.get("epochs")
+    passes = f", {epochs:.1f} epochs planned" if epochs else ""
+    pairs = wording.short_count(record.metrics[-1]["samples_seen"])
+    return [
+        ("Training", wording.duration(seconds), "in the loop, with evaluations and checkpoints on the way"),
+        ("Steps", _taken(record), f"{pairs} pairs seen{passes}; {skipped or 'no'} steps skipped"),
+        ("Speed", f"{wording.number(speed)} samples/s", f"median; {wording.percent(wait)} of the time without data"),
+    ]
+
+
+def _taken(record: Record) -> str:
+    taken = wording.count(record.metrics[-1]["step"]) if record.metrics else "0"
+    planned, batch = record.model.get("steps"), record.model.get("batch")
+    of = f" of {wording.count(planned)}" if planned else ""
+    return f"{taken}{of} steps" + (f" × {wording.count(batch)} pairs" if batch else "")
+
+
+def _model_facts(record: Record) -> list[tuple[str, str, str]]:
+    if not record.model:
+        return []
+    parts = record.model.get("parameters", {})
+    told = ", ".join(f"{name} {wording.short_count(amount)}" for name, amount in parts.items() if amount)
+    total = record.model.get("total") or sum(parts.values())
+    name = record.model.get("image_name", "")
+    return [("Model", f"{wording.short_count(total)} parameters", f"{name}: {told}" if name else told)]
+
+
+def _environment_facts(record: Record) -> list[tuple[str, str, str]]:
+    found = record.environment
+    cores = f"{found['cores']} cores, threads: {found.get('threads', 'default')}" if found.get("cores") else ""
+    title = record.data.get("title", "")
+    digest = record.data.get("digest", "")
+    return [
+        ("Data", record.data.get("name", ""), title + (f", digest {digest[:12]}" if digest else "")),
+        ("Hardware", str(found.get("processor", "")), cores),
+        ("Date", str(found.get("date", ""))[:10], f"commit {found['commit']}" if found.get("commit") else ""),
+    ]

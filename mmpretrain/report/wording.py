@@ -1,0 +1,101 @@
+"""Numbers and names as a person reads them: percent, counts, durations, directions."""
+
+import math
+import re
+from typing import Any
+
+DIRECTIONS = {"i2t": "image → text", "t2i": "text → image"}
+NAMES = {
+    "median_rank": "median rank",
+    "acc1": "accuracy",
+    "acc5": "right class among the first 5",
+    "mean_per_class_recall": "mean recall per class",
+}
+SPACE = "\N{NO-BREAK SPACE}"
+
+
+def percent(fraction: float, digits: int = 1) -> str:
+    """0.413 as `41.3 %`."""
+    return f"{100 * fraction:.{digits}f}{SPACE}%"
+
+
+def count(number: float) -> str:
+    """12345 as `12,345`."""
+    return f"{number:,.0f}"
+
+
+def short_count(number: float) -> str:
+    """12345678 as `12.3 M`."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.3g}{SPACE}{unit}"
+    return f"{number:.0f}"
+
+
+def size(number: float) -> str:
+    """Bytes as `7.1 MB`."""
+    return f"{short_count(number)}B" if number >= 1000 else f"{number:.0f}{SPACE}B"
+
+
+def duration(seconds: float) -> str:
+    """3725 as `1 h 2 min`, 75 as `1 min 15 s`, 8.25 as `8.2 s`."""
+    if seconds < 10:
+        return f"{seconds:.1f}{SPACE}s"
+    whole = round(seconds)
+    parts = [(whole // 86400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "min"), (whole % 60, "s")]
+    first = next(place for place, (amount, _) in enumerate(parts) if amount)
+    return " ".join(f"{amount}{SPACE}{unit}" for amount, unit in parts[first : first + 2] if amount)
+
+
+def number(value: float) -> str:
+    """A plain number with about three digits, thousands kept whole."""
+    if not math.isfinite(value):
+        return "not finite"
+    if value and (abs(value) < 1e-3 or abs(value) >= 1e7):
+        return re.sub(r"e([+-])0*(\d)", r"e\1\2", f"{value:.2g}")
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def is_rank(metric: str) -> bool:
+    """Ranks count places, and fewer are better; everything else is a fraction."""
+    return metric.endswith("rank")
+
+
+def figure_text(metric: str, value: float) -> str:
+    """A metric's value in its own unit."""
+    return f"{value:,.1f}" if is_rank(metric) else percent(value)
+
+
+def interval_text(metric: str, figure: dict[str, Any]) -> str:
+    """The 95 % interval in the metric's own unit, the unit once."""
+    if is_rank(metric):
+        return f"{figure['low']:,.1f} to {figure['high']:,.1f}"
+    return f"{100 * figure['low']:.1f} to {percent(figure['high'])}"
+
+
+def times(ratio: float) -> str:
+    """A multiple: two digits while it is small, whole when it is large."""
+    return f"{ratio:.2g}" if ratio < 10 else f"{ratio:,.0f}"
+
+
+def against_chance(metric: str, figure: dict[str, Any]) -> str:
+    """`8.7 × chance`, for ranks `1/12 of chance`; empty where chance says nothing."""
+    value, chance = figure["value"], figure["chance"]
+    if not chance or (is_rank(metric) and not value):
+        return ""
+    if is_rank(metric):
+        return f"1/{times(chance / value)} of chance" if value < chance else f"{times(value / chance)} × chance"
+    return f"{times(value / chance)} × chance"
+
+
+def split_direction(metric: str) -> tuple[str, str]:
+    """`i2t_R@10` as (`i2t`, `R@10`); a metric without direction as (``, metric)."""
+    head, _, tail = metric.partition("_")
+    return (head, tail) if head in DIRECTIONS and tail else ("", metric)
+
+
+def metric_name(metric: str) -> str:
+    """What a table calls a metric that has lost its direction."""
+    if metric.startswith("any_hit@"):
+        return f"any right answer among the first {metric.removeprefix('any_hit@')}"
+    return NAMES.get(metric, metric.replace("_", " "))

@@ -1,0 +1,119 @@
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from mmpretrain.core.errors import DataError
+from mmpretrain.data.index import SUFFIX, open_index, scan
+from mmpretrain.data.samples import ShardReader
+from tests.conftest import toy_samples, write_tar
+
+
+@pytest.fixture()
+def shard(tmp_path: Path) -> Path:
+    path = tmp_path / "00000.tar"
+    write_tar(path, toy_samples(5))
+    return path
+
+
+def test_every_member_is_read_back_by_its_offset(shard: Path):
+    index = open_index(shard)
+    members = {f"{key}.{suffix}": content for row, key in enumerate(index.keys)
+               for suffix, content in ShardReader().read(index, row).items()}
+    with tarfile.open(shard) as tar:
+        assert members == {info.name: tar.extractfile(info).read() for info in tar}
+
+
+def test_an_index_is_written_on_first_use_and_read_from_then_on(shard: Path):
+    made, read = open_index(shard), open_index(shard)
+    assert (shard.parent / (shard.name + SUFFIX)).is_file()
+    assert made.keys == read.keys
+    assert made.digest == read.digest
+    assert [list(made.members(row)) for row in range(5)] == [list(read.members(row)) for row in range(5)]
+
+
+def test_a_read_only_folder_needs_no_index_file(shard: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*arguments: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("mmpretrain.data.index.write_index", refuse)
+    assert len(open_index(shard)) == 5
+
+
+def test_a_shard_that_grew_is_refused(shard: Path):
+    open_index(shard)
+    with shard.open("ab") as file:
+        file.write(b"\0" * 512)
+    with pytest.raises(DataError, match=r"is not the file that 00000\.tar\.index describes"):
+        open_index(shard)
+
+
+def test_a_changed_byte_is_refused_when_verifying_and_when_read(shard: Path):
+    index = open_index(shard)
+    offset = next(member.offset for member in index.members(2) if member.suffix == "png")
+    content = bytearray(shard.read_bytes())
+    content[offset + 20] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(DataError, match="is not the file"):
+        open_index(shard, verify=True)
+    with pytest.raises(DataError, match=r"ada-0002\.png at byte \d+ is damaged"):
+        ShardReader().read(open_index(shard), 2)
+
+
+def test_a_cut_at_every_block_is_named(shard: Path, tmp_path: Path):
+    content = shard.read_bytes()
+    used = max(m.offset + m.size for row in range(5) for m in scan(shard).members(row))
+    for length in range(512, used, 512):
+        cut = tmp_path / "cut.tar"
+        cut.write_bytes(content[:length])
+        with pytest.raises(DataError, match=r"cut\.tar"):
+            scan(cut)
+
+
+def test_a_damaged_header_in_the_middle_is_named(shard: Path):
+    content = bytearray(shard.read_bytes())
+    with tarfile.open(shard) as tar:
+        header = tar.getmembers()[7].offset
+    content[header + 3] ^= 0xFF
+    shard.write_bytes(content)
+    with pytest.raises(DataError, match=f"damaged header at byte {header}"):
+        scan(shard)
+
+
+def test_a_member_that_stands_twice_is_named(tmp_path: Path):
+    path = tmp_path / "twice.tar"
+    with tarfile.open(path, "w") as tar:
+        for content in (b"one", b"two"):
+            info = tarfile.TarInfo("a.txt")
+            info.size = 3
+            tar.addfile(info, io.BytesIO(content))
+    with pytest.raises(DataError, match=r"a\.txt stands twice"):
+        scan(path)
+
+
+def test_members_of_one_sample_need_not_be_neighbours(tmp_path: Path):
+    path = tmp_path / "interleaved.tar"
+    with tarfile.open(path, "w") as tar:
+        for name in ("a.txt", "b.txt", "a.json", "b.json"):
+            info = tarfile.TarInfo(name)
+            info.size = len(name)
+            tar.addfile(info, io.BytesIO(name.encode()))
+    index = scan(path)
+    assert index.keys == ["a", "b"]
+    assert ShardReader().read(index, 1) == {"txt": b"b.txt", "json": b"b.json"}
+
+
+@pytest.mark.parametrize("content", [b"", b"not a tar at all" * 100, b"\0" * 10240])
+def test_what_is_no_tar_is_named(tmp_path: Path, content: bytes):
+    path = tmp_path / "bad.tar"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"bad\.tar"):
+        scan(path)
+
+
+def test_a_damaged_index_says_what_to_do(shard: Path):
+    open_index(shard)
+    shard.with_name(shard.name + SUFFIX).write_bytes(b"garbage")
+    with pytest.raises(DataError, match="delete it and index again"):
+        open_index(shard)
