@@ -167,7 +167,7 @@ def main() -> None:
         _tell(str(error))
         sys.exit(error.exit_code)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
             raise
         place = f"{error.filename}: " if error.filename else ""
         _tell(f"{place}{os.strerror(error.errno)}; free some space or choose another run.folder=PATH, then repeat")

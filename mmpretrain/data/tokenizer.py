@@ -116,15 +116,37 @@ class WordPieceTokenizer:
     """Most ids to learn; small corpora give fewer."""
 
     def build(self, captions: Iterable[str]) -> Tokenizer:
-        fast = FastTokenizer(WordPiece(unk_token="[UNK]"))
-        fast.normalizer = normalizers.BertNormalizer(lowercase=True)
-        fast.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        trainer = WordPieceTrainer(vocab_size=self.vocabulary - 1, special_tokens=["[PAD]", "[UNK]", "[CLS]", "[MASK]"])
-        fast.train_from_iterator((clean(caption) for caption in captions), trainer)
+        vocabulary = _word_pieces([clean(caption) for caption in captions], self.vocabulary - 1)
+        fast = _bert_like(vocabulary)
+        fast.add_special_tokens(["[PAD]", "[UNK]", "[MASK]"])
         fast.add_special_tokens(["[SEP]"])  # last, so that the end token has the highest id
         fast.decoder = decoders.WordPiece()
         _wrap(fast, "[CLS]", "[SEP]")
         return Tokenizer(fast, self.context_length)
+
+
+def _bert_like(vocabulary: dict[str, int]) -> FastTokenizer:
+    fast = FastTokenizer(WordPiece(vocabulary, unk_token="[UNK]"))
+    fast.normalizer = normalizers.BertNormalizer(lowercase=True)
+    fast.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return fast
+
+
+def _word_pieces(texts: list[str], size: int) -> dict[str, int]:
+    """A WordPiece vocabulary, the same at every call.
+
+    The trainer numbers characters in the order of a hash map that differs between calls, and breaks ties by
+    those numbers; given as special tokens they have theirs beforehand.
+    """
+    fast = _bert_like({})
+    words = (
+        word for text in texts for word, _ in fast.pre_tokenizer.pre_tokenize_str(fast.normalizer.normalize_str(text))
+    )
+    characters = sorted({character for word in words for character in word})
+    fixed = ["[PAD]", "[UNK]", "[CLS]", "[MASK]", *characters, *(f"##{character}" for character in characters)]
+    fast.train_from_iterator(texts, WordPieceTrainer(vocab_size=size, special_tokens=fixed, show_progress=False))
+    vocabulary: dict[str, int] = fast.get_vocab(with_added_tokens=True)
+    return vocabulary
 
 
 def _wrap(fast: FastTokenizer, start: str, end: str) -> None:

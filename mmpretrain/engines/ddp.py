@@ -1,5 +1,6 @@
 """torch's DistributedDataParallel: a copy on each rank, gradients exchanged while backward runs."""
 
+import warnings
 from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Literal
 
@@ -25,13 +26,16 @@ class Ddp:
 
     def build(self, module: nn.Module, optimizer: OptimizerBuilder, options: Options) -> Engine:
         module = module.to(options.device)
-        wrapped = DistributedDataParallel(
-            module,
-            device_ids=[options.device.index] if options.device.type == "cuda" else None,
-            bucket_cap_mb=self.bucket_mb,
-            broadcast_buffers=False,  # statistics are averaged over ranks instead, see average_batch_statistics
-            gradient_as_bucket_view=True,
-        )
+        with warnings.catch_warnings():
+            # torch 2.14 renames broadcast_buffers; older ones know only this name
+            warnings.simplefilter("ignore", FutureWarning)
+            wrapped = DistributedDataParallel(
+                module,
+                device_ids=[options.device.index] if options.device.type == "cuda" else None,
+                bucket_cap_mb=self.bucket_mb,
+                broadcast_buffers=False,  # statistics are averaged over ranks instead, see average_batch_statistics
+                gradient_as_bucket_view=True,
+            )
         return DdpEngine(wrapped, module, optimizer(module), options, wants_bf16(self.precision, options.device))
 
 

@@ -7,6 +7,7 @@ tests/engines holds every stage to the single process. Parameters stay fp32 unde
 """
 
 import os
+import warnings
 from contextlib import AbstractContextManager
 from typing import Annotated, Any, Literal
 
@@ -80,6 +81,8 @@ def _import(device: torch.device) -> Any:
         ) from error
     # an optional shared-memory collective that would be compiled for a minute at the first start; gloo serves
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    # DeepSpeed 0.19 calls collectives by names that torch renamed, and warns at nearly every call
+    warnings.filterwarnings("ignore", r"`torch\.distributed\.\w+` is deprecated", FutureWarning)
     return deepspeed
 
 
@@ -96,7 +99,8 @@ class DeepSpeedEngine:
         self._shapes = module_shapes(module)  # before stage 3 empties the parameters
         self._trainable = trainable_parameters(module)
         for parameter in module.parameters():
-            parameter.data = parameter.data.contiguous()  # initialize cannot broadcast channels_last
+            # initialize cannot broadcast channels_last, not even 1 x 1 kernels, which .contiguous() would leave alone
+            parameter.data = parameter.data.flatten().view(parameter.shape)
         if wants_bf16(zero.precision, options.device):
             compute_in_bf16(module, options.device)
         module.train()

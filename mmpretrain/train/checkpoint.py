@@ -55,7 +55,8 @@ def save(root: Path, engine: Any, step: int, position: int, config_digest: str, 
     weights, average, optimizer = engine.weights(), engine.weights(averaged=True), engine.optimizer_state()
     folder = root / f"step_{step:08d}"
     with main_decides() as is_main:
-        if is_main and not folder.exists():
+        if is_main and verify(folder) is not None:
+            shutil.rmtree(folder, ignore_errors=True)  # one that was damaged, or not there
             state = {
                 "format": FORMAT,
                 "step": step,

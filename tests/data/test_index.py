@@ -19,8 +19,11 @@ def shard(tmp_path: Path) -> Path:
 
 def test_every_member_is_read_back_by_its_offset(shard: Path):
     index = open_index(shard)
-    members = {f"{key}.{suffix}": content for row, key in enumerate(index.keys)
-               for suffix, content in ShardReader().read(index, row).items()}
+    members = {
+        f"{key}.{suffix}": content
+        for row, key in enumerate(index.keys)
+        for suffix, content in ShardReader().read(index, row).items()
+    }
     with tarfile.open(shard) as tar:
         assert members == {info.name: tar.extractfile(info).read() for info in tar}
 

@@ -26,7 +26,9 @@ def steps(folder: Path, count: int, ranks: int = 1, micros: int = 1, start: int 
     """For each step the rows of all ranks in order: (keys, pictures, tokens)."""
     dataset, tokenizer = open_toys(folder)
     data = settings_for(folder, **more)
-    loaders = [training_loader(data, dataset, tokenizer, 16, World(rank, ranks), micros, start) for rank in range(ranks)]
+    loaders = [
+        training_loader(data, dataset, tokenizer, 16, World(rank, ranks), micros, start) for rank in range(ranks)
+    ]
     found = []
     for _ in range(count):
         batches = [batch for loader in loaders for batch in next(loader)]

@@ -12,13 +12,27 @@ from mmpretrain.data.card import Card
 from mmpretrain.data.samples import decode, decode_image
 from tests.conftest import toy_picture
 
-CARD = build(Card, {"title": "x", "image": "png", "text_group": "concept", "label": "category", "classes": ["a", "b"],
-                    "gallery": "artist", "splits": {"train": {"shards": ["x.tar"], "samples": 1}}})
+CARD = build(
+    Card,
+    {
+        "title": "x",
+        "image": "png",
+        "text_group": "concept",
+        "label": "category",
+        "classes": ["a", "b"],
+        "gallery": "artist",
+        "splits": {"train": {"shards": ["x.tar"], "samples": 1}},
+    },
+)
 FACTS = {"concept": "c", "category": "b", "artist": "ada"}
 
 
 def members(**changes: bytes) -> dict[str, bytes]:
-    found = {"png": toy_picture("red", "square", 0), "txt": " a caf\u00e9 \n".encode(), "json": json.dumps(FACTS).encode()}
+    found = {
+        "png": toy_picture("red", "square", 0),
+        "txt": " a caf\u00e9 \n".encode(),
+        "json": json.dumps(FACTS).encode(),
+    }
     return {**found, **changes}
 
 
@@ -39,8 +53,14 @@ def test_equal_pictures_and_equal_meanings_share_their_groups():
 
 @pytest.mark.parametrize(
     "changes",
-    [{"png": b"no picture"}, {"png": toy_picture("red", "dot", 0)[:60]}, {"txt": b"\xff\xfe"}, {"json": b"{"},
-     {"json": b'{"concept": "c", "category": "z", "artist": "x"}'}, {"json": b"{}"}],
+    [
+        {"png": b"no picture"},
+        {"png": toy_picture("red", "dot", 0)[:60]},
+        {"txt": b"\xff\xfe"},
+        {"json": b"{"},
+        {"json": b'{"concept": "c", "category": "z", "artist": "x"}'},
+        {"json": b"{}"},
+    ],
 )
 def test_a_sample_that_cannot_be_decoded_is_named(changes: dict[str, bytes]):
     with pytest.raises(DataError, match=r"x\.tar: key"):

@@ -31,7 +31,9 @@ def test_long_texts_keep_their_end_token():
     assert tokens_BL[0, -1] == OURS.vocabulary - 1 == 49407
 
 
-@pytest.mark.parametrize("variant", [ClipTokenizer(context_length=16), WordPieceTokenizer(context_length=16, vocabulary=100)])
+@pytest.mark.parametrize(
+    "variant", [ClipTokenizer(context_length=16), WordPieceTokenizer(context_length=16, vocabulary=100)]
+)
 class TestEveryTokenizer:
     def test_texts_are_padded_to_the_longest_rounded_up(self, variant):
         tokens_BL, mask_BL = variant.build(CORPUS)(["a red square", "a"])
@@ -53,6 +55,9 @@ class TestEveryTokenizer:
         tokenizer = variant.build(CORPUS)
         again = Tokenizer.from_json(tokenizer.to_json(), 16)
         assert (again(CORPUS)[0] == tokenizer(CORPUS)[0]).all()
+
+    def test_building_it_twice_gives_the_same(self, variant):
+        assert len({variant.build(CORPUS).to_json() for _ in range(3)}) == 1
 
     def test_an_empty_text_is_its_start_and_end(self, variant):
         _, mask_BL = variant.build(CORPUS)(["", " \n"])

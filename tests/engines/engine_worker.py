@@ -1,6 +1,6 @@
-"""Run on every rank by test_engines: takes each engine through all cases once and leaves what it saw in a folder.
+"""Run on every rank by test_parity: takes each engine through all cases once and leaves what it saw in a folder.
 
-One launch for everything, because importing DeepSpeed takes longer than all these steps.
+One launch for everything, because importing DeepSpeed takes longer than most of these steps.
 """
 
 import json
@@ -9,71 +9,77 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from trial import DISTRIBUTED, EMA, ENGINES, SAVED, SOURCES, STEPS, build_engine, build_module, poisoned, run
-from trial import Poisonable, embed_all, load_state, save_state, save_weights
+from trial import DISTRIBUTED, EMA, ENGINES, SAVED, SOURCES, STEPS, Poisonable, build_engine, build_module
+from trial import embed_all, load_state, poisoned, run, save_state, save_weights
 
 from mmpretrain.core.distributed import process_group, world
 
 Report = dict[str, Any]
 
 
-def parity(kind: str) -> Report:
-    """Every parameter trains; one and three micro-batches."""
-    return {f"micros {n}": run(build_engine(ENGINES[kind], build_module()), range(STEPS), n) for n in (1, 3)}
+def uninterrupted(kind: str) -> Report:
+    """Every parameter trains, in one micro-batch."""
+    return {"records": run(build_engine(ENGINES[kind], build_module()), range(STEPS))}
 
 
 def interrupted(kind: str, folder: Path) -> Report:
-    """Leave the state of the middle behind and go on to the end."""
+    """A frozen embedding, three micro-batches; leaves the state of the middle behind and goes on."""
     engine = build_engine(ENGINES[kind], build_module(frozen=True), EMA)
-    first = run(engine, range(SAVED))
+    records = run(engine, range(SAVED), micros=3)
     save_state(engine, folder / kind)
-    rest = run(engine, range(SAVED, STEPS))
+    records += run(engine, range(SAVED, STEPS), micros=3)
     save_weights(engine, folder / kind / "end")
-    return {"records": first + rest}
+    return {"records": records}
 
 
-def resumed(kind: str, folder: Path) -> Report:
-    """An engine with other initial weights takes over each state in turn."""
-    engine = build_engine(ENGINES[kind], build_module(seed=1, frozen=True), EMA)
-    report = {}
-    for source in dict.fromkeys((kind, *SOURCES)):
-        load_state(engine, folder / source)
-        report[source] = run(engine, range(SAVED, STEPS))
-        save_weights(engine, folder / kind / f"from_{source}")
-    return report
-
-
-def skipping(kind: str, folder: Path) -> Report:
-    """Two bad steps on the last rank alone, then the good ones."""
+def disturbed(kind: str, folder: Path) -> Report:
+    """The same from the middle on, in an engine with other initial weights, an evaluation and two bad steps."""
     module = build_module(seed=1, frozen=True, kind=Poisonable)
     engine = build_engine(ENGINES[kind], module, EMA)
     load_state(engine, folder / kind)
-    before, moments, average = engine.weights(), engine.optimizer_state().moments, engine.weights(averaged=True)
-    bad = [*poisoned(engine, module, "loss", micros=3), *poisoned(engine, module, "gradient", micros=1)]
-    after = [engine.weights(), engine.optimizer_state().moments, engine.weights(averaged=True)]
-    same = [all(torch.equal(a[name], b[name]) for name in a) for a, b in zip((before, moments, average), after)]
-    return {"bad": bad, "same": same, "records": run(engine, range(SAVED, STEPS))}
-
-
-def evaluated(kind: str, folder: Path) -> Report:
-    """Features of 13 rows in rounds of 4 a rank, with the average and then, in training, without any trace of it."""
-    engine = build_engine(ENGINES[kind], build_module(seed=1, frozen=True), EMA)
-    load_state(engine, folder / kind)
     features = embed_all(engine)
+    before = state_of(engine)
+    bad = [poisoned(engine, module, "loss", micros=3), poisoned(engine, module, "gradient", micros=1)]
+    after = state_of(engine)
+    records = run(engine, range(SAVED, STEPS), micros=3)
+    save_weights(engine, folder / kind / "disturbed_end")
     if world().is_main:
         torch.save(features, folder / kind / "features.pt")
-    return {"training": engine.module.training, "records": run(engine, range(SAVED, STEPS))}
+    return {
+        "bad": bad,
+        "same": before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before),
+        "training": module.training,
+        "records": records,
+    }
+
+
+def state_of(engine: Any) -> dict[str, torch.Tensor]:
+    average = {f"average {name}": tensor for name, tensor in engine.weights(averaged=True).items()}
+    return engine.weights() | average | engine.optimizer_state().moments
+
+
+def resumed(kind: str, folder: Path) -> Report:
+    """What each other engine left in the middle, taken to the end; one engine takes over from all in turn."""
+    engine = build_engine(ENGINES[kind], build_module(seed=1, frozen=True), EMA)
+    report = {}
+    for source in SOURCES:
+        if source != kind:
+            load_state(engine, folder / source)
+            report[source] = run(engine, range(SAVED, STEPS))
+            save_weights(engine, folder / kind / f"from_{source}")
+    return report
 
 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
-    report: dict[str, Report] = {}
+    report: dict[str, Report] = {kind: {} for kind in DISTRIBUTED}
     with process_group("gloo", 60):
         for kind in DISTRIBUTED:
-            report[kind] = {"parity": parity(kind), "interrupted": interrupted(kind, folder)}
-        for kind in DISTRIBUTED:
-            for case in (resumed, skipping, evaluated):
-                report[kind][case.__name__] = case(kind, folder)
+            report[kind]["interrupted"] = interrupted(kind, folder)
+            report[kind]["disturbed"] = disturbed(kind, folder)
+        for kind in SOURCES[1:]:
+            report[kind]["uninterrupted"] = uninterrupted(kind)
+            report[kind]["resumed"] = resumed(kind, folder)
         if world().is_main:
             (folder / "report.json").write_text(json.dumps(report))
 

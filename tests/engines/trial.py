@@ -163,13 +163,13 @@ class Poisonable(TrainingModule):
         return shares
 
 
-def poisoned(engine: Engine, module: Poisonable, poison: str, micros: int) -> list[dict[str, Any]]:
+def poisoned(engine: Engine, module: Poisonable, poison: str, micros: int) -> dict[str, Any]:
     """One step that is bad on the last rank alone."""
     if world().rank == world().size - 1:
         module.poison = poison
-    records = run(engine, range(100, 101), micros)
+    (said,) = run(engine, range(100, 101), micros)
     module.poison = None
-    return records
+    return said
 
 
 def embed_all(engine: Engine, length: int = 13, size: int = 4) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,13 @@ def pictures(count: int, size: int) -> torch.Tensor:
 
 @pytest.mark.parametrize(
     ("name", "size", "tokens"),
-    [("resnet10t", 64, 4), ("test_vit", 32, 5), ("vit_tiny_patch16_224", 32, 5), ("test_convnext", 64, 4), ("test_resnet", 32, 1)],
+    [
+        ("resnet10t", 64, 4),
+        ("test_vit", 32, 5),
+        ("vit_tiny_patch16_224", 32, 5),
+        ("test_convnext", 64, 4),
+        ("test_resnet", 32, 1),
+    ],
 )
 def test_every_image_tower_gives_tokens_and_a_pooled_vector(name: str, size: int, tokens: int):
     tower = TimmImage(name=name, size=size).build()

@@ -59,7 +59,9 @@ def test_nothing_in_a_checkpoint_is_pickled(root: Path):
         assert not file.read_bytes().startswith((b"\x80", b"PK"))
 
 
-@pytest.mark.parametrize("name", ["weights.safetensors", "optimizer.safetensors", "ema.safetensors", "state.json", "tokenizer.json"])
+@pytest.mark.parametrize(
+    "name", ["weights.safetensors", "optimizer.safetensors", "ema.safetensors", "state.json", "tokenizer.json"]
+)
 def test_a_flipped_bit_anywhere_is_found_and_the_one_before_is_taken(root: Path, name: str):
     file = root / "step_00000003" / name
     content = bytearray(file.read_bytes())
@@ -72,7 +74,9 @@ def test_a_flipped_bit_anywhere_is_found_and_the_one_before_is_taken(root: Path,
         checkpoint.load(root / "step_00000003")
 
 
-@pytest.mark.parametrize("damage", ["missing file", "missing manifest", "empty manifest", "other format", "empty folder"])
+@pytest.mark.parametrize(
+    "damage", ["missing file", "missing manifest", "empty manifest", "other format", "empty folder"]
+)
 def test_a_damaged_folder_is_passed_over(root: Path, damage: str):
     folder = root / "step_00000003"
     if damage == "missing file":
@@ -120,6 +124,14 @@ def test_a_save_that_fails_leaves_the_last_good_one(root: Path, engine, monkeypa
     assert checkpoint.find_newest(root)[0] == root / "step_00000003"
 
 
+def test_a_damaged_checkpoint_is_replaced_when_its_step_comes_again(root: Path, engine):
+    (root / "step_00000003" / "weights.safetensors").write_bytes(b"")
+    checkpoint.save(root, engine, 3, 30, "digest", {})
+    assert checkpoint.verify(root / "step_00000003") is None
+
+
 def test_weights_that_do_not_fit_are_named(engine):
-    with pytest.raises(MmpretrainError, match=r"missing bias; left over bais; other shape weight \(1, 3\) instead of \(2, 3\)"):
+    with pytest.raises(
+        MmpretrainError, match=r"missing bias; left over bais; other shape weight \(1, 3\) instead of \(2, 3\)"
+    ):
         engine.load({"weight": torch.zeros(1, 3), "bais": torch.zeros(2)}, None, {})

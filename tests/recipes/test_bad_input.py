@@ -1,0 +1,111 @@
+"""Every mistake is one line that names the thing and the remedy, with the designed exit code, and leaves nothing."""
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ConfigWriter, toy_samples, write_card, write_tar
+
+
+def command(*arguments: str, limit: int | None = None) -> subprocess.CompletedProcess:
+    def set_limit() -> None:
+        if limit is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    return subprocess.run(
+        [sys.executable, "-m", "mmpretrain", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        preexec_fn=set_limit,
+    )
+
+
+def refused(answer: subprocess.CompletedProcess, code: int) -> str:
+    assert answer.returncode == code, answer.stderr
+    assert "Traceback" not in answer.stderr
+    lines = answer.stderr.strip().splitlines()
+    assert len(lines) == 1, answer.stderr
+    return lines[0]
+
+
+def test_every_value_that_is_wrong_is_told_at_once(toy_config: ConfigWriter, tmp_path: Path):
+    answer = command("pretrain", str(toy_config()), "train.steps=0", "data.bathc=3", "towers.image.name=resnet10tt")
+    assert answer.returncode == 2
+    assert [line.split(":")[1].strip() for line in answer.stderr.splitlines()] == ["data.bathc", "train.steps"]
+    assert "did you mean 'batch'" in answer.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "code", "words"),
+    [
+        ("towers.image.name=resnet10tt", 2, "did you mean 'resnet10t'"),
+        ("towers.image.name=vit_tiny_patch16_224 towers.image.size=30", 2, "do not divide into"),
+        ("data.batch=64", 2, "data.batch: 64 is more than the 48 samples"),
+        ("data.batch=10 train.micro_batches=3", 2, "does not divide by 1 ranks x 3 micro-batches; use 9"),
+        ("data.name=nowhere", 2, "data.name: no dataset.yaml in nowhere"),
+        ("data.split=trian", 2, "did you mean 'train'"),
+        ("evaluation.0.split=vall", 2, "did you mean 'val'"),
+        ("engine.kind=dpp", 2, "unknown kind 'dpp'; did you mean 'ddp'"),
+        ("optim.schedule.warmup=6", 2, "leave none of the 6 steps"),
+    ],
+)
+def test_an_impossible_value_is_refused_by_name(
+    toy_config: ConfigWriter, tmp_path: Path, override: str, code: int, words: str
+):
+    line = refused(command("pretrain", str(toy_config()), *override.split()), code)
+    assert words in line
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_missing_config_names_the_one_that_was_meant():
+    assert "did you mean 'quickstart'" in refused(command("pretrain", "quickstrt"), 2)
+
+
+def test_a_damaged_shard_ends_with_its_name_before_the_first_step(toy_config: ConfigWriter, tmp_path: Path):
+    write_tar(tmp_path / "a.tar", toy_samples(20))
+    content = bytearray((tmp_path / "a.tar").read_bytes())
+    content[5000:6500] = b"x" * 1500
+    (tmp_path / "a.tar").write_bytes(content)
+    write_card(tmp_path, {"train": (["a.tar"], 20)})
+    line = refused(command("pretrain", str(toy_config(evaluation=[])), f"data.name={tmp_path}"), 3)
+    assert "a.tar" in line
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_sample_that_cannot_be_decoded_ends_with_its_name(toy_config: ConfigWriter, tmp_path: Path):
+    write_tar(tmp_path / "a.tar", [*toy_samples(19), {"__key__": "broken", "png": b"?", "txt": b"x", "json": b"{}"}])
+    write_card(tmp_path, {"train": (["a.tar"], 20)})
+    line = refused(command("pretrain", str(toy_config(evaluation=[])), f"data.name={tmp_path}"), 3)
+    assert "a.tar: broken" in line
+
+
+def test_a_disk_that_is_full_leaves_no_half_written_checkpoint(toy_config: ConfigWriter, tmp_path: Path):
+    line = refused(command("pretrain", str(toy_config(evaluation=[])), limit=400_000), 1)
+    assert "run.folder=PATH" in line
+    assert not list((tmp_path / "runs" / "toy" / "checkpoints").glob("*"))
+
+
+def test_an_existing_run_is_left_as_it_is(toy_config: ConfigWriter, tmp_path: Path):
+    config = str(toy_config(evaluation=[]))
+    assert command("pretrain", config).returncode == 0
+    before = sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*"))
+    assert "this run is complete" in refused(command("pretrain", config), 2)
+    assert sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*")) == before
+
+
+def test_a_mistyped_command_names_the_one_that_was_meant():
+    answer = command("pretrian")
+    assert answer.returncode == 2
+    assert "Did you mean 'pretrain'?" in answer.stderr
+
+
+def test_what_is_no_run_is_named(tmp_path: Path):
+    assert "not a run folder" in refused(command("evaluate", str(tmp_path), "--data", ":val"), 2)
+    assert "not a run folder" in refused(command("report", str(tmp_path)), 2)
