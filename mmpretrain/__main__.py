@@ -88,6 +88,23 @@ def report(run: Path) -> None:
 
 
 @cli.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--to", "others", multiple=True, required=True, type=click.Path(path_type=Path), help="A run to compare with; repeat it for several.")
+@click.option("--json", "as_json", is_flag=True, help="Print the records instead of a table.")
+def compare(runs: tuple[Path, ...], others: tuple[Path, ...], as_json: bool) -> None:
+    """Compare the retrievals of RUNS (seeds of one recipe) with others, query by query."""
+    import json
+
+    from rich.console import Console
+
+    from mmpretrain.recipes.compare import compare as recipe
+
+    records = recipe(runs, others, Console(quiet=True) if as_json else console())
+    if as_json:
+        click.echo(json.dumps(records))
+
+
+@cli.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON.")
 def doctor(as_json: bool) -> None:
     """Say what this machine has, and what a run here would lack."""

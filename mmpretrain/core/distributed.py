@@ -61,7 +61,8 @@ def process_group(backend: str, timeout_seconds: float) -> Iterator[World]:
     os.environ.setdefault("WORLD_SIZE", str(announced.size))
     os.environ.setdefault("LOCAL_RANK", str(announced.local_rank))
     os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
-    os.environ.setdefault("MASTER_PORT", "29500")
+    # one process alone takes any free port, so that two runs on a machine do not meet
+    os.environ.setdefault("MASTER_PORT", "29500" if announced.size > 1 else "0")
     dist.init_process_group(backend, timeout=timedelta(seconds=timeout_seconds))
     try:
         yield world()

@@ -116,12 +116,18 @@ def trainable_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
 
 
+def step_count(optimizer: torch.optim.Optimizer, steps: int, device: torch.device) -> Tensor:
+    """The `step` of an optimizer's state: fused kernels want it beside the parameter, the others on the processor."""
+    beside = any(group.get("fused") or group.get("capturable") for group in optimizer.param_groups)
+    return torch.tensor(float(steps), device=device if beside else "cpu")
+
+
 def compute_in_bf16(module: nn.Module, device: torch.device) -> None:
     """Run the module's forward under autocast.
 
     Inside the module and not around it, because DeepSpeed switches off an autocast that surrounds its engine.
     """
-    module.forward = torch.autocast(device.type, torch.bfloat16)(module.forward)  # type: ignore[method-assign]
+    module.forward = torch.autocast(device.type, torch.bfloat16)(module.forward)
 
 
 def average_batch_statistics(module: nn.Module) -> None:
@@ -256,7 +262,8 @@ class TorchEngine:
     def optimizer_state(self) -> OptimizerState:
         if not world().is_main:
             return OptimizerState()
-        moments, steps = {}, {}
+        moments: dict[str, Tensor] = {}
+        steps: dict[str, int] = {}
         for name, parameter in self._trainable.items():
             held = self._optimizer.state.get(parameter, {})
             steps[name] = int(held.get("step", 0))
@@ -274,7 +281,8 @@ class TorchEngine:
         for name, parameter in self._trainable.items():
             if state and state.steps.get(name):
                 held = {key: torch.empty_like(parameter).copy_(value) for key, value in state.moments_of(name).items()}
-                self._optimizer.state[parameter] = {"step": torch.tensor(float(state.steps[name])), **held}
+                step = step_count(self._optimizer, state.steps[name], self.device)
+                self._optimizer.state[parameter] = {"step": step, **held}
         if self._average:
             self._average.restart()
             for name, kept in zip(self._trainable, self._average.kept, strict=True):

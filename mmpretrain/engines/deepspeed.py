@@ -31,6 +31,7 @@ from mmpretrain.engines.base import (
     evaluation_mode,
     module_shapes,
     persistent_buffers,
+    step_count,
     trainable_parameters,
     wants_bf16,
 )
@@ -107,8 +108,8 @@ class DeepSpeedEngine:
         self._engine, self._optimizer, *_ = deepspeed.initialize(
             model=module, optimizer=optimizer(module), config=zero.json(options.clip_norm), dist_init_required=False
         )
-        flats = self._flat_partitions()
-        self._average = Average(flats, options.ema, self._make_masters_live) if options.ema else None
+        masters = self._flat_partitions()
+        self._average = Average(masters, options.ema, self._make_masters_live) if options.ema else None
 
     # -- training
 
@@ -130,16 +131,11 @@ class DeepSpeedEngine:
         return float(self._engine.get_global_grad_norm())
 
     def skip(self) -> None:
-        # zero_grad alone leaves the flat buffers that the next step would add to
+        # zero_grad alone leaves the sums that the next backward would add to
         self._optimizer.zero_grad(True)
+        self._optimizer.averaged_gradients.clear()
         if self._stage < 3:
-            self._optimizer._release_preflattened_grad_buffers()
-            for kept in (self._optimizer.averaged_gradients, self._optimizer.all_grad_tensors):
-                for group in kept:
-                    kept[group] = None
-            self._optimizer.micro_step_id = -1
-        else:
-            self._optimizer.averaged_gradients = {}
+            self._optimizer.all_grad_tensors.clear()
         self._forget_stale_gradients()
 
     def _forget_stale_gradients(self) -> None:
@@ -164,21 +160,22 @@ class DeepSpeedEngine:
                 return {}
             with self._average.in_place():
                 return self.weights()
-        state = dict(persistent_buffers(self.module))
+        state = {name: buffer.cpu().clone() for name, buffer in persistent_buffers(self.module).items()}
         for name, parameter in self.module.named_parameters():
-            state[name] = self._full_parameter(parameter)
-        return {name: state[name].detach().cpu().clone() for name in self._shapes} if world().is_main else {}
+            full = self._full_parameter(parameter)
+            if world().is_main:  # the others let go of each one before the next
+                state[name] = full.cpu()
+        return {name: state[name] for name in self._shapes} if world().is_main else {}
 
     def _full_parameter(self, parameter: nn.Parameter) -> Tensor:
-        """A whole parameter on the main rank, nothing on the others."""
+        """A copy of a whole parameter, on every rank."""
         if parameter.requires_grad:
             full: Tensor = self._utils.safe_get_full_fp32_param(parameter)
-        elif self._stage == 3:
-            with self._zero.GatheredParameters([parameter]):
-                full = parameter.data.clone()
-        else:
-            full = parameter.data
-        return full.cpu() if world().is_main else torch.empty(0)
+            return full
+        if self._stage < 3:
+            return parameter.data.clone()
+        with self._zero.GatheredParameters([parameter]):
+            return parameter.data.clone()
 
     @torch.no_grad()
     def optimizer_state(self) -> OptimizerState:
@@ -191,7 +188,7 @@ class DeepSpeedEngine:
             for moment in (key for key in held if key != "step"):
                 full = self._utils.safe_get_full_optimizer_state(parameter, moment)
                 if world().is_main:
-                    moments[f"{moment}.{name}"] = full.cpu().clone()
+                    moments[f"{moment}.{name}"] = full.cpu()
         return OptimizerState(moments=moments, steps=steps) if world().is_main else OptimizerState()
 
     @torch.no_grad()
@@ -214,13 +211,14 @@ class DeepSpeedEngine:
                 f"checkpoint: parameters took different numbers of steps ({min(steps)} to {max(steps)}); ZeRO keeps "
                 "one for all, so load it with engine.kind=ddp"
             )
-        self._optimizer.optimizer.state.clear()
+        inner = self._optimizer.optimizer
+        inner.state.clear()
         if not any(steps):
             return
         kinds = state.moments_of(next(iter(self._trainable)))
         for flat in self._flat_partitions():
             zeros = {kind: torch.zeros_like(flat) for kind in kinds}
-            self._optimizer.optimizer.state[flat] = {"step": torch.tensor(float(max(steps))), **zeros}
+            inner.state[flat] = {"step": step_count(inner, max(steps), self.device), **zeros}
         self._link_moments()
         for name, parameter in self._trainable.items():
             for kind, full in state.moments_of(name).items():

@@ -26,7 +26,7 @@ class TrainingModule(nn.Module):
 
     def __init__(self, model: nn.Module, objectives: Sequence[nn.Module]) -> None:
         super().__init__()
-        self.model = model
+        self.model: Any = model
         self.objectives = nn.ModuleList(objectives)
 
     def count(self, batch: Batch) -> Tensor:
@@ -41,7 +41,8 @@ class TrainingModule(nn.Module):
 
     @torch.no_grad()
     def _embed(self, batch: Batch) -> Features:
-        return self.model(batch)  # type: ignore[no-any-return]
+        features: Features = self.model(batch)
+        return features
 
     def _loss(self, parts: Sequence[Features], counts: Tensor) -> tuple[Shares, "CachedGradients"]:
         joined = Features.join(parts)
@@ -64,10 +65,12 @@ class TrainingModule(nn.Module):
 
     def _own_parameters(self) -> list[nn.Parameter]:
         # one by one by name: that is the access that stage 3 of DeepSpeed notices and gathers a parameter for
-        return [self.get_parameter(f"objectives.{name}") for name, _ in self.objectives.named_parameters()]
+        trainable = [name for name, parameter in self.objectives.named_parameters() if parameter.requires_grad]
+        return [self.objectives.get_parameter(name) for name in trainable]
 
     def _shares(self, features: Features, counts: Tensor) -> Shares:
-        total, metrics = features.image_BE.new_zeros(()), {}
+        total = features.image_BE.new_zeros(())
+        metrics: dict[str, Tensor] = {}
         for objective, count in zip(self.objectives, counts, strict=True):
             share, numbers = objective(features, count)
             total = total + objective.weight * share

@@ -25,6 +25,10 @@ class Contrastive:
     max_scale: Annotated[float, Field(ge=1, le=1000)] = 100.0
     """Bound of the inverse temperature."""
 
+    def __post_init__(self) -> None:
+        if self.scale > self.max_scale:
+            raise ValueError(f"scale {self.scale:g} is more than max_scale {self.max_scale:g}")
+
     def build(self) -> "ContrastiveObjective":
         return ContrastiveObjective(self)
 
@@ -62,7 +66,7 @@ class ContrastiveObjective(nn.Module):
         with torch.autocast(image_BE.device.type, enabled=False):
             images_RB = scale * features.image_BE.float() @ text_BE.float().T
             texts_RB = scale * features.text_BE.float() @ image_BE.float().T
-        rows = _cross_entropy(images_RB, positive_RB) + _cross_entropy(texts_RB, positive_RB)
+            rows = _cross_entropy(images_RB, positive_RB) + _cross_entropy(texts_RB, positive_RB)
         share = rows / 2 / count
         metrics = {"loss": share.detach(), "scale": scale.detach().sum() * len(features.image_BE) / count}
         return share, metrics
@@ -90,5 +94,5 @@ class _Clamp(torch.autograd.Function):
 
 def _clamp(value: Tensor, bound: float) -> Tensor:
     """Never in place after the step: under ZeRO the optimizer's master copy would win."""
-    clamped: Tensor = _Clamp.apply(value, bound)  # type: ignore[no-untyped-call]
+    clamped: Tensor = _Clamp.apply(value, bound)
     return clamped

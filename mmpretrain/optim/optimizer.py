@@ -29,7 +29,7 @@ class Optim:
 
     def build(self, module: nn.Module) -> torch.optim.AdamW:
         groups = decay_groups(module, self.weight_decay)
-        return torch.optim.AdamW(groups, lr=self.schedule.rate, betas=self.betas, eps=self.eps)
+        return torch.optim.AdamW(groups, lr=self.schedule.rate, betas=self.betas, eps=self.eps, fused=True)
 
 
 def decay_groups(module: nn.Module, weight_decay: float) -> list[dict]:

@@ -38,10 +38,11 @@ def dry_run(path: Path, overrides: Sequence[str], console: Console) -> None:
         size = 4 * sum(p.numel() for p in parts.module.parameters())
         require_space(Path(config.run.folder), 3 * size * (config.train.keep_last + 1), "the checkpoints of this run")
         measure_norms(parts)
+        counts = parameter_counts(parts)  # before stage 3 of DeepSpeed empties the parameters
         engine = build_engine(parts)
         seconds = seconds_a_step(parts, engine)
         if world.is_main:
-            console.print(summary(parts, seconds, 3 * size))
+            console.print(summary(parts, counts, seconds, 3 * size))
             console.print(f"nothing was written; next: mmpretrain pretrain {path}", soft_wrap=True)
 
 
@@ -77,10 +78,10 @@ def refuse_without_gradient(parts: Parts, engine: Engine, micro_batches: list) -
         raise ConfigError(f"no gradient reaches {', '.join(silent[:8])}; freeze these parameters or leave them out")
 
 
-def summary(parts: Parts, seconds: float, checkpoint_bytes: int) -> Table:
+def summary(parts: Parts, counts: dict[str, int], seconds: float, checkpoint_bytes: int) -> Table:
     """The run in one table."""
-    config, counts = parts.config, parameter_counts(parts)
-    steps, world = config.train.steps, parts.world
+    config, world = parts.config, parts.world
+    steps = config.train.steps
     shown = Table("what", "value", title=f"dry run of {config.run.folder}")
     exact = "inexact: statistics of each rank's own rows" if config.towers.image.norm == "batch" else "exact"
     for name, value in (

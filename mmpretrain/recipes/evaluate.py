@@ -97,7 +97,8 @@ class Evaluation:
         for query in queries:
             query["query"] = shown[query["query"]]
             query["top"] = [{**answer, **shown[answer.pop("row")]} for answer in query["top"]]
-        return {**facts, "k": 5, "galleries": record["galleries"], "queries": queries}
+        ranks = [{"direction": r.direction, "gallery": r.gallery, "ranks": r.ranks.tolist()} for r in rankings]
+        return {**facts, "k": 5, "galleries": record["galleries"], "queries": queries, "ranks": ranks}
 
 
 def headline(record: dict[str, Any]) -> str:

@@ -46,7 +46,8 @@ class HeatMap:
 
 def build_heat_maps(record: Record) -> list[HeatMap] | None:
     """One map for each split with zero-shot predictions, None without any."""
-    return [build_heat_map(record, found) for found in record.zero_shot if found.get("confusion")] or None
+    found = [split for split in record.in_order(record.zero_shot) if split.get("confusion")]
+    return [build_heat_map(record, split) for split in found] or None
 
 
 def build_heat_map(record: Record, found: dict[str, Any]) -> HeatMap:

@@ -1,10 +1,8 @@
 """Which curves a run has: one panel a quantity, read off metrics.jsonl and the evaluations on the way."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
-
-from markupsafe import Markup
 
 from mmpretrain.report import wording
 from mmpretrain.report.folder import Record
@@ -48,19 +46,20 @@ class Panel:
         if len(self.series) != 1:
             return ""
         values = self.series[0].values
-        return f"{self._text(values[0])} → {self._text(values[-1])}"
+        return f"{self.text(values[0])} → {self.text(values[-1])}"
 
     @property
     def description(self) -> str:
         """The panel in words, for those who cannot see it."""
         lines = [
-            f"{s.name} from {self._text(s.values[0])} at step {s.steps[0]} to {self._text(s.values[-1])} at step "
+            f"{s.name} from {self.text(s.values[0])} at step {s.steps[0]} to {self.text(s.values[-1])} at step "
             f"{s.steps[-1]}"
             for s in self.series
         ]
         return f"{self.title}: {'; '.join(lines)}"
 
-    def _text(self, value: float) -> str:
+    def text(self, value: float) -> str:
+        """A value of this panel as a person reads it."""
         return wording.percent(value) if self.percent else wording.number(value)
 
 
@@ -69,7 +68,7 @@ class Drawing:
     """A panel and its picture."""
 
     panel: Panel
-    svg: Markup
+    svg: str
 
 
 def build_curves(record: Record) -> list[Drawing] | None:
@@ -88,7 +87,7 @@ def choose_panels(record: Record) -> list[Panel]:
     lines = record.metrics
     panels = [
         Panel(title="Loss", series=loss_series(lines), noisy=True),
-        quality_panel(record, "retrieval", "Mean R@10 of both directions"),
+        quality_panel(record, "retrieval", "Mean R@10"),
         quality_panel(record, "zero_shot", "Zero-shot accuracy"),
         Panel(title="Learning rate", series=[series(lines, "rate", "rate")], from_zero=True),
         *objective_panels(lines),
@@ -102,7 +101,7 @@ def choose_panels(record: Record) -> list[Panel]:
         ),
     ]
     drawable = [(panel, [line for line in panel.series if len(line.steps) > 1]) for panel in panels]
-    return [_with_series(panel, kept) for panel, kept in drawable if kept]
+    return [replace(panel, series=kept) for panel, kept in drawable if kept]
 
 
 def series(lines: list[dict[str, Any]], key: str, name: str) -> Series:
@@ -126,7 +125,8 @@ def objective_panels(lines: list[dict[str, Any]]) -> list[Panel]:
         objective, _, kind = key.partition("/")
         if kind != LOSS:
             kinds.setdefault(kind, []).append(series(lines, key, objective.replace("_", " ")))
-    return [Panel(title=TITLES.get(kind, kind.replace("_", " ")), series=found) for kind, found in kinds.items()]
+    titles = {kind: TITLES.get(kind, kind.replace("_", " ").capitalize()) for kind in kinds}
+    return [Panel(title=titles[kind], series=found) for kind, found in kinds.items()]
 
 
 def quality_panel(record: Record, task: str, title: str) -> Panel:
@@ -135,8 +135,9 @@ def quality_panel(record: Record, task: str, title: str) -> Panel:
     lines = []
     for newest in record.newest(task):
         place = (task, newest["dataset"], newest["split"])
-        taken = {r["step"]: r for r in record.results if (r["task"], r["dataset"], r["split"]) == place}
-        figures = {step: mean_figure(taken[step], names) for step in sorted(taken) if names[0] in newest["metrics"]}
+        own = [r for r in record.results if (r["task"], r["dataset"], r["split"]) == place]
+        told = {r["step"]: r for r in own if all(name in r["metrics"] for name in names)}
+        figures = {step: mean_figure(told[step], names) for step in sorted(told)}
         lines.append(_figure_series(record.label(*place[1:]), figures))
     return Panel(title=title, series=lines, percent=True, from_zero=True)
 
@@ -155,7 +156,3 @@ def _figure_series(name: str, figures: dict[int, dict[str, float]]) -> Series:
 
 def _objective_keys(lines: list[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(key for line in lines for key in line if "/" in key))
-
-
-def _with_series(panel: Panel, kept: list[Series]) -> Panel:
-    return Panel(title=panel.title, series=kept, percent=panel.percent, from_zero=panel.from_zero, noisy=panel.noisy)

@@ -43,11 +43,9 @@ class SplitExamples:
 
 
 def build_examples(record: Record) -> list[SplitExamples] | None:
-    """Every split with predictions, in the order of the results table; None without any."""
-    order = [result["split"] for result in record.newest("retrieval")]
-    files = [found for found in record.retrieval if found.get("queries")]
-    files.sort(key=lambda f: order.index(f["split"]) if f["split"] in order else len(order))
-    return [build_split_examples(record, found) for found in files] or None
+    """Every split with predictions, None without any."""
+    found = [split for split in record.in_order(record.retrieval) if split.get("queries")]
+    return [build_split_examples(record, split) for split in found] or None
 
 
 def build_split_examples(record: Record, found: dict[str, Any]) -> SplitExamples:

@@ -1,6 +1,7 @@
 """What a run folder holds, read once; a part that is not there yet is empty, never an error."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,12 @@ class Record:
             place = (result["dataset"], result["split"])
             if result["task"] == task and (place not in found or result["step"] >= found[place]["step"]):
                 found[place] = result
-        return sorted(found.values(), key=lambda result: self._rank(result["split"]))
+        return self.in_order(found.values())
+
+    def in_order(self, entries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+        """By split: validation first, because the run was steered by it, then as the data lists them."""
+        order = ["val", "validation", "dev", *self.data.get("splits", {})]
+        return sorted(entries, key=lambda e: order.index(e["split"]) if e["split"] in order else len(order))
 
     def purpose(self, dataset: str, split: str) -> str:
         """What the card says a split is for."""
@@ -48,11 +54,6 @@ class Record:
     def label(self, dataset: str, split: str) -> str:
         """The split's name, with its dataset where that is not the one trained on."""
         return split if dataset in ("", self.data.get("name", dataset)) else f"{dataset}:{split}"
-
-    def _rank(self, split: str) -> int:
-        """Validation first: it is what the run was steered by; then as the data lists them."""
-        order = ["val", "validation", "dev", *self.data.get("splits", {})]
-        return order.index(split) if split in order else len(order)
 
 
 def read_folder(run: Run) -> Record:
@@ -94,5 +95,5 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _read_predictions(run: Run, task: str) -> list[dict[str, Any]]:
-    """Predictions of every split, in the order of the results."""
+    """Predictions of every split."""
     return [_read_json(path) for path in sorted(run.predictions.glob(f"{task}_*.json"))]

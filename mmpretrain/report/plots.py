@@ -1,13 +1,13 @@
 """A panel as an SVG that takes its colours from the page, so that it is right in light, dark and print."""
 
 import hashlib
+import html
 import io
 import re
 from typing import TYPE_CHECKING, Any
 
-from markupsafe import Markup, escape
-
 from mmpretrain.core.errors import ConfigError
+from mmpretrain.report import wording
 from mmpretrain.report.curves import Panel, Series
 
 try:
@@ -32,7 +32,7 @@ SMOOTH_FROM = 40
 """Records from which on a running mean is drawn."""
 
 
-def draw(panel: Panel) -> Markup:
+def draw(panel: Panel) -> str:
     """The panel's axes and lines; title and legend are the page's."""
     settings: dict[Any, Any] = {
         "svg.fonttype": "none",
@@ -81,19 +81,20 @@ def _dress(axes: "Axes", panel: Panel) -> None:
     axes.set_axisbelow(True)
     axes.tick_params(length=0, colors=MUTED, pad=5)
     axes.margins(x=0.02)
+    axes.set_xlim(left=0)
     axes.set_xlabel("step", color=MUTED)
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     if panel.percent:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g} %"))
     else:
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: wording.number(value)))
     if panel.from_zero:
         axes.set_ylim(bottom=0)
 
 
-def inline(svg: str, panel: Panel) -> Markup:
+def inline(svg: str, panel: Panel) -> str:
     """An SVG file as part of a page: no prolog, no rules or ids that reach beyond it, the page's font and colours."""
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>|<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
@@ -106,5 +107,5 @@ def inline(svg: str, panel: Panel) -> Markup:
         body = body.replace(colour, variable)
     content = body[body.index(">") + 1 :].replace("xlink:href", "href")
     width, height = (round(72 * inches) for inches in INCHES)
-    opening = f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(panel.description)}">'
-    return Markup(opening + content)  # noqa: S704  # drawn above, from numbers only
+    opening = f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{html.escape(panel.description)}">'
+    return opening + content

@@ -22,9 +22,9 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Commands in their order, as (what for, command), and what to know about them."""
+    """Commands in their order, as (what for, lines), and what to know about them."""
 
-    commands: list[tuple[str, str]]
+    commands: list[tuple[str, list[str]]]
     notes: list[str]
 
 
@@ -44,13 +44,13 @@ def build_recipe(record: Record) -> Recipe | None:
     if not record.environment.get("command"):
         return None
     folder = shlex.quote(shown_folder(record.folder))
-    commands = [
-        *_checkout(record.environment.get("commit")),
-        ("train", training_command(record.environment["command"])),
-        *[("evaluate", f"{COMMAND} evaluate {folder} {options}") for options in _evaluations(record)],
-        ("write this page", f"{COMMAND} report {folder}"),
-    ]
-    return Recipe(commands=commands, notes=_notes(record))
+    commands = {
+        "the same code": _checkout(record.environment.get("commit")),
+        "train": [training_command(record.environment["command"])],
+        "evaluate": [f"{COMMAND} evaluate {folder} {options}" for options in _evaluations(record)],
+        "write this page": [f"{COMMAND} report {folder}"],
+    }
+    return Recipe(commands=[(what, lines) for what, lines in commands.items() if lines], notes=_notes(record))
 
 
 def training_command(command: str) -> str:
@@ -66,9 +66,9 @@ def shown_folder(folder: Path) -> str:
     return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else absolute.name
 
 
-def _checkout(commit: str | None) -> list[tuple[str, str]]:
-    install = ("install", 'pip install -e ".[eval]"')
-    return [("check out", f"git checkout {shlex.quote(commit.rstrip('+'))}"), install] if commit else [install]
+def _checkout(commit: str | None) -> list[str]:
+    install = 'pip install -e ".[eval]"'
+    return [f"git checkout {shlex.quote(commit.rstrip('+'))}", install] if commit else [install]
 
 
 def _evaluations(record: Record) -> list[str]:

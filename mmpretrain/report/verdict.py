@@ -68,10 +68,8 @@ def _scored(record: Record, task: str, names: tuple[str, ...]) -> list[dict[str,
 
 def _progress(record: Record) -> str:
     """For a run without results."""
-    steps, planned = record.metrics[-1]["step"] if record.metrics else 0, record.model.get("steps")
-    of = f" of {wording.count(planned)}" if planned else ""
-    state = "trained" if record.complete else "at work or stopped: it has taken"
-    return f"Not evaluated yet. The run is {state} {wording.count(steps)}{of} steps."
+    state = "The run is complete" if record.complete else "The run is at work or was stopped"
+    return f"Not evaluated yet. {state}: {_taken(record)} steps taken."
 
 
 def _headline(task: str, split: str, figure: dict[str, float]) -> str:
@@ -89,7 +87,7 @@ def _headline(task: str, split: str, figure: dict[str, float]) -> str:
 
 def _detail(task: str, figure: dict[str, float], record: Record) -> str:
     what = {"retrieval": "Mean R@10 of image → text and text → image", "zero_shot": "Zero-shot accuracy"}[task]
-    state = "" if record.complete else f" The run is not finished: {_taken(record)}."
+    state = "" if record.complete else f" The run is not finished: {_taken(record)} steps taken."
     return (
         f"{what} over {wording.count(figure['n'])} queries: 95{wording.SPACE}% interval "
         f"{wording.interval_text('', figure)}, chance {wording.percent(figure['chance'])}.{state}"
@@ -124,19 +122,19 @@ def _training_facts(record: Record) -> list[tuple[str, str, str]]:
     skipped = sum(line.get("skipped", 0) for line in record.metrics)
     epochs = record.data.get("epochs")
     passes = f", {epochs:.1f} epochs planned" if epochs else ""
-    pairs = wording.short_count(record.metrics[-1]["samples_seen"])
+    batch = f"{wording.count(record.model['batch'])} a step, " if record.model.get("batch") else ""
+    seen = wording.short_count(record.metrics[-1]["samples_seen"])
     return [
         ("Training", wording.duration(seconds), "in the loop, with evaluations and checkpoints on the way"),
-        ("Steps", _taken(record), f"{pairs} pairs seen{passes}; {skipped or 'no'} steps skipped"),
+        ("Steps", _taken(record), f"{batch}{seen} pairs seen{passes}; {skipped or 'no'} steps skipped"),
         ("Speed", f"{wording.number(speed)} samples/s", f"median; {wording.percent(wait)} of the time without data"),
     ]
 
 
 def _taken(record: Record) -> str:
     taken = wording.count(record.metrics[-1]["step"]) if record.metrics else "0"
-    planned, batch = record.model.get("steps"), record.model.get("batch")
-    of = f" of {wording.count(planned)}" if planned else ""
-    return f"{taken}{of} steps" + (f" × {wording.count(batch)} pairs" if batch else "")
+    planned = record.model.get("steps")
+    return f"{taken} of {wording.count(planned)}" if planned else taken
 
 
 def _model_facts(record: Record) -> list[tuple[str, str, str]]:
@@ -154,8 +152,10 @@ def _environment_facts(record: Record) -> list[tuple[str, str, str]]:
     cores = f"{found['cores']} cores, threads: {found.get('threads', 'default')}" if found.get("cores") else ""
     title = record.data.get("title", "")
     digest = record.data.get("digest", "")
+    processor, _, units = str(found.get("processor", "")).partition(" (")
+    hardware = ", ".join(part for part in (units.removesuffix(")"), cores) if part)
     return [
         ("Data", record.data.get("name", ""), title + (f", digest {digest[:12]}" if digest else "")),
-        ("Hardware", str(found.get("processor", "")), cores),
+        ("Hardware", processor, hardware),
         ("Date", str(found.get("date", ""))[:10], f"commit {found['commit']}" if found.get("commit") else ""),
     ]

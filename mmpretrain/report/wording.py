@@ -28,7 +28,8 @@ def short_count(number: float) -> str:
     """12345678 as `12.3 M`."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= size:
-            return f"{number / size:.3g}{SPACE}{unit}"
+            amount = number / size
+            return f"{amount:.3g}{SPACE}{unit}" if amount < 999.5 else f"{amount:.0f}{SPACE}{unit}"
     return f"{number:.0f}"
 
 
@@ -51,8 +52,8 @@ def number(value: float) -> str:
     """A plain number with about three digits, thousands kept whole."""
     if not math.isfinite(value):
         return "not finite"
-    if value and (abs(value) < 1e-3 or abs(value) >= 1e7):
-        return re.sub(r"e([+-])0*(\d)", r"e\1\2", f"{value:.2g}")
+    if value and (abs(value) < 1e-2 or abs(value) >= 1e7):
+        return re.sub(r"\.?0*e([+-])0*(\d)", r"e\1\2", f"{value:.2e}")
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
@@ -74,8 +75,10 @@ def interval_text(metric: str, figure: dict[str, Any]) -> str:
 
 
 def times(ratio: float) -> str:
-    """A multiple: two digits while it is small, whole when it is large."""
-    return f"{ratio:.2g}" if ratio < 10 else f"{ratio:,.0f}"
+    """A multiple: one decimal while it is small, whole when it is large."""
+    if ratio < 1:
+        return f"{ratio:.2g}"
+    return f"{ratio:.1f}" if ratio < 9.95 else f"{ratio:,.0f}"
 
 
 def against_chance(metric: str, figure: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """Image encoders of timm by name, with the rule for batch statistics."""
 
+from dataclasses import field
 from typing import Annotated, Any, Literal
 
 import timm
@@ -31,6 +32,8 @@ class TimmImage:
     depend on how a batch is cut."""
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Stochastic depth at the last block."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of the architecture, as timm's create_model takes them."""
 
     def build(self) -> "ImageTower":
         return ImageTower(_timm_model(self), self.size, self.norm)
@@ -46,7 +49,7 @@ def _timm_model(image: TimmImage) -> nn.Module:
         raise ConfigError(
             f"towers.image.name: timm has no {image.name!r}{did_you_mean(image.name, timm.list_models())}"
         )
-    options: dict[str, Any] = {"num_classes": 0, "pretrained": False, "drop_path_rate": image.drop_path}
+    options: dict[str, Any] = {"num_classes": 0, "pretrained": False, "drop_path_rate": image.drop_path, **image.options}
     fixed_size = "patch" in image.name or "vit" in image.name
     if fixed_size:
         options["img_size"] = image.size

@@ -47,9 +47,12 @@ def train_step(engine: StepEngine, micro_batches: Sequence[Batch], seed: int, st
         seed: with a micro-batch's first position it keys dropout, whichever rank draws it.
         stop: this rank was asked to stop; the result says whether any was.
     """
+    # from the processor's copy: a look at a GPU's would wait for all that it still has to do
+    seeds = [seed_of(seed, int(batch.positions_B[0])) for batch in micro_batches]
     batches = [batch.to(engine.device) for batch in micro_batches]
-    counts = global_sum(sum(engine.module.count(batch) for batch in batches).to(engine.device))
-    shares = _live(engine, batches[0], counts, seed) if len(batches) == 1 else _cached(engine, batches, counts, seed)
+    counts = global_sum(torch.stack([engine.module.count(batch) for batch in batches]).sum(dim=0).to(engine.device))
+    run = _live if len(batches) == 1 else _cached
+    shares = run(engine, batches, counts, seeds)
     metrics, stop = _agree(shares, stop)
     if not math.isfinite(metrics["loss"]):
         engine.skip()
@@ -58,29 +61,27 @@ def train_step(engine: StepEngine, micro_batches: Sequence[Batch], seed: int, st
     return StepResult(metrics=metrics, grad_norm=norm, applied=math.isfinite(norm), stop=stop)
 
 
-def _live(engine: StepEngine, batch: Batch, counts: Tensor, seed: int) -> Shares:
-    _seed(seed, batch)
-    shares: Shares = engine.forward("live", batch, counts)
+def _live(engine: StepEngine, batches: list[Batch], counts: Tensor, seeds: list[int]) -> Shares:
+    """All rows at once."""
+    torch.manual_seed(seeds[0])
+    shares: Shares = engine.forward("live", batches[0], counts)
     engine.backward(shares.total)
     return shares
 
 
-def _cached(engine: StepEngine, batches: list[Batch], counts: Tensor, seed: int) -> Shares:
+def _cached(engine: StepEngine, batches: list[Batch], counts: Tensor, seeds: list[int]) -> Shares:
     """Features of all micro-batches first, then each again with its part of the full batch's gradient."""
     parts = []
-    for batch in batches:
-        _seed(seed, batch)
+    for batch, seed in zip(batches, seeds, strict=True):
+        torch.manual_seed(seed)
         parts.append(engine.forward("embed", batch, sync=False))
+    shares: Shares
     shares, cached = engine.forward("loss", parts, counts, sync=False)
-    for micro, batch in enumerate(batches):
+    for micro, (batch, seed) in enumerate(zip(batches, seeds, strict=True)):
         last = micro == len(batches) - 1
-        _seed(seed, batch)  # the same dropout as before
+        torch.manual_seed(seed)  # the same dropout as before
         engine.backward(engine.forward("replay", batch, cached, micro, sync=last), sync=last)
-    return shares  # type: ignore[no-any-return]
-
-
-def _seed(seed: int, batch: Batch) -> None:
-    torch.manual_seed(seed_of(seed, int(batch.positions_B[0])))
+    return shares
 
 
 def _agree(shares: Shares, stop: bool) -> tuple[dict[str, float], bool]:

@@ -1,44 +1,58 @@
-"""The single engine's run, and one launch of two ranks that takes every other engine through the same."""
+"""One process's run, and one launch of two ranks that takes every other engine through the same."""
 
 import json
 import os
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from trial import EMA, ENGINES, SAVED, STEPS, build_engine, build_module, run, save_state, save_weights
+from engine_cases import disturbed, in_bf16, interrupted, resumed, uninterrupted
 
 WORKER = Path(__file__).with_name("engine_worker.py")
+Records = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One process with one micro-batch; everything is measured against it."""
+
+    folder: Path
+    full: Records
+    frozen: Records
 
 
 @pytest.fixture(scope="session")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Records of one process and one micro-batch; its folder holds the state of the middle and the end."""
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
     folder = tmp_path_factory.mktemp("engines")
-    full = run(build_engine(ENGINES["single"], build_module()), range(STEPS))
-    engine = build_engine(ENGINES["single"], build_module(frozen=True), EMA)
-    frozen = run(engine, range(SAVED))
-    save_state(engine, folder / "single")
-    frozen += run(engine, range(SAVED, STEPS))
-    save_weights(engine, folder / "single" / "end")
-    return {"folder": folder, "full": full, "frozen": frozen}
+    full = uninterrupted("single", micros=1)
+    return Reference(folder, full, interrupted("single", folder / "single", micros=1))
 
 
 @pytest.fixture(scope="session")
-def report(reference: dict[str, Any]) -> dict[str, Any]:
-    """What the engines did on two ranks."""
-    launch(WORKER, str(reference["folder"]), timeout=200)
-    return json.loads((reference["folder"] / "report.json").read_text())
+def report(reference: Reference) -> dict[str, Any]:
+    """What all engines did: one process here, the others on two ranks."""
+    folder = reference.folder
+    launch(WORKER, str(folder), timeout=240)
+    report: dict[str, Any] = json.loads((folder / "report.json").read_text())
+    micro = folder / "single_micro"
+    report["uninterrupted"]["single"] = uninterrupted("single", micros=3)
+    report["interrupted"]["single"] = interrupted("single", micro, micros=3)
+    report["disturbed"]["single"] = disturbed("single", micro)
+    report["resumed"]["single"] = resumed("single", folder)
+    report["bf16"]["single"] = in_bf16("single")
+    return report
 
 
-def launch(script: Path, *arguments: str, timeout: float) -> None:
+def launch(script: Path, folder: str, timeout: float) -> None:
     """Two ranks on a free port; nothing of them is left behind, whatever happens."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", str(script), *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", str(script), folder]
+    # a compiler that fails: DeepSpeed must not try to build an extension
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CXX": "/bin/false", "TORCH_EXTENSIONS_DIR": f"{folder}/built"}
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
         environment.pop(name, None)
     process = subprocess.Popen(

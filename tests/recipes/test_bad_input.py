@@ -1,28 +1,39 @@
 """Every mistake is one line that names the thing and the remedy, with the designed exit code, and leaves nothing."""
 
-import os
+import io
 import resource
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 
+from mmpretrain.__main__ import main
 from tests.conftest import ConfigWriter, toy_samples, write_card, write_tar
 
 
-def command(*arguments: str, limit: int | None = None) -> subprocess.CompletedProcess:
-    def set_limit() -> None:
-        if limit is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+def command(*arguments: str) -> subprocess.CompletedProcess:
+    """What the command line would do, in this process."""
+    output, errors = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(output), redirect_stderr(errors):
+        patch.setattr(sys, "argv", ["mmpretrain", *arguments])
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code
+    return subprocess.CompletedProcess(arguments, code, output.getvalue(), errors.getvalue())
 
+
+def command_on_a_full_disk(*arguments: str, limit: int) -> subprocess.CompletedProcess:
+    """In a process whose files cannot grow beyond `limit` bytes."""
     return subprocess.run(
         [sys.executable, "-m", "mmpretrain", *arguments],
         capture_output=True,
         text=True,
         timeout=100,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        preexec_fn=set_limit,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )
 
 
@@ -87,7 +98,7 @@ def test_a_sample_that_cannot_be_decoded_ends_with_its_name(toy_config: ConfigWr
 
 
 def test_a_disk_that_is_full_leaves_no_half_written_checkpoint(toy_config: ConfigWriter, tmp_path: Path):
-    line = refused(command("pretrain", str(toy_config(evaluation=[])), limit=400_000), 1)
+    line = refused(command_on_a_full_disk("pretrain", str(toy_config(evaluation=[])), limit=400_000), 1)
     assert "run.folder=PATH" in line
     assert not list((tmp_path / "runs" / "toy" / "checkpoints").glob("*"))
 

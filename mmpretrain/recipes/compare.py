@@ -1,0 +1,101 @@
+"""Two recipes on the same queries: the difference of each recall with a paired interval."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from mmpretrain.core.errors import ConfigError
+from mmpretrain.core.run import Run
+from mmpretrain.evaluation.interval import Figure, bootstrap_means, figure
+from mmpretrain.evaluation.retrieval import KS
+
+Ranks = dict[tuple[str, str], np.ndarray]
+"""(direction, gallery) -> rank of each query, for each run: runs x queries."""
+
+
+def compare(ours: Sequence[Path], theirs: Sequence[Path], console: Console) -> list[dict[str, Any]]:
+    """Print, for every split that all runs have, the mean recall of each group of runs and their difference.
+
+    Args:
+        ours: runs of one recipe, usually one a seed.
+        theirs: runs of the other.
+
+    Raises:
+        ConfigError: a run has no retrieval results, or searched other galleries.
+    """
+    splits = sorted(set.intersection(*(splits_of(path) for path in (*ours, *theirs))))
+    if not splits:
+        raise ConfigError("compare: the runs have no retrieval split in common; evaluate each on the same one first")
+    records = [record for split in splits for record in compare_split(split, ours, theirs)]
+    shown = Table("split", "metric", "ours", "theirs", "difference", "95 % paired interval", "queries")
+    for record in records:
+        value = record["difference"]
+        cells = [f"{100 * record[name]:.1f} % ± {100 * record[name + '_spread']:.1f}" for name in ("ours", "theirs")]
+        interval = f"{100 * value['low']:+.1f} to {100 * value['high']:+.1f}"
+        shown.add_row(
+            record["split"], record["metric"], *cells, f"{100 * value['value']:+.1f}", interval, str(value["n"])
+        )
+    console.print(shown)
+    console.print(f"± is the standard deviation over {len(ours)} and {len(theirs)} runs", soft_wrap=True)
+    return records
+
+
+def splits_of(folder: Path) -> set[str]:
+    found = Run.open(folder).predictions.glob("retrieval_*.json")
+    return {path.stem.removeprefix("retrieval_") for path in found}
+
+
+def compare_split(split: str, ours: Sequence[Path], theirs: Sequence[Path]) -> list[dict[str, Any]]:
+    """One record for each direction and K."""
+    left, right = (stack(split, runs) for runs in (ours, theirs))
+    if {key: value.shape[1] for key, value in left.items()} != {key: value.shape[1] for key, value in right.items()}:
+        raise ConfigError(f"compare: the runs searched other galleries of {split}; evaluate them on the same data")
+    records = []
+    for direction in ("i2t", "t2i"):
+        for k in KS:
+            one, other = (
+                [(group[key] < k).astype(float) for key in sorted(group) if key[0] == direction] for group in (left, right)
+            )
+            records.append(
+                {
+                    "split": split,
+                    "metric": f"{direction}_R@{k}",
+                    "ours": mean_of(one),
+                    "ours_spread": spread_of(one),
+                    "theirs": mean_of(other),
+                    "theirs_spread": spread_of(other),
+                    "difference": paired(one, other).as_dict(),
+                }
+            )
+    return records
+
+
+def stack(split: str, runs: Sequence[Path]) -> Ranks:
+    """The ranks of all runs of one recipe, query by query."""
+    files = [json.loads((Run.open(run).predictions / f"retrieval_{split}.json").read_text()) for run in runs]
+    keys = [(entry["direction"], entry["gallery"]) for entry in files[0]["ranks"]]
+    return {key: np.array([file["ranks"][place]["ranks"] for file in files]) for place, key in enumerate(keys)}
+
+
+def mean_of(galleries: list[np.ndarray]) -> float:
+    """Mean over runs and queries, each gallery weighing the same."""
+    return float(np.mean([hits.mean() for hits in galleries]))
+
+
+def spread_of(galleries: list[np.ndarray]) -> float:
+    """Standard deviation over runs; 0 for a single run."""
+    by_run = np.mean([hits.mean(axis=1) for hits in galleries], axis=0)
+    return float(by_run.std(ddof=1)) if len(by_run) > 1 else 0.0
+
+
+def paired(ours: list[np.ndarray], theirs: list[np.ndarray]) -> Figure:
+    """The difference, with an interval over queries: both recipes are resampled alike."""
+    differences = [one.mean(axis=0) - other.mean(axis=0) for one, other in zip(ours, theirs, strict=True)]
+    resampled = np.mean([bootstrap_means(part, seed) for seed, part in enumerate(differences)], axis=0)
+    value = float(np.mean([part.mean() for part in differences]))
+    return figure(value, resampled, 0.0, sum(len(part) for part in differences))

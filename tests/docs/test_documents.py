@@ -1,0 +1,112 @@
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from mmpretrain.__main__ import cli
+from mmpretrain.core.settings import load
+from mmpretrain.data.card import find_dataset, load_card
+from mmpretrain.recipes.assemble import Pretrain
+from mmpretrain.recipes.configs import diff, schema, show
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+CARDS = sorted((ROOT / "data_shards").rglob("dataset.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_loads_strictly_and_opens_with_its_command_and_hardware(path: Path):
+    assert path.parent.name == "pretrain"
+    load(Pretrain, path)
+    header = "".join(line for line in path.read_text().splitlines() if line.startswith("#"))
+    assert "mmpretrain" in header
+    assert re.search(r"20\d\d-\d\d-\d\d", header), "the date of its figures"
+    assert "cores" in header, "the hardware of its figures"
+
+
+@pytest.mark.parametrize("path", CARDS, ids=lambda path: path.parent.name)
+def test_every_card_loads_strictly_and_names_its_licences(path: Path):
+    card = load_card(find_dataset(str(path.parent)))
+    assert all(source.licence and source.attribution for source in card.sources)
+    for source in card.sources:
+        assert source.licence in README, f"the README states {source.licence}"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def commands() -> list[list[str]]:
+    lines = [line.partition("#")[0].strip() for block in blocks("bash") for line in block.splitlines()]
+    return [shlex.split(line)[1:] for line in lines if line.startswith("mmpretrain ")]
+
+
+def test_the_readme_shows_commands():
+    assert len(commands()) >= 6
+
+
+@pytest.mark.parametrize("arguments", commands(), ids=" ".join)
+def test_every_command_of_the_readme_exists_with_its_options(arguments: list[str]):
+    """Its words are parsed by the command's own parser; what it does is tested with the recipes."""
+    words, command = list(arguments), cli
+    while hasattr(command, "commands") and words:
+        assert words[0] in command.commands, f"no command {words[0]}"
+        command = command.commands[words.pop(0)]
+    command.make_context(command.name, words, resilient_parsing=False)
+
+
+def test_the_two_commands_of_the_readme_are_targets_of_the_makefile():
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    assert {"quickstart", "test"} <= set(targets)
+    assert {"make quickstart", "make test"} <= {line.partition("#")[0].strip() for b in blocks("bash") for line in b.splitlines()}
+
+
+def test_the_file_map_of_the_readme_is_the_tree():
+    (tree,) = blocks("text")
+    named = {line.split()[0].rstrip("/") for line in tree.splitlines() if line.strip()}
+    packages = {path.parent.name for path in (ROOT / "mmpretrain").glob("*/__init__.py")}
+    top = {"configs", "data_shards", "launch", "tests", "mmpretrain", "pyproject.toml", "Makefile"}
+    missing = (packages | top) - named
+    assert not missing, f"not in the README's map: {missing}"
+    assert not {name for name in named if not any(ROOT.glob(f"**/{name}")) and name not in top}
+
+
+def test_the_emoji_names_its_attributions_in_the_readme():
+    for source in load_card(find_dataset("emoji")).sources:
+        assert source.url in README
+
+
+def test_help_names_every_command():
+    answer = CliRunner().invoke(cli, ["--help"])
+    assert all(verb in answer.output for verb in ("quickstart", "pretrain", "evaluate", "report", "doctor", "config", "data"))
+
+
+def test_show_names_the_origin_of_each_value():
+    lines = show(ROOT / "configs/pretrain/quickstart.yaml", ["train.steps=7", "data.tokenizer.context_length=16"])
+    origins = {line.split()[0]: line.split()[-1] for line in lines.splitlines()}
+    assert origins["train.steps"] == origins["data.tokenizer.context_length"] == "override"
+    assert origins["data.name"] == "file"
+    assert origins["optim.eps"] == "default"
+
+
+def test_the_schema_explains_every_field():
+    tree = yaml.safe_load(schema())
+    unexplained = [
+        f"{name}.{field}"
+        for name, definition in {**tree["$defs"], "Pretrain": tree}.items()
+        for field, facts in definition["properties"].items()
+        if field != "kind" and "description" not in facts and "$ref" not in facts and "allOf" not in facts
+        and "oneOf" not in facts
+    ]
+    assert not unexplained
+
+
+def test_configs_are_compared_once_resolved(tmp_path: Path):
+    path = ROOT / "configs/pretrain/quickstart.yaml"
+    other = tmp_path / "other.yaml"
+    other.write_text(path.read_text().replace("batch: 256", "batch: 128\n  workers: 1"))
+    assert diff(path, other) == "data.batch: 256 -> 128\n"

@@ -1,0 +1,104 @@
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+from mmpretrain.__main__ import cli
+from mmpretrain.core.errors import ConfigError, DataError
+from mmpretrain.recipes import data
+from mmpretrain.recipes.compare import compare, paired
+from mmpretrain.recipes.doctor import checks
+from mmpretrain.recipes.dry_run import dry_run
+from mmpretrain.recipes.pretrain import pretrain
+from tests.conftest import ConfigWriter, toy_samples, write_card, write_tar
+
+QUIET = Console(quiet=True)
+
+
+def invoke(*arguments: str) -> str:
+    answer = CliRunner().invoke(cli, list(arguments), catch_exceptions=False)
+    assert answer.exit_code == 0, answer.output
+    return answer.output
+
+
+def test_a_dry_run_tells_steps_parameters_and_time_and_writes_nothing(toy_config: ConfigWriter, tmp_path: Path):
+    output = invoke("pretrain", str(toy_config(train__micro_batches=2)), "--dry-run")
+    for words in ("48 pairs", "test_resnet", "6 of 12 pairs", "2 micro-batches", "minutes", "nothing was written"):
+        assert words in " ".join(output.split())
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_dry_run_names_parameters_that_no_gradient_reaches(toy_config: ConfigWriter, monkeypatch: pytest.MonkeyPatch):
+    import torch
+
+    from mmpretrain.towers.model import Model
+
+    def with_an_idle_parameter(self: Model, *arguments: object) -> None:
+        original(self, *arguments)
+        self.forgotten = torch.nn.Parameter(torch.zeros(2))
+
+    original = Model.__init__
+    monkeypatch.setattr(Model, "__init__", with_an_idle_parameter)
+    with pytest.raises(ConfigError, match=r"no gradient reaches model\.forgotten"):
+        dry_run(toy_config(), [], QUIET)
+
+
+def test_indexing_and_checking_a_dataset_count_its_samples(shapes: Path):
+    assert "61 samples in 4 shards" in " ".join(invoke("data", "index", str(shapes)).split())
+    assert "48 samples, checksums right" in invoke("data", "check", str(shapes))
+
+
+def test_a_text_in_two_splits_is_a_leak(tmp_path: Path):
+    write_tar(tmp_path / "a.tar", toy_samples(8))
+    write_tar(tmp_path / "b.tar", toy_samples(3, "bob"))
+    write_card(tmp_path, {"train": (["a.tar"], 8), "test": (["b.tar"], 3)})
+    with pytest.raises(DataError, match="stand in both train and test"):
+        data.check(str(tmp_path), QUIET)
+
+
+def test_the_embedded_data_is_as_its_card_says_and_leaks_nowhere():
+    output = " ".join(invoke("data", "check", "emoji").split())
+    assert "emoji:train: 4,372 samples" in output
+    assert "no picture and no text of train, val or test stands in another" in output
+
+
+def test_two_recipes_are_compared_query_by_query(toy_config: ConfigWriter):
+    runs = [pretrain(toy_config(name, train__seed=seed), [], "auto", QUIET).folder for seed, name in enumerate("abc")]
+    records = json.loads(invoke("compare", str(runs[0]), str(runs[1]), "--to", str(runs[2]), "--json"))
+    assert {record["metric"] for record in records} == {f"{d}_R@{k}" for d in ("i2t", "t2i") for k in (1, 5, 10)}
+    for record in records:
+        value = record["difference"]
+        assert value["value"] == pytest.approx(record["ours"] - record["theirs"])
+        assert value["low"] <= value["value"] <= value["high"]
+    assert "paired interval" in invoke("compare", str(runs[0]), "--to", str(runs[0]))
+
+
+def test_a_recipe_does_not_differ_from_itself():
+    import numpy as np
+
+    hits = [np.array([[1.0, 0, 1, 0, 1]])]
+    difference = paired(hits, hits)
+    assert (difference.value, difference.low, difference.high) == (0.0, 0.0, 0.0)
+
+
+def test_runs_without_a_common_split_are_not_compared(toy_config: ConfigWriter):
+    with_results = pretrain(toy_config("a"), [], "auto", QUIET).folder
+    without = pretrain(toy_config("b", evaluation=[]), [], "auto", QUIET).folder
+    with pytest.raises(ConfigError, match="no retrieval split in common"):
+        compare([with_results], [without], QUIET)
+
+
+def test_the_doctor_knows_what_is_installed():
+    found = {name: ok for name, ok, _, _ in checks()}
+    assert all(found[name] for name in ("package", "torch", "timm", "webdataset", "deepspeed"))
+    facts = json.loads(invoke("doctor", "--json"))
+    assert {row["name"] for row in facts["checks"]} == set(found)
+
+
+def test_config_commands_answer(toy_config: ConfigWriter):
+    config = str(toy_config())
+    assert "data.batch" in invoke("config", "show", config)
+    assert json.loads(invoke("config", "schema"))["title"] == "Pretrain"
+    assert invoke("config", "diff", config, config) == ""
