@@ -89,7 +89,14 @@ def report(run: Path) -> None:
 
 @cli.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--to", "others", multiple=True, required=True, type=click.Path(path_type=Path), help="A run to compare with; repeat it for several.")
+@click.option(
+    "--to",
+    "others",
+    multiple=True,
+    required=True,
+    type=click.Path(path_type=Path),
+    help="A run to compare with; repeat it for several.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the records instead of a table.")
 def compare(runs: tuple[Path, ...], others: tuple[Path, ...], as_json: bool) -> None:
     """Compare the retrievals of RUNS (seeds of one recipe) with others, query by query."""

@@ -89,7 +89,7 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 ConfigWriter = Callable[..., Path]
 
 
-@pytest.fixture()
+@pytest.fixture
 def toy_config(tmp_path: Path, shapes: Path) -> ConfigWriter:
     """Writes a config of seconds: toy shapes, a tiny ResNet, six steps."""
 

@@ -59,7 +59,8 @@ def compare_split(split: str, ours: Sequence[Path], theirs: Sequence[Path]) -> l
     for direction in ("i2t", "t2i"):
         for k in KS:
             one, other = (
-                [(group[key] < k).astype(float) for key in sorted(group) if key[0] == direction] for group in (left, right)
+                [(group[key] < k).astype(float) for key in sorted(group) if key[0] == direction]
+                for group in (left, right)
             )
             records.append(
                 {

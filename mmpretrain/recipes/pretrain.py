@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mmpretrain.core.distributed import main_decides
+from mmpretrain.core.distributed import World, main_decides
 from mmpretrain.core.errors import ConfigError, Interrupted
 from mmpretrain.core.files import require_space, write_atomic
 from mmpretrain.core.run import Run
@@ -174,4 +174,5 @@ def make_hooks(parts: Parts, engine: Engine, place: Run, evaluation: Evaluation,
 
 
 def say_what_is_next(place: Run, console: Console) -> None:
-    console.print(f"{place.folder}: complete; next: mmpretrain report {place.folder}", soft_wrap=True)
+    if World.from_environment().is_main:
+        console.print(f"{place.folder}: complete; next: mmpretrain report {place.folder}", soft_wrap=True)

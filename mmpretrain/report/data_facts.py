@@ -83,7 +83,7 @@ def build_split(name: str, split: dict[str, Any]) -> SplitRow:
         samples=wording.count(split["samples"]),
         shards=wording.count(split["shards"]),
         size=wording.size(split["bytes"]),
-        purpose=split.get("purpose", ""),
+        purpose=wording.sentence(split.get("purpose", "")),
     )
 
 

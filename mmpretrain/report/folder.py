@@ -9,6 +9,7 @@ from typing import Any
 from mmpretrain.core.errors import MmpretrainError
 from mmpretrain.core.files import read_json_lines
 from mmpretrain.core.run import Run
+from mmpretrain.report.wording import sentence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,7 @@ class Record:
     def purpose(self, dataset: str, split: str) -> str:
         """What the card says a split is for."""
         known = self.data.get("splits", {}) if dataset in ("", self.data.get("name")) else {}
-        return str(known.get(split, {}).get("purpose", ""))
+        return sentence(str(known.get(split, {}).get("purpose", "")))
 
     def label(self, dataset: str, split: str) -> str:
         """The split's name, with its dataset where that is not the one trained on."""

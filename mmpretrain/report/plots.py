@@ -74,6 +74,11 @@ def running_mean(values: list[float]) -> list[float]:
     return [sum(window) / len(window) for window in windows]
 
 
+def tick_text(value: float) -> str:
+    """As many digits as neighbouring ticks need to differ; small values as `2.5e-4`."""
+    return wording.number(value) if abs(value) < 1e-2 else f"{value:,.6g}"
+
+
 def _dress(axes: "Axes", panel: Panel) -> None:
     """Axes that step back: a light grid, no frame, few ticks."""
     axes.spines[:].set_visible(False)
@@ -89,7 +94,7 @@ def _dress(axes: "Axes", panel: Panel) -> None:
     if panel.percent:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g} %"))
     else:
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: wording.number(value)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick_text(value)))
     if panel.from_zero:
         axes.set_ylim(bottom=0)
 

@@ -2,9 +2,9 @@
 
 import shlex
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from mmpretrain.core.settings import parse_yaml
 from mmpretrain.report.folder import Record
 from mmpretrain.report.results import TITLES
 
@@ -43,7 +43,7 @@ def build_recipe(record: Record) -> Recipe | None:
     """None where the folder does not say which command made it."""
     if not record.environment.get("command"):
         return None
-    folder = shlex.quote(shown_folder(record.folder))
+    folder = shlex.quote(run_folder(record))
     commands = {
         "the same code": _checkout(record.environment.get("commit")),
         "train": [training_command(record.environment["command"])],
@@ -59,11 +59,11 @@ def training_command(command: str) -> str:
     return f"{COMMAND}{space}{rest}" if program in ("__main__.py", "mmpretrain") else command
 
 
-def shown_folder(folder: Path) -> str:
-    """The folder from here if it is below, else its name: a page that travels names nobody's home."""
-    absolute = folder.absolute()
-    here = Path.cwd()
-    return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else absolute.name
+def run_folder(record: Record) -> str:
+    """Where the training command puts the run; the folder read here may have been moved or renamed since."""
+    config = parse_yaml(record.config)
+    run = config.get("run") if isinstance(config, dict) else None
+    return str(run["folder"]) if isinstance(run, dict) and run.get("folder") else record.name
 
 
 def _checkout(commit: str | None) -> list[str]:

@@ -79,7 +79,7 @@ def _headline(task: str, split: str, figure: dict[str, float]) -> str:
         "zero_shot": f"On {split}, {share} of the pictures get their right class without training on classes",
     }[task]
     if figure["low"] <= figure["chance"] <= figure["high"]:
-        return f"{subject}, which is not to be told from guessing."
+        return f"{subject}, which cannot be told from guessing."
     if figure["value"] < figure["chance"]:
         return f"{subject}, less than guessing gives."
     return f"{subject}, {wording.times(figure['value'] / figure['chance'])} times what guessing gives."
@@ -121,7 +121,7 @@ def _training_facts(record: Record) -> list[tuple[str, str, str]]:
     wait = statistics.median(line["data_wait"] for line in record.metrics)
     skipped = sum(line.get("skipped", 0) for line in record.metrics)
     epochs = record.data.get("epochs")
-    passes = f", {epochs:.1f} epochs planned" if epochs else ""
+    passes = f", {wording.number(epochs)} epochs planned" if epochs else ""
     batch = f"{wording.count(record.model['batch'])} a step, " if record.model.get("batch") else ""
     seen = wording.short_count(record.metrics[-1]["samples_seen"])
     return [

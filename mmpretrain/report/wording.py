@@ -76,19 +76,18 @@ def interval_text(metric: str, figure: dict[str, Any]) -> str:
 
 def times(ratio: float) -> str:
     """A multiple: one decimal while it is small, whole when it is large."""
-    if ratio < 1:
-        return f"{ratio:.2g}"
+    if ratio < 0.95:
+        return f"{ratio:.2f}"
     return f"{ratio:.1f}" if ratio < 9.95 else f"{ratio:,.0f}"
 
 
 def against_chance(metric: str, figure: dict[str, Any]) -> str:
     """`8.7 × chance`, for ranks `1/12 of chance`; empty where chance says nothing."""
     value, chance = figure["value"], figure["chance"]
-    if not chance or (is_rank(metric) and not value):
+    if not chance:
         return ""
-    if is_rank(metric):
-        return f"1/{times(chance / value)} of chance" if value < chance else f"{times(value / chance)} × chance"
-    return f"{times(value / chance)} × chance"
+    ratio = value / chance
+    return f"1/{times(1 / ratio)} of chance" if is_rank(metric) and 0 < ratio < 0.95 else f"{times(ratio)} × chance"
 
 
 def split_direction(metric: str) -> tuple[str, str]:
@@ -102,3 +101,9 @@ def metric_name(metric: str) -> str:
     if metric.startswith("any_hit@"):
         return f"any right answer among the first {metric.removeprefix('any_hit@')}"
     return NAMES.get(metric, metric.replace("_", " "))
+
+
+def sentence(text: str) -> str:
+    """A remark of a card as a sentence, whether or not its author wrote one."""
+    text = text.strip()
+    return text and text[0].upper() + text[1:] + ("" if text[-1] in ".!?…。" else ".")

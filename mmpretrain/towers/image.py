@@ -49,7 +49,12 @@ def _timm_model(image: TimmImage) -> nn.Module:
         raise ConfigError(
             f"towers.image.name: timm has no {image.name!r}{did_you_mean(image.name, timm.list_models())}"
         )
-    options: dict[str, Any] = {"num_classes": 0, "pretrained": False, "drop_path_rate": image.drop_path, **image.options}
+    options: dict[str, Any] = {
+        "num_classes": 0,
+        "pretrained": False,
+        "drop_path_rate": image.drop_path,
+        **image.options,
+    }
     fixed_size = "patch" in image.name or "vit" in image.name
     if fixed_size:
         options["img_size"] = image.size

@@ -37,7 +37,16 @@ class TestEveryModule:
 
     def test_it_neither_unpickles_nor_starts_a_shell(self, path: Path):
         names = {ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)}
-        forbidden = {"torch.load", "pickle.load", "pickle.loads", "os.system", "os.popen", "eval", "exec", "yaml.unsafe_load"}
+        forbidden = {
+            "torch.load",
+            "pickle.load",
+            "pickle.loads",
+            "os.system",
+            "os.popen",
+            "eval",
+            "exec",
+            "yaml.unsafe_load",
+        }
         assert not names & forbidden
         assert "shell=True" not in path.read_text()
 
@@ -64,7 +73,9 @@ def test_every_imported_package_is_declared():
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    declared = " ".join([*project["dependencies"], *(d for extra in project["optional-dependencies"].values() for d in extra)])
+    declared = " ".join(
+        [*project["dependencies"], *(d for extra in project["optional-dependencies"].values() for d in extra)]
+    )
     names = {"PIL": "pillow", "yaml": "PyYAML", "sklearn": "scikit-learn", "open_clip": "open_clip_torch"}
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text())):

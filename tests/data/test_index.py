@@ -10,7 +10,7 @@ from mmpretrain.data.samples import ShardReader
 from tests.conftest import toy_samples, write_tar
 
 
-@pytest.fixture()
+@pytest.fixture
 def shard(tmp_path: Path) -> Path:
     path = tmp_path / "00000.tar"
     write_tar(path, toy_samples(5))

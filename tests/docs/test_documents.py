@@ -62,7 +62,9 @@ def test_every_command_of_the_readme_exists_with_its_options(arguments: list[str
 def test_the_two_commands_of_the_readme_are_targets_of_the_makefile():
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
     assert {"quickstart", "test"} <= set(targets)
-    assert {"make quickstart", "make test"} <= {line.partition("#")[0].strip() for b in blocks("bash") for line in b.splitlines()}
+    assert {"make quickstart", "make test"} <= {
+        line.partition("#")[0].strip() for b in blocks("bash") for line in b.splitlines()
+    }
 
 
 def test_the_file_map_of_the_readme_is_the_tree():
@@ -82,7 +84,9 @@ def test_the_emoji_names_its_attributions_in_the_readme():
 
 def test_help_names_every_command():
     answer = CliRunner().invoke(cli, ["--help"])
-    assert all(verb in answer.output for verb in ("quickstart", "pretrain", "evaluate", "report", "doctor", "config", "data"))
+    assert all(
+        verb in answer.output for verb in ("quickstart", "pretrain", "evaluate", "report", "doctor", "config", "data")
+    )
 
 
 def test_show_names_the_origin_of_each_value():
@@ -99,7 +103,10 @@ def test_the_schema_explains_every_field():
         f"{name}.{field}"
         for name, definition in {**tree["$defs"], "Pretrain": tree}.items()
         for field, facts in definition["properties"].items()
-        if field != "kind" and "description" not in facts and "$ref" not in facts and "allOf" not in facts
+        if field != "kind"
+        and "description" not in facts
+        and "$ref" not in facts
+        and "allOf" not in facts
         and "oneOf" not in facts
     ]
     assert not unexplained

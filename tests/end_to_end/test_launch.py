@@ -19,8 +19,15 @@ def launch(script: str, folder: Path, steps: int, *more: str) -> str:
     """Run a launch script until `steps` of 20 are done and the run is stopped or complete."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     answer = subprocess.run(
-        [str(ROOT / "launch" / script), "quickstart", f"run.folder={folder}", "train.steps=20",
-         "engine.precision=fp32", *OPTIONS, *more],
+        [
+            str(ROOT / "launch" / script),
+            "quickstart",
+            f"run.folder={folder}",
+            "train.steps=20",
+            "engine.precision=fp32",
+            *OPTIONS,
+            *more,
+        ],
         cwd=ROOT,
         env={**os.environ, "PATH": path, "RANKS": "2", "OMP_NUM_THREADS": "1", "STAGE": "3"},
         capture_output=True,
@@ -53,7 +60,11 @@ def test_every_launcher_trains_the_quickstart_and_resumes_what_another_one_saved
     expected = losses(folder)
     assert len(expected) == 20
 
-    for script, engine, step in (("torchrun.sh", "ddp", 10), ("deepspeed.sh", "deepspeed", 15), ("single.sh", "single", 5)):
+    for script, engine, step in (
+        ("torchrun.sh", "ddp", 10),
+        ("deepspeed.sh", "deepspeed", 15),
+        ("single.sh", "single", 5),
+    ):
         rewind(folder, step)
         output = launch(script, folder, 20, *save)
         assert f"resuming at step {step}" in output

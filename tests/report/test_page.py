@@ -131,7 +131,7 @@ def test_a_figure_that_may_be_chance_is_not_called_a_success(toy_run: Run):
     figure = {"value": 0.51, "low": 0.45, "high": 0.57, "chance": 0.5, "n": 200}
     line = {"dataset": "toys", "split": "val", "task": "zero_shot", "step": 4, "seed": 0, "metrics": {"acc1": figure}}
     toy_run.results.write_text(json.dumps(line) + "\n")
-    assert "which is not to be told from guessing" in Page(toy_run).texts["verdict"]
+    assert "which cannot be told from guessing" in Page(toy_run).texts["verdict"]
 
 
 def test_tables_show_the_newest_step_in_percent_with_interval_and_chance(page: Page):
@@ -208,8 +208,8 @@ def test_the_commands_are_what_a_person_types(page: Page):
     text = page.texts["reproduce"]
     assert "git checkout abcdef0123 " in text
     assert "python -m mmpretrain pretrain configs/pretrain/toys.yaml" in text
-    assert "python -m mmpretrain evaluate toy_run --task retrieval --data toys:val" in text
-    assert "python -m mmpretrain report toy_run" in text
+    assert "python -m mmpretrain evaluate runs/toy --task retrieval --data toys:val" in text
+    assert "python -m mmpretrain report runs/toy" in text
     assert "uncommitted changes" in text
 
 

@@ -35,6 +35,15 @@ def test_fewer_is_better_for_ranks_and_more_for_fractions():
     assert wording.against_chance("R@10", {"value": 0.4, "chance": 0.05}) == "8.0 × chance"
     assert wording.against_chance("median_rank", {"value": 8.0, "chance": 96.0}) == "1/12 of chance"
     assert wording.against_chance("median_rank", {"value": 96.0, "chance": 48.0}) == "2.0 × chance"
+    assert wording.against_chance("median_rank", {"value": 95.0, "chance": 96.0}) == "1.0 × chance"
+    assert wording.against_chance("R@10", {"value": 0.04, "chance": 0.05}) == "0.80 × chance"
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"), [("for training", "For training."), ("Kept back!", "Kept back!"), ("", "")]
+)
+def test_remarks_of_a_card_become_sentences(written: str, shown: str):
+    assert wording.sentence(written) == shown
 
 
 def test_only_the_two_directions_are_taken_off_a_name():

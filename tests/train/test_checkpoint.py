@@ -7,13 +7,13 @@ import torch
 from torch import nn
 
 from mmpretrain.core.errors import MmpretrainError
-from mmpretrain.engines.base import Options, OptimizerState
+from mmpretrain.engines.base import OptimizerState, Options
 from mmpretrain.engines.single import Single
 from mmpretrain.optim.optimizer import Optim
 from mmpretrain.train import checkpoint
 
 
-@pytest.fixture()
+@pytest.fixture
 def engine():
     module = nn.Linear(3, 2)
     options = Options(device=torch.device("cpu"), clip_norm=None, ema=0.9)
@@ -23,7 +23,7 @@ def engine():
     return engine
 
 
-@pytest.fixture()
+@pytest.fixture
 def root(tmp_path: Path, engine) -> Path:
     for step in (1, 2, 3):
         checkpoint.save(tmp_path, engine, step, 10 * step, "digest", {"tokenizer.json": "{}", "config.yaml": "a: 1\n"})
