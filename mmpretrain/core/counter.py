@@ -7,6 +7,7 @@ numpy and torch promise no stable streams across releases, and an order must out
 import hashlib
 
 import numpy as np
+import torch
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -38,6 +39,17 @@ def permutation(length: int, *counters: int) -> np.ndarray:
 def seed_of(*counters: int) -> int:
     """A seed below 2**63 for generators that take one, as torch's and numpy's."""
     return int(counter_hash(*counters) >> np.uint64(1))
+
+
+def seed_torch(seed: int, device: torch.device | None = None) -> None:
+    """Seed the processor's generator, and the device's where it is a GPU.
+
+    Not torch.manual_seed: without a GPU it keeps a note, with a stack trace, for every device that might come
+    up later, and a run that seeds each sample would grow without end.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device is not None and device.type == "cuda":
+        torch.cuda.manual_seed(seed)
 
 
 def name_to_int(text: str | bytes) -> int:

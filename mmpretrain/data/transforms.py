@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
-from mmpretrain.core.counter import seed_of
+from mmpretrain.core.counter import seed_of, seed_torch
 from mmpretrain.core.settings import settings
 
 Transform = Callable[[Image.Image, int], Tensor]
@@ -45,7 +45,7 @@ class Augmentation:
         def augment(image: Image.Image, position: int) -> Tensor:
             # torchvision takes no generator: the global one is seeded for this picture and put back
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed_of(seed, position))
+                seed_torch(seed_of(seed, position))
                 return to_uint8(pipeline(image))
 
         return augment

@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 
 from mmpretrain.core.batch import Batch, Features
+from mmpretrain.core.counter import seed_torch
 from mmpretrain.core.distributed import World, process_group
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.settings import settings
@@ -108,7 +109,7 @@ def build_parts(config: Pretrain, world: World, tokenizer: Tokenizer | None = No
     """
     dataset = Dataset(config.data.name, config.data.split, config.data.verify)
     tokenizer = tokenizer or config.data.tokenizer.build(dataset.captions())
-    torch.manual_seed(config.train.seed)
+    seed_torch(config.train.seed)
     model = config.towers.build(tokenizer.vocabulary, tokenizer.context_length)
     module = TrainingModule(model, [objective.build() for objective in config.objectives])
     return Parts(

@@ -17,7 +17,6 @@ class Record:
     """The files of a run folder as plain values; fractions are between 0 and 1."""
 
     name: str
-    folder: Path
     config: str
     """The resolved YAML as it stands in the folder."""
     complete: bool
@@ -65,7 +64,6 @@ def read_folder(run: Run) -> Record:
     """
     return Record(
         name=run.folder.resolve().name,
-        folder=run.folder,
         config=run.config.read_text(encoding="utf-8") if run.config.is_file() else "",
         complete=run.complete.exists(),
         environment=_read_json(run.environment),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mmpretrain.core.batch import Batch, Shares
-from mmpretrain.core.counter import seed_of
+from mmpretrain.core.counter import seed_of, seed_torch
 from mmpretrain.core.distributed import global_sum
 
 
@@ -63,7 +63,7 @@ def train_step(engine: StepEngine, micro_batches: Sequence[Batch], seed: int, st
 
 def _live(engine: StepEngine, batches: list[Batch], counts: Tensor, seeds: list[int]) -> Shares:
     """All rows at once."""
-    torch.manual_seed(seeds[0])
+    seed_torch(seeds[0], engine.device)
     shares: Shares = engine.forward("live", batches[0], counts)
     engine.backward(shares.total)
     return shares
@@ -73,13 +73,13 @@ def _cached(engine: StepEngine, batches: list[Batch], counts: Tensor, seeds: lis
     """Features of all micro-batches first, then each again with its part of the full batch's gradient."""
     parts = []
     for batch, seed in zip(batches, seeds, strict=True):
-        torch.manual_seed(seed)
+        seed_torch(seed, engine.device)
         parts.append(engine.forward("embed", batch, sync=False))
     shares: Shares
     shares, cached = engine.forward("loss", parts, counts, sync=False)
     for micro, (batch, seed) in enumerate(zip(batches, seeds, strict=True)):
         last = micro == len(batches) - 1
-        torch.manual_seed(seed)  # the same dropout as before
+        seed_torch(seed, engine.device)  # the same dropout as before
         engine.backward(engine.forward("replay", batch, cached, micro, sync=last), sync=last)
     return shares
 
