@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mmpretrain.core.errors import ConfigError
+from mmpretrain.core.files import read_json_lines
 from mmpretrain.core.run import Run
 from mmpretrain.evaluation.interval import Figure, bootstrap_means, figure
 from mmpretrain.evaluation.retrieval import KS
@@ -32,13 +33,19 @@ def compare(ours: Sequence[Path], theirs: Sequence[Path], console: Console) -> l
     if not splits:
         raise ConfigError("compare: the runs have no retrieval split in common; evaluate each on the same one first")
     records = [record for split in splits for record in compare_split(split, ours, theirs)]
-    shown = Table("split", "metric", "ours", "theirs", "difference", "95 % paired interval", "queries")
+    shown = Table("split", "metric", "ours", "theirs", "x chance", "difference", "95 % paired interval", "queries")
     for record in records:
         value = record["difference"]
         cells = [f"{100 * record[name]:.1f} % ± {100 * record[name + '_spread']:.1f}" for name in ("ours", "theirs")]
         interval = f"{100 * value['low']:+.1f} to {100 * value['high']:+.1f}"
         shown.add_row(
-            record["split"], record["metric"], *cells, f"{100 * value['value']:+.1f}", interval, str(value["n"])
+            record["split"],
+            record["metric"],
+            *cells,
+            " : ".join(f"{record[name] / record['chance']:.2f}" for name in ("ours", "theirs")),
+            f"{100 * value['value']:+.1f}",
+            interval,
+            str(value["n"]),
         )
     console.print(shown)
     console.print(f"± is the standard deviation over {len(ours)} and {len(theirs)} runs", soft_wrap=True)
@@ -70,6 +77,7 @@ def compare_split(split: str, ours: Sequence[Path], theirs: Sequence[Path]) -> l
                     "ours_spread": spread_of(one),
                     "theirs": mean_of(other),
                     "theirs_spread": spread_of(other),
+                    "chance": chance_of(ours[0], split, f"{direction}_R@{k}"),
                     "difference": paired(one, other).as_dict(),
                 }
             )
@@ -81,6 +89,12 @@ def stack(split: str, runs: Sequence[Path]) -> Ranks:
     files = [json.loads((Run.open(run).predictions / f"retrieval_{split}.json").read_text()) for run in runs]
     keys = [(entry["direction"], entry["gallery"]) for entry in files[0]["ranks"]]
     return {key: np.array([file["ranks"][place]["ranks"] for file in files]) for place, key in enumerate(keys)}
+
+
+def chance_of(folder: Path, split: str, metric: str) -> float:
+    """What guessing reaches; a fact of the galleries, so any run tells it."""
+    records = [r for r in read_json_lines(Run.open(folder).results) if (r["task"], r["split"]) == ("retrieval", split)]
+    return float(records[-1]["metrics"][metric]["chance"])
 
 
 def mean_of(galleries: list[np.ndarray]) -> float:

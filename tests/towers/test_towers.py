@@ -106,12 +106,12 @@ def open_clip_name(name: str) -> str:
 
 def test_the_quickstarts_model_is_one_of_open_clip_weight_for_weight(tmp_path):
     ours = Towers(
-        image=TimmImage(name="resnet10t", size=64), text=CausalText(width=128, layers=3, heads=2), embedding=256
+        image=TimmImage(name="test_resnet", size=64), text=CausalText(width=128, layers=3, heads=2), embedding=256
     ).build(49408, 32)
     measure_statistics(ours.image, [pictures(8, 64)])
     theirs = open_clip.model.CustomTextCLIP(
         embed_dim=256,
-        vision_cfg={"timm_model_name": "resnet10t", "timm_proj": "linear", "timm_pool": "", "image_size": 64},
+        vision_cfg={"timm_model_name": "test_resnet", "timm_proj": "linear", "timm_pool": "", "image_size": 64},
         text_cfg={"context_length": 32, "vocab_size": 49408, "width": 128, "heads": 2, "layers": 3},
     ).eval()
     state = {f"visual.trunk.{name}": tensor for name, tensor in ours.image.trunk.state_dict().items()}
