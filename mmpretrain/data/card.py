@@ -62,12 +62,31 @@ class Card:
     """Field of the JSON member with the class of a sample."""
     classes: list[str] = field(default_factory=list)
     """Class names, as the label field spells them."""
+    descriptions: dict[str, list[str]] = field(default_factory=dict)
+    """What zero-shot templates call a class whose name is not how captions speak; a class without any is called
+    by its name."""
     templates: list[str] = field(default_factory=lambda: ["{c}"])
     """Sentences for zero-shot classification; {c} stands for the class."""
     gallery: str | None = None
     """Field of the JSON member by which retrieval galleries are kept apart."""
     splits: dict[str, Split]
     """Parts by name."""
+
+    def __post_init__(self) -> None:
+        for name in self.descriptions:
+            if name not in self.classes:
+                raise ValueError(f"descriptions: {name!r} is no class{did_you_mean(name, self.classes)}")
+
+    def sentences(self) -> list[list[str]]:
+        """For each class every template with every description."""
+        return [
+            [
+                template.replace("{c}", text)
+                for text in self.descriptions.get(name, [name])
+                for template in self.templates
+            ]
+            for name in self.classes
+        ]
 
 
 def find_dataset(name: str) -> Path:

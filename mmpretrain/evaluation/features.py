@@ -24,7 +24,7 @@ class EmbeddedSplit:
     keys: list[str]
     galleries: list[str]
     classes: list[str]
-    templates: list[str]
+    sentences: list[list[str]]
 
     def rows(self, gallery: str) -> Tensor:
         """Which samples belong to one gallery, int64."""
@@ -40,7 +40,7 @@ class SplitSource:
     length: int
     batches: Callable[[], Iterator[Batch]]
     classes: list[str]
-    templates: list[str]
+    sentences: list[list[str]]
 
 
 EmbedBatch = Callable[[Batch], Features]
@@ -115,5 +115,5 @@ class Embedder:
             keys=[keys[row] for row in order],
             galleries=[galleries[row] for row in order],
             classes=source.classes,
-            templates=source.templates,
+            sentences=source.sentences,
         )

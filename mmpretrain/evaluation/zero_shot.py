@@ -42,7 +42,7 @@ class ZeroShotEvaluator:
         split = model.split(self.split)
         if not split.classes:
             raise ConfigError(f"evaluation: {split.dataset} has no classes; add `label` and `classes` to its card")
-        class_CE = class_embeddings(model, split.classes, split.templates)
+        class_CE = class_embeddings(model, split.sentences)
         chosen = split.labels_N >= 0
         labels, scores = split.labels_N[chosen], split.image_NE[chosen] @ class_CE.T
         predicted = scores.argmax(dim=1)
@@ -50,11 +50,11 @@ class ZeroShotEvaluator:
         return classification_metrics(labels, scores)
 
 
-def class_embeddings(model: Embedder, classes: list[str], templates: list[str]) -> Tensor:
-    """class_CE of unit length."""
-    sentences = [template.replace("{c}", name.lower()) for name in classes for template in templates]
-    text_CTE = model.texts(sentences).view(len(classes), len(templates), -1)
-    return F.normalize(text_CTE.mean(dim=1), dim=-1)
+def class_embeddings(model: Embedder, sentences: list[list[str]]) -> Tensor:
+    """class_CE of unit length: for each class the mean over its sentences."""
+    text_TE = model.texts([sentence for of_class in sentences for sentence in of_class])
+    by_class = text_TE.split([len(of_class) for of_class in sentences])
+    return F.normalize(torch.stack([part.mean(dim=0) for part in by_class]), dim=-1)
 
 
 def classification_metrics(labels: Tensor, scores: Tensor) -> dict[str, Figure]:

@@ -161,7 +161,7 @@ def embedder(parts: Parts, engine: Engine, datasets: dict[str, Dataset]) -> Embe
             length=len(dataset),
             batches=lambda: evaluation_loader(dataset, parts.tokenizer, size, parts.world, EVALUATION_ROWS),
             classes=dataset.card.classes,
-            templates=dataset.card.templates,
+            sentences=dataset.card.sentences(),
         )
 
     def embed(batch: Batch) -> Features:

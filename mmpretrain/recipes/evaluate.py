@@ -79,8 +79,11 @@ class Evaluation:
         if with_examples:
             self.place.predictions.mkdir(exist_ok=True)
             content = self._examples(evaluator, model, record)
-            name = f"{evaluator.name}_{evaluator.split}.json"
-            write_atomic(self.place.predictions / name, json.dumps(content, ensure_ascii=False))
+            home = record["dataset"] == self.parts.dataset.folder.name
+            label = evaluator.split if home else f"{record['dataset']}-{evaluator.split}"
+            write_atomic(
+                self.place.predictions / f"{evaluator.name}_{label}.json", json.dumps(content, ensure_ascii=False)
+            )
 
     def _examples(self, evaluator: Any, model: Embedder, record: dict[str, Any]) -> dict[str, Any]:
         facts = {"dataset": record["dataset"], "split": evaluator.split, "step": record["step"]}

@@ -25,7 +25,7 @@ def split_of(images: torch.Tensor, texts: torch.Tensor, galleries: list[str] | N
         keys=[str(row) for row in range(n)],
         galleries=galleries or [""] * n,
         classes=[],
-        templates=[],
+        sentences=[],
     )
 
 
@@ -148,3 +148,16 @@ def test_classification_agrees_with_scikit_learn(n: int, classes: int, seed: int
     assert metrics["mean_per_class_recall"].value == pytest.approx(float(recall))
     assert balanced_accuracy_score(labels, predicted) == pytest.approx(float(recall))
     assert (np.array(confusion_matrix(labels, predicted, classes)) == theirs(labels, predicted, labels=known)).all()
+
+
+def test_a_class_is_the_mean_of_its_sentences_however_many_it_has():
+    from mmpretrain.evaluation.zero_shot import class_embeddings
+
+    class Speaks:
+        def texts(self, sentences: list[str]) -> torch.Tensor:
+            return F.normalize(torch.tensor([[float(len(s)), float(s.count("a")), 1.0] for s in sentences]), dim=-1)
+
+    spoken = [["a cat", "a dog", "animal"], ["car"]]
+    found = class_embeddings(Speaks(), spoken)
+    assert torch.allclose(found[1], Speaks().texts(["car"])[0])
+    assert torch.allclose(found[0], F.normalize(Speaks().texts(spoken[0]).mean(dim=0), dim=-1))
