@@ -98,7 +98,8 @@ def wants_bf16(precision: Precision, device: torch.device) -> bool:
         return precision == "bf16"
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
-    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
+    found = torch.cpu.get_capabilities()
+    return any(found.get(unit) for unit in ("avx512_bf16", "amx_bf16", "sve_bf16"))
 
 
 def module_shapes(module: nn.Module) -> dict[str, torch.Size]:

@@ -53,7 +53,7 @@ DISTRIBUTED = KINDS[1:]
 def build_module(seed: int = 0, frozen: bool = False, kind: type[TrainingModule] = TrainingModule) -> TrainingModule:
     torch.manual_seed(seed)
     towers = Towers(
-        image=TimmImage(name="resnet10t", size=64, norm="frozen"),
+        image=TimmImage(name="test_resnet", size=64, norm="frozen"),
         text=CausalText(width=128, layers=3, heads=2),
         embedding=256,
     )
