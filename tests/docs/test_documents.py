@@ -90,7 +90,7 @@ def test_help_names_every_command():
 
 
 def test_show_names_the_origin_of_each_value():
-    lines = show(ROOT / "configs/pretrain/quickstart.yaml", ["train.steps=7", "data.tokenizer.context_length=16"])
+    lines = show(ROOT / "configs/pretrain/quickstart.yaml", ["train.steps=700", "data.tokenizer.context_length=16"])
     origins = {line.split()[0]: line.split()[-1] for line in lines.splitlines()}
     assert origins["train.steps"] == origins["data.tokenizer.context_length"] == "override"
     assert origins["data.name"] == "file"

@@ -24,7 +24,7 @@ from mmpretrain.train.step import StepResult, train_step
 
 ROWS = 12
 STEPS = 6
-FIRST = 14_400
+FIRST = 50_400
 """Position of the first row. Where a ReLU's input is within rounding of zero, a sum taken in another order puts it on
 the other side, and the gradient norm jumps by 1e-4 to 3e-3: most rows have such a place within six steps. These leave
 room: with every initial weight moved at random by half a unit in its last place, 24 times over, losses differ by

@@ -72,4 +72,4 @@ def test_no_extension_was_compiled(report: dict[str, Any], reference: Reference)
 def test_bf16_reaches_the_towers(kind: str, report: dict[str, Any], reference: Reference) -> None:
     (found,), (expected,) = report["bf16"][kind], report["bf16"]["single"]
     assert found["loss"] == pytest.approx(expected["loss"], abs=2e-4)
-    assert abs(found["loss"] - reference.full[0]["loss"]) > 2e-3
+    assert abs(found["loss"] - reference.full[0]["loss"]) > 1e-3

@@ -131,6 +131,7 @@ def test_classification_counts_first_five_and_each_class_alike():
     assert confusion_matrix(labels, scores.argmax(dim=1), 2) == [[3, 0], [1, 0]]
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
 @given(st.integers(2, 40), st.integers(2, 7), st.integers(0, 99))
 @settings(max_examples=30, deadline=None)
 def test_classification_agrees_with_scikit_learn(n: int, classes: int, seed: int):
