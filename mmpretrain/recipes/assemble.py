@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -12,6 +13,7 @@ from mmpretrain.core.batch import Batch, Features
 from mmpretrain.core.counter import seed_torch
 from mmpretrain.core.distributed import World, process_group
 from mmpretrain.core.errors import ConfigError
+from mmpretrain.core.files import require_space
 from mmpretrain.core.settings import settings
 from mmpretrain.data.loader import Data, Dataset, evaluation_loader, training_loader
 from mmpretrain.data.tokenizer import Tokenizer
@@ -127,6 +129,21 @@ def measure_norms(parts: Parts) -> None:
     data = replace(config.data, batch=min(STATISTICS_ROWS, len(parts.dataset)), workers=0)
     batches = training_loader(data, parts.dataset, parts.tokenizer, config.towers.image.size, World(), 1, 0)
     measure_statistics(image, [batch.images_BCHW for batch in next(batches)])
+
+
+def require_space_for_checkpoints(parts: Parts) -> int:
+    """Refuse a run whose checkpoints the disk cannot hold; returns the bytes of one.
+
+    Raises:
+        MmpretrainError: too little is free where the run folder is or will be.
+    """
+    config = parts.config
+    # fp32 weights and AdamW's two moments, and the average where the run keeps one
+    copies = 4 if config.optim.ema else 3
+    size = copies * 4 * sum(parameter.numel() for parameter in parts.module.parameters())
+    # those that stay, and the one being written
+    require_space(Path(config.run.folder), size * (config.train.keep_last + 1), "the checkpoints of this run")
+    return size
 
 
 def training_batches(parts: Parts, start: int) -> Iterator[list[Batch]]:

@@ -8,7 +8,6 @@ from rich.console import Console
 from rich.table import Table
 
 from mmpretrain.core.errors import ConfigError
-from mmpretrain.core.files import require_space
 from mmpretrain.core.settings import load
 from mmpretrain.data.loader import Dataset, check_batch
 from mmpretrain.engines.base import Engine
@@ -19,6 +18,7 @@ from mmpretrain.recipes.assemble import (
     build_parts,
     joined_world,
     measure_norms,
+    require_space_for_checkpoints,
     training_batches,
 )
 from mmpretrain.recipes.data_facts import parameter_counts
@@ -35,14 +35,13 @@ def dry_run(path: Path, overrides: Sequence[str], console: Console) -> None:
         check_batch(config.data, parts.dataset, world.size, config.train.micro_batches)
         for evaluator in config.evaluation:
             Dataset(config.data.name, evaluator.split, config.data.verify)
-        size = 4 * sum(p.numel() for p in parts.module.parameters())
-        require_space(Path(config.run.folder), 3 * size * (config.train.keep_last + 1), "the checkpoints of this run")
+        checkpoint_bytes = require_space_for_checkpoints(parts)
         measure_norms(parts)
         counts = parameter_counts(parts)  # before stage 3 of DeepSpeed empties the parameters
         engine = build_engine(parts)
         seconds = seconds_a_step(parts, engine)
         if world.is_main:
-            console.print(summary(parts, counts, seconds, 3 * size))
+            console.print(summary(parts, counts, seconds, checkpoint_bytes))
             console.print(f"nothing was written; next: mmpretrain pretrain {path}", soft_wrap=True)
 
 

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from mmpretrain.core.distributed import World, main_decides
 from mmpretrain.core.errors import ConfigError, Interrupted
-from mmpretrain.core.files import require_space, write_atomic
+from mmpretrain.core.files import write_atomic
 from mmpretrain.core.run import Run
 from mmpretrain.core.settings import difference, digest, dump, load, read_yaml, to_yaml
 from mmpretrain.data.loader import check_batch
@@ -21,6 +21,7 @@ from mmpretrain.recipes.assemble import (
     build_parts,
     joined_world,
     measure_norms,
+    require_space_for_checkpoints,
     training_batches,
 )
 from mmpretrain.recipes.data_facts import data_facts, model_facts
@@ -136,9 +137,7 @@ def restore(engine: Engine, folder: Path) -> int:
 def lay_out(place: Run, parts: Parts, evaluation: Evaluation, new: bool) -> None:
     """The run folder and what the report will want to know of data and model."""
     steps = parts.config.train.steps
-    size = 4 * sum(parameter.numel() for parameter in parts.module.parameters())
-    # weights and two moments, for the checkpoints that stay and the one being written
-    require_space(place.folder, 3 * size * (parts.config.train.keep_last + 1), "the checkpoints of this run")
+    require_space_for_checkpoints(parts)
     if not new or place.config.is_file():
         newest, _ = checkpoint.find_newest(place.checkpoints)
         place.forget_metrics_after(checkpoint.step_of(newest) if newest else 0)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.report import wording
-from mmpretrain.report.curves import Panel, Series
+from mmpretrain.report.panel import Panel, Series
 
 try:
     import matplotlib
