@@ -1,7 +1,7 @@
 """Ranks and the few collectives that code above the engines may use; on one process each is the identity."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,8 +10,6 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
-
-from mmpretrain.core.errors import MmpretrainError
 
 T = TypeVar("T")
 
@@ -117,20 +115,21 @@ def gather_objects(item: T) -> list[T]:
     return items
 
 
-@contextmanager
-def main_decides() -> Iterator[bool]:
-    """Run a block on the main rank alone; if it fails there, every rank raises the same error.
+def on_main(work: Callable[[], T]) -> T:
+    """Do something on the main rank alone; every rank gets its result, or raises its error.
 
-    Yields True on the main rank. Without this a failing disk on rank 0 leaves the others waiting for it.
+    Without this a failing disk on rank 0 leaves the others waiting for it. Every rank calls, in the same order.
     """
-    is_main, failure = world().is_main, None
-    try:
-        yield is_main
-    except Exception as error:
-        failure = error
-    told = gather_objects(f"{type(failure).__name__}: {failure}" if failure else None)
+    if not is_distributed():
+        return work()
+    parcel: list[Any] = [None, None]
+    if world().is_main:
+        try:
+            parcel[0] = work()
+        except Exception as error:
+            parcel[1] = error
+    dist.broadcast_object_list(parcel)
+    result, failure = parcel
     if failure is not None:
         raise failure
-    reasons = [f"rank {rank}: {text}" for rank, text in enumerate(told) if text]
-    if reasons:
-        raise MmpretrainError("; ".join(reasons))
+    return result

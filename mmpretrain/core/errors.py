@@ -31,3 +31,6 @@ class Interrupted(MmpretrainError):
     def __init__(self, signal_number: int, message: str) -> None:
         super().__init__(message)
         self.exit_code = 128 + signal_number
+
+    def __reduce__(self) -> tuple[type["Interrupted"], tuple[int, str]]:
+        return Interrupted, (self.exit_code - 128, str(self))

@@ -4,13 +4,14 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from mmpretrain.core.distributed import World, main_decides
+from mmpretrain.core.distributed import World, on_main
 from mmpretrain.core.errors import ConfigError, QualityError
 from mmpretrain.core.files import write_atomic
 from mmpretrain.core.run import Run
@@ -51,9 +52,7 @@ class Evaluation:
                 began = time.perf_counter()
                 metrics = evaluator.run(model)
                 records.append(self._record(evaluator, metrics, step, time.perf_counter() - began))
-                with main_decides() as is_main:
-                    if is_main:
-                        self._keep(evaluator, model, records[-1], with_examples)
+                on_main(partial(self._keep, evaluator, model, records[-1], with_examples))
                 if display:
                     display.say(headline(records[-1]))
         return records

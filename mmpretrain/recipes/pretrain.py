@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mmpretrain.core.distributed import World, main_decides
+from mmpretrain.core.distributed import World, on_main
 from mmpretrain.core.errors import ConfigError, Interrupted
 from mmpretrain.core.files import write_atomic
 from mmpretrain.core.run import Run
@@ -44,14 +44,12 @@ def pretrain(path: Path, overrides: Sequence[str], resume: str, console: Console
     config = load(Pretrain, path, overrides)
     place = Run(Path(config.run.folder))
     with joined_world(config) as world, StopRequest().listening() as stop:
-        start_from = choose_checkpoint(place, config, resume)
+        start_from = on_main(lambda: choose_checkpoint(place, config, resume))
         tokenizer = tokenizer_of(start_from, config) if start_from else None
         parts = build_parts(config, world, tokenizer)
         check_batch(config.data, parts.dataset, world.size, config.train.micro_batches)
         evaluation = Evaluation(parts, place, config.evaluation)
-        with main_decides() as is_main:
-            if is_main:
-                lay_out(place, parts, evaluation, new=start_from is None)
+        on_main(lambda: lay_out(place, parts, evaluation, new=start_from is None))
         if start_from is None:
             measure_norms(parts)
         engine = build_engine(parts)
@@ -67,14 +65,12 @@ def pretrain(path: Path, overrides: Sequence[str], resume: str, console: Console
             assert stop.signal is not None or world.size > 1
             raise Interrupted(stop.signal or 15, f"{place.folder}: saved and stopped; the same command resumes")
         evaluation.run(engine, config.train.steps, display, with_examples=True)
-        with main_decides() as is_main:
-            if is_main:
-                write_atomic(place.complete, f"{config.train.steps}\n")
+        on_main(lambda: write_atomic(place.complete, f"{config.train.steps}\n"))
     return place
 
 
 def choose_checkpoint(place: Run, config: Pretrain, resume: str) -> Path | None:
-    """Which checkpoint the run continues from, None for a new one; the main rank decides for all.
+    """Which checkpoint the run continues from, None for a new one.
 
     Raises:
         ConfigError: the folder holds a run that this command would overwrite.

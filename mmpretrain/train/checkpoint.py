@@ -21,7 +21,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mmpretrain.core.distributed import main_decides, world
+from mmpretrain.core.distributed import on_main, world
 from mmpretrain.core.errors import MmpretrainError
 from mmpretrain.core.files import TEMPORARY, folder_in_one_step, sha256, write_atomic
 from mmpretrain.core.weights import load_tensors, save_tensors
@@ -54,8 +54,9 @@ def save(root: Path, engine: Any, step: int, position: int, config_digest: str, 
     """
     weights, average, optimizer = engine.weights(), engine.weights(averaged=True), engine.optimizer_state()
     folder = root / f"step_{step:08d}"
-    with main_decides() as is_main:
-        if is_main and verify(folder) is not None:
+
+    def write() -> None:
+        if verify(folder) is not None:
             shutil.rmtree(folder, ignore_errors=True)  # one that was damaged, or not there
             state = {
                 "format": FORMAT,
@@ -75,6 +76,8 @@ def save(root: Path, engine: Any, step: int, position: int, config_digest: str, 
                     (temporary / name).write_text(text, encoding="utf-8")
                 _write_manifest(temporary)
             write_atomic(root / LATEST, folder.name)
+
+    on_main(write)
     return folder
 
 

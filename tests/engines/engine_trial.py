@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from mmpretrain.core.batch import Batch
-from mmpretrain.core.distributed import main_decides, world
+from mmpretrain.core.distributed import on_main, world
 from mmpretrain.core.weights import load_tensors, save_tensors
 from mmpretrain.engines.base import Engine, OptimizerState, Options
 from mmpretrain.engines.ddp import Ddp
@@ -123,12 +123,14 @@ def record(result: StepResult) -> dict[str, Any]:
 def save_state(engine: Engine, folder: Path) -> None:
     """What a checkpoint holds; every rank calls, the main one writes."""
     weights, average, state = engine.weights(), engine.weights(averaged=True), engine.optimizer_state()
-    with main_decides() as is_main:
-        if is_main:
-            folder.mkdir(parents=True, exist_ok=True)
-            for name, tensors in (("weights", weights), ("average", average), ("moments", state.moments)):
-                save_tensors(folder / f"{name}.safetensors", tensors)
-            (folder / "steps.json").write_text(json.dumps(state.steps))
+
+    def write() -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, tensors in (("weights", weights), ("average", average), ("moments", state.moments)):
+            save_tensors(folder / f"{name}.safetensors", tensors)
+        (folder / "steps.json").write_text(json.dumps(state.steps))
+
+    on_main(write)
 
 
 def read_state(folder: Path) -> tuple[dict[str, torch.Tensor], OptimizerState, dict[str, torch.Tensor]]:
