@@ -64,6 +64,9 @@ def process_group(backend: str, timeout_seconds: float) -> Iterator[World]:
     dist.init_process_group(backend, timeout=timedelta(seconds=timeout_seconds))
     try:
         yield world()
+        # gloo's threads let go of their last tensors a moment after wait() returns, and need the interpreter for
+        # it: one that is already ending would abort the process (pytorch#179291)
+        dist.barrier()
     finally:
         dist.destroy_process_group()
 

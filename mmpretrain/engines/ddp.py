@@ -9,7 +9,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mmpretrain.core.settings import settings
-from mmpretrain.engines.base import Engine, OptimizerBuilder, Options, Precision, TorchEngine, wants_bf16
+from mmpretrain.engines.base import Engine, OptimizerBuilder, Options, Precision, wants_bf16
+from mmpretrain.engines.plain import TorchEngine
 
 
 @settings

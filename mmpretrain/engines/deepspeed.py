@@ -19,8 +19,8 @@ from mmpretrain.core.distributed import world
 from mmpretrain.core.errors import ConfigError, MmpretrainError
 from mmpretrain.core.settings import settings
 from mmpretrain.core.weights import require_same_names
+from mmpretrain.engines.average import Average, evaluation_mode
 from mmpretrain.engines.base import (
-    Average,
     Engine,
     OptimizerBuilder,
     OptimizerState,
@@ -28,7 +28,6 @@ from mmpretrain.engines.base import (
     Precision,
     average_batch_statistics,
     compute_in_bf16,
-    evaluation_mode,
     module_shapes,
     persistent_buffers,
     step_count,

@@ -8,7 +8,8 @@ from torch import nn
 from mmpretrain.core.distributed import world
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.settings import settings
-from mmpretrain.engines.base import Engine, OptimizerBuilder, Options, Precision, TorchEngine, wants_bf16
+from mmpretrain.engines.base import Engine, OptimizerBuilder, Options, Precision, wants_bf16
+from mmpretrain.engines.plain import TorchEngine
 
 
 @settings
