@@ -11,6 +11,22 @@ import torch
 from torch import Tensor
 
 
+class Fault(NamedTuple):
+    """A sample that could not be used, and the position in the order that another one took over."""
+
+    position: int
+    attempt: int
+    """0 for the sample that the order gives, 1 for its first reserve, and so on."""
+    dataset: str
+    shard: str
+    key: str
+    offset: int
+    """Byte of the sample's first member in the shard."""
+    reason: str
+    """Class of fault in snake_case, such as damaged_image."""
+    detail: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Batch:
     """Pairs of pictures and texts, one row each.
@@ -37,6 +53,10 @@ class Batch:
     """Sample keys, for messages and reports."""
     galleries: Sequence[str] = field(default_factory=tuple)
     """The card's gallery of each row, for evaluation."""
+    source_B: Tensor | None = None
+    """int64, which dataset of a mixture a row comes from; None where there is one."""
+    faults: Sequence[Fault] = field(default_factory=tuple)
+    """Samples that others stand in for."""
 
     def __len__(self) -> int:
         return len(self.positions_B)

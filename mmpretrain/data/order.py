@@ -14,6 +14,9 @@ import numpy as np
 
 from mmpretrain.core.counter import counter_hash, name_to_int, permutation
 
+RESERVE = name_to_int("reserve")
+"""Keeps the draws of reserves apart from those of the order."""
+
 
 class Order:
     """Which sample stands at a position.
@@ -43,6 +46,20 @@ class Order:
         _, ends = self._epoch(epoch)
         window = int(np.searchsorted(ends, place, side="right"))
         sample = int(self._shuffled(epoch, window)[place - (ends[window - 1] if window else 0)])
+        return self._place(sample)
+
+    def reserve(self, position: int, attempt: int) -> tuple[int, int]:
+        """(shard, sample in the shard) that stands in when a position's own sample cannot be read.
+
+        A pure function too, so that a replacement is the same for any number of ranks and workers and after any
+        resume. Drawn from all samples: another one of the same block would often be as damaged.
+
+        Args:
+            attempt: 1 for the first reserve; the next one where that is bad as well.
+        """
+        return self._place(int(counter_hash(self._key, RESERVE, position, attempt) % np.uint64(self.length)))
+
+    def _place(self, sample: int) -> tuple[int, int]:
         shard = int(np.searchsorted(self.starts, sample, side="right")) - 1
         return shard, sample - int(self.starts[shard])
 

@@ -1,23 +1,37 @@
-"""From bytes in a tar to a picture and a text. Only PNG, JPEG, WebP, UTF-8 and JSON are ever decoded."""
+"""From members of a tar to a sample as its card reads it."""
 
-import io
 import json
 import os
 import zlib
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Any
 
-from PIL import Image, UnidentifiedImageError
+from pydantic import Field
+from torch import Tensor
 
 from mmpretrain.core.counter import name_to_int
 from mmpretrain.core.errors import DataError
+from mmpretrain.core.settings import settings
+from mmpretrain.data.captions import CaptionLimits, decode_caption
 from mmpretrain.data.card import Card
+from mmpretrain.data.faults import BadSample
+from mmpretrain.data.images import ImageLimits, decode_image
 from mmpretrain.data.index import ShardIndex
 
-IMAGE_FORMATS = ("PNG", "JPEG", "WEBP")
-MAX_PIXELS = 64_000_000
 OPEN_FILES = 32
+
+
+@settings
+class Limits:
+    """What a sample may be; the rest is replaced and accounted for."""
+
+    image: ImageLimits = field(default_factory=ImageLimits)
+    caption: CaptionLimits = field(default_factory=CaptionLimits)
+    json_bytes: Annotated[int, Field(gt=0)] = 1_000_000
+    """Largest JSON member."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +40,15 @@ class Sample:
 
     key: str
     position: int
-    image: Image.Image
+    image: Tensor
+    """uint8 RGB, 3 x height x width."""
     caption: str
     image_group: int
     text_group: int
     label: int
     gallery: str
+    facts: dict[str, Any]
+    """The JSON member."""
 
 
 class ShardReader:
@@ -40,21 +57,24 @@ class ShardReader:
     def __init__(self) -> None:
         self._files: OrderedDict[Path, int] = OrderedDict()
 
-    def read(self, index: ShardIndex, sample: int) -> dict[str, bytes]:
+    def read(self, index: ShardIndex, sample: int, only: Sequence[str] | None = None) -> dict[str, bytes]:
         """The members of a sample by suffix.
 
+        Args:
+            only: suffixes to read; None reads all.
+
         Raises:
-            DataError: the bytes are not those that were indexed.
+            BadSample: the bytes are not those that were indexed.
+            DataError: the shard cannot be opened.
         """
         file = self._open(index.path)
         members = {}
         for member in index.members(sample):
+            if only is not None and member.suffix not in only:
+                continue
             content = os.pread(file, member.size, member.offset)
             if zlib.crc32(content) != member.crc32:
-                raise DataError(
-                    f"{index.path}: {index.keys[sample]}.{member.suffix} at byte {member.offset} is damaged "
-                    "(its checksum differs from the index); restore the shard or re-pack it"
-                )
+                raise BadSample("checksum", f".{member.suffix} at byte {member.offset} differs from the index")
             members[member.suffix] = content
         return members
 
@@ -70,23 +90,19 @@ class ShardReader:
         return self._files[path]
 
 
-def decode(card: Card, members: dict[str, bytes], key: str, position: int, shard: Path) -> Sample:
+def decode(card: Card, members: dict[str, bytes], key: str, position: int, limits: Limits) -> Sample:
     """The picture, caption and groups of a sample as its card reads them.
 
     Raises:
-        DataError: a member is missing or cannot be decoded; names the shard and the key.
+        BadSample: a member is missing or cannot be decoded.
     """
-    try:
-        facts = json.loads(members["json"]) if "json" in members else {}
-        caption = members[card.caption].decode("utf-8").strip()
-        image = decode_image(members[card.image])
-        meaning = str(facts[card.text_group]) if card.text_group else caption
-        label = card.classes.index(facts[card.label]) if card.label and card.classes else -1
-        gallery = str(facts[card.gallery]) if card.gallery else ""
-    except KeyError as error:
-        raise DataError(f"{shard}: {key} has no {error}; the card asks for it") from error
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError) as error:
-        raise DataError(f"{shard}: {key} cannot be decoded: {error}") from error
+    facts = decode_facts(members.get("json", b"{}"), limits.json_bytes)
+    caption = decode_caption(_member(members, card.caption), limits.caption)
+    image = decode_image(_member(members, card.image), limits.image)
+    meaning = str(_fact(facts, card.text_group)) if card.text_group else caption
+    label = _fact(facts, card.label) if card.label and card.classes else None
+    if label is not None and label not in card.classes:
+        raise BadSample("unknown_class", f"{card.label} is {label!r}, which the card does not list")
     return Sample(
         key=key,
         position=position,
@@ -94,17 +110,36 @@ def decode(card: Card, members: dict[str, bytes], key: str, position: int, shard
         caption=caption,
         image_group=name_to_int(members[card.image]),
         text_group=name_to_int(meaning),
-        label=label,
-        gallery=gallery,
+        label=-1 if label is None else card.classes.index(label),
+        gallery=str(_fact(facts, card.gallery)) if card.gallery else "",
+        facts=facts,
     )
 
 
-def decode_image(content: bytes) -> Image.Image:
-    """A picture as RGB; only the formats above are tried, and its size is checked before its pixels are read."""
-    image: Image.Image = Image.open(io.BytesIO(content), formats=IMAGE_FORMATS)
-    if image.width * image.height > MAX_PIXELS:
-        raise ValueError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS:,}")
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image.convert("RGBA"))  # hidden colours stay hidden
-    return image.convert("RGB")
+def decode_facts(content: bytes, limit: int) -> dict[str, Any]:
+    """The JSON member.
+
+    Raises:
+        BadSample: too large, not JSON, or no object.
+    """
+    if len(content) > limit:
+        raise BadSample("large_json", f"{len(content):,} bytes are more than {limit:,}")
+    try:
+        facts = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise BadSample("damaged_json", str(error)) from error
+    if not isinstance(facts, dict):
+        raise BadSample("damaged_json", f"an object was expected, found {type(facts).__name__}")
+    return facts
+
+
+def _member(members: dict[str, bytes], suffix: str) -> bytes:
+    if suffix not in members:
+        raise BadSample("missing_member", f"no .{suffix}; the card asks for it")
+    return members[suffix]
+
+
+def _fact(facts: dict[str, Any], name: str) -> Any:
+    if name not in facts:
+        raise BadSample("missing_fact", f"the JSON member has no {name!r}; the card asks for it")
+    return facts[name]

@@ -3,9 +3,7 @@
 from collections.abc import Callable
 from typing import Annotated
 
-import numpy as np
 import torch
-from PIL import Image
 from pydantic import Field
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
@@ -13,8 +11,8 @@ from torchvision.transforms import InterpolationMode, v2
 from mmpretrain.core.counter import seed_of, seed_torch
 from mmpretrain.core.settings import settings
 
-Transform = Callable[[Image.Image, int], Tensor]
-"""(picture, position) -> uint8 tensor, 3 x size x size."""
+Transform = Callable[[Tensor, int], Tensor]
+"""(uint8 picture of any size, position) -> uint8 picture, 3 x size x size."""
 
 
 @settings
@@ -32,7 +30,7 @@ class Augmentation:
 
     def build(self, size: int, seed: int) -> Transform:
         steps: list[v2.Transform] = [
-            v2.RandomResizedCrop(size, scale=self.crop, interpolation=InterpolationMode.BICUBIC)
+            v2.RandomResizedCrop(size, scale=self.crop, interpolation=InterpolationMode.BICUBIC, antialias=True)
         ]
         if self.flip:
             steps.append(v2.RandomHorizontalFlip(self.flip))
@@ -42,20 +40,19 @@ class Augmentation:
             steps.append(v2.RandomGrayscale(self.grayscale))
         pipeline = v2.Compose(steps)
 
-        def augment(image: Image.Image, position: int) -> Tensor:
+        def augment(image: Tensor, position: int) -> Tensor:
             # torchvision takes no generator: the global one is seeded for this picture and put back
             with torch.random.fork_rng(devices=[]):
                 seed_torch(seed_of(seed, position))
-                return to_uint8(pipeline(image))
+                augmented: Tensor = pipeline(image)
+                return augmented
 
         return augment
 
 
 def evaluation_transform(size: int) -> Transform:
     """The shorter side to `size`, then the centre: what open_clip does in evaluation."""
-    pipeline = v2.Compose([v2.Resize(size, interpolation=InterpolationMode.BICUBIC), v2.CenterCrop(size)])
-    return lambda image, position: to_uint8(pipeline(image))
-
-
-def to_uint8(image: Image.Image) -> Tensor:
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+    pipeline = v2.Compose(
+        [v2.Resize(size, interpolation=InterpolationMode.BICUBIC, antialias=True), v2.CenterCrop(size)]
+    )
+    return lambda image, position: pipeline(image)

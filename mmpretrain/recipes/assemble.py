@@ -15,7 +15,8 @@ from mmpretrain.core.distributed import World, process_group
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.files import require_space
 from mmpretrain.core.settings import settings
-from mmpretrain.data.loader import Data, Dataset, evaluation_loader, training_loader
+from mmpretrain.data.dataset import Dataset
+from mmpretrain.data.loader import Data, evaluation_loader, training_loader
 from mmpretrain.data.tokenizer import Tokenizer
 from mmpretrain.engines.base import Engine, Options
 from mmpretrain.engines.build import EngineSettings, backend_of, device_of

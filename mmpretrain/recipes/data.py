@@ -8,8 +8,8 @@ from rich.progress import track
 
 from mmpretrain.core.errors import DataError
 from mmpretrain.data.card import find_dataset, load_card, shard_paths
+from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.index import SUFFIX, scan, write_index
-from mmpretrain.data.loader import Dataset
 
 
 def index(name: str, console: Console) -> None:

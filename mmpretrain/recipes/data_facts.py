@@ -7,9 +7,10 @@ from typing import Any
 
 from PIL import Image
 from torch import nn
+from torchvision.transforms.v2.functional import to_pil_image
 
 from mmpretrain.core.settings import dump
-from mmpretrain.data.loader import Dataset
+from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.samples import Sample
 from mmpretrain.recipes.assemble import Parts
 
@@ -52,7 +53,7 @@ def split_facts(dataset: Dataset) -> dict[str, Any]:
 
 def example(sample: Sample) -> dict[str, str]:
     """A sample as a report shows it."""
-    image = sample.image.copy()
+    image = to_pil_image(sample.image)
     image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     image.save(buffer, "PNG")

@@ -16,7 +16,7 @@ from mmpretrain.core.errors import ConfigError, QualityError
 from mmpretrain.core.files import write_atomic
 from mmpretrain.core.run import Run
 from mmpretrain.core.settings import build, did_you_mean, digest, read_yaml
-from mmpretrain.data.loader import Dataset
+from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.tokenizer import load_tokenizer
 from mmpretrain.engines.base import Engine
 from mmpretrain.engines.single import Single

@@ -6,7 +6,8 @@ import torch
 
 from mmpretrain.core.distributed import World
 from mmpretrain.core.errors import ConfigError, DataError
-from mmpretrain.data.loader import Data, Dataset, evaluation_loader, training_loader
+from mmpretrain.data.dataset import Dataset
+from mmpretrain.data.loader import Data, evaluation_loader, training_loader
 from mmpretrain.data.tokenizer import WordPieceTokenizer
 from mmpretrain.data.transforms import Augmentation
 from tests.conftest import toy_samples, write_card, write_tar

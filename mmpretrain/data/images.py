@@ -1,0 +1,117 @@
+"""From the bytes of a picture to upright RGB pixels. Only JPEG, PNG and WebP are ever decoded.
+
+What a file is says its first bytes, not its name. Its size is read before its pixels. JPEG in colour or grey is
+decoded by torchvision, whose pixels equal Pillow's at a fraction of the time; everything else by Pillow, with the
+conversions that a plain `convert("RGB")` gets wrong.
+"""
+
+import io
+import warnings
+from typing import Annotated
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from pydantic import Field
+from torch import Tensor
+from torchvision.io import ImageReadMode, decode_jpeg
+
+from mmpretrain.core.settings import settings
+from mmpretrain.data.faults import BadSample
+
+MAGIC = {"JPEG": b"\xff\xd8\xff", "PNG": b"\x89PNG\r\n\x1a\n", "WEBP": b"RIFF"}
+
+
+@settings
+class ImageLimits:
+    """What a picture may be, decided from its header."""
+
+    max_bytes: Annotated[int, Field(gt=0)] = 64_000_000
+    """Largest file."""
+    max_pixels: Annotated[int, Field(gt=0)] = 64_000_000
+    """Largest width x height; a small file can claim a huge picture."""
+    max_aspect: Annotated[float, Field(ge=1)] = 20.0
+    """Largest ratio of the longer to the shorter side."""
+    min_side: Annotated[int, Field(gt=0)] = 1
+    """Shortest side in pixels."""
+
+
+def decode_image(content: bytes, limits: ImageLimits | None = None) -> Tensor:
+    """A picture as uint8 RGB, 3 x height x width, turned upright by its EXIF orientation, the first of its frames.
+
+    Raises:
+        BadSample: empty, another format, beyond the limits, cut off or damaged.
+    """
+    image = open_image(content, limits or ImageLimits())
+    try:
+        if image.format == "JPEG" and image.mode in ("RGB", "L"):
+            return _decode_jpeg(content)
+        pixels = np.array(to_rgb(ImageOps.exif_transpose(image)))
+    except Exception as error:  # whatever a decoder says of hostile bytes
+        raise BadSample("damaged_image", _first_line(error)) from error
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+def open_image(content: bytes, limits: ImageLimits) -> Image.Image:
+    """The picture with its header read and its pixels not yet; within the limits.
+
+    Raises:
+        BadSample: empty, another format, beyond the limits, or with a damaged header.
+    """
+    if not content:
+        raise BadSample("empty_image", "no bytes")
+    if len(content) > limits.max_bytes:
+        raise BadSample("large_image", f"{len(content):,} bytes are more than {limits.max_bytes:,}")
+    kind = sniff(content)
+    if kind is None:
+        raise BadSample("unknown_image", f"starts with {content[:8].hex(' ')}, which is no JPEG, PNG or WebP")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limits below are tighter
+            image = Image.open(io.BytesIO(content), formats=(kind,))
+    except Image.DecompressionBombError as error:
+        raise BadSample("large_image", _first_line(error)) from error
+    except Exception as error:  # whatever a parser says of hostile bytes
+        raise BadSample("damaged_image", f"{kind} with a damaged header: {_first_line(error)}") from error
+    _refuse_beyond(image.width, image.height, limits)
+    return image
+
+
+def sniff(content: bytes) -> str | None:
+    """JPEG, PNG or WEBP by the first bytes, None for anything else."""
+    kind = next((kind for kind, magic in MAGIC.items() if content.startswith(magic)), None)
+    return None if kind == "WEBP" and content[8:12] != b"WEBP" else kind
+
+
+def _refuse_beyond(width: int, height: int, limits: ImageLimits) -> None:
+    size = f"{width} x {height}"
+    if width * height > limits.max_pixels:
+        raise BadSample("large_image", f"{size} pixels are more than {limits.max_pixels:,}")
+    if min(width, height) < limits.min_side:
+        raise BadSample("small_image", f"{size} has a side under {limits.min_side}")
+    if max(width, height) > limits.max_aspect * min(width, height):
+        raise BadSample("narrow_image", f"{size} is more than {limits.max_aspect:g} times longer than wide")
+
+
+def _decode_jpeg(content: bytes) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # bytes cannot be written to, and nobody does
+        raw = torch.frombuffer(content, dtype=torch.uint8)
+    return decode_jpeg(raw, mode=ImageReadMode.RGB, apply_exif_orientation=True)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """RGB with transparency over white and 16-bit grey scaled to 8; Pillow alone shows what transparency hides,
+    and cuts 16-bit values at 255.
+    """
+    if image.mode.startswith("I"):
+        levels = np.asarray(image).astype(np.float64) / 257
+        image = Image.fromarray(np.clip(np.rint(levels), 0, 255).astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image.convert("RGBA"))
+    return image.convert("RGB")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

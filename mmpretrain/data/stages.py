@@ -1,0 +1,107 @@
+"""Stages of the loader, each from stream to stream: places, samples, batches."""
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+import torch
+
+from mmpretrain.core.batch import Batch, Fault
+from mmpretrain.core.errors import DataError
+from mmpretrain.data.dataset import Dataset
+from mmpretrain.data.faults import BadSample
+from mmpretrain.data.mixture import Place
+from mmpretrain.data.samples import Limits, Sample, ShardReader
+from mmpretrain.data.tokenizer import Tokenizer
+from mmpretrain.data.transforms import Transform
+
+MAX_ATTEMPTS = 100
+"""Reserves tried for one position before the data is called unreadable."""
+
+Read = tuple[Place, Sample, list[Fault]]
+"""A sample, where it was found, and what could not be used on the way to it."""
+
+
+class Plan(Protocol):
+    """What stands at a position, and what stands in for it."""
+
+    def __getitem__(self, position: int) -> Place: ...
+    def reserve(self, position: int, attempt: int) -> Place: ...
+
+
+def read_with_reserves(
+    positions: Iterable[int], plan: Plan, datasets: Sequence[Dataset], limits: Limits
+) -> Iterator[Read]:
+    """For each position its sample, or the first of its reserves that can be used.
+
+    Raises:
+        DataError: a position and all its reserves are bad.
+    """
+    reader = ShardReader()
+    for position in positions:
+        faults: list[Fault] = []
+        for attempt in range(MAX_ATTEMPTS):
+            place = plan.reserve(position, attempt) if attempt else plan[position]
+            dataset = datasets[place.source]
+            try:
+                sample = dataset.sample(reader, place.shard, place.sample, position, limits)
+            except BadSample as error:
+                faults.append(fault(dataset, place, position, attempt, error))
+            else:
+                yield place, sample, faults
+                break
+        else:
+            raise DataError(
+                f"{dataset.folder}: {MAX_ATTEMPTS} samples in a row cannot be used, the last one "
+                f"{dataset.complaint(place.shard, place.sample, BadSample(faults[-1].reason, faults[-1].detail))}"
+            )
+
+
+def read_strictly(places: Iterable[tuple[int, Place]], dataset: Dataset, limits: Limits) -> Iterator[Read]:
+    """The sample at each (position, place).
+
+    Raises:
+        DataError: one cannot be used; an evaluation that leaves some out is another evaluation.
+    """
+    reader = ShardReader()
+    for position, place in places:
+        try:
+            yield place, dataset.sample(reader, place.shard, place.sample, position, limits), []
+        except BadSample as error:
+            raise DataError(dataset.complaint(place.shard, place.sample, error)) from error
+
+
+def fault(dataset: Dataset, place: Place, position: int, attempt: int, error: BadSample) -> Fault:
+    """The account of a sample that could not be used."""
+    shard = dataset.shards[place.shard]
+    return Fault(
+        position=position,
+        attempt=attempt,
+        dataset=dataset.folder.name,
+        shard=shard.path.name,
+        key=shard.keys[place.sample],
+        offset=next(shard.members(place.sample)).offset,
+        reason=error.reason,
+        detail=error.detail,
+    )
+
+
+def collated(stream: Iterable[Read], rows: int, transform: Transform, tokenizer: Tokenizer) -> Iterator[Batch]:
+    """Batches of `rows` neighbours of the stream."""
+    stream = iter(stream)
+    while read := list(itertools.islice(stream, rows)):
+        samples = [sample for _, sample, _ in read]
+        tokens_BL, mask_BL = tokenizer([sample.caption for sample in samples])
+        yield Batch(
+            images_BCHW=torch.stack([transform(sample.image, sample.position) for sample in samples]),
+            tokens_BL=tokens_BL,
+            mask_BL=mask_BL,
+            positions_B=torch.tensor([sample.position for sample in samples]),
+            image_group_B=torch.tensor([sample.image_group for sample in samples]),
+            text_group_B=torch.tensor([sample.text_group for sample in samples]),
+            labels_B=torch.tensor([sample.label for sample in samples]),
+            source_B=torch.tensor([place.source for place, _, _ in read]),
+            keys=tuple(sample.key for sample in samples),
+            galleries=tuple(sample.gallery for sample in samples),
+            faults=tuple(fault for _, _, faults in read for fault in faults),
+        )
