@@ -1,28 +1,36 @@
 """Where every member of a tar stands, with checksums: random access, exact counts, no silent damage.
 
 One file beside each shard, `NAME.tar.index`: safetensors with one row a member. It is made when the dataset is
-packed or on first use; a shard that no longer fits its index is refused.
+packed or on first use; a shard that no longer fits its index is refused, or read as far as it is intact.
 """
 
 import contextlib
+import hashlib
 import json
+import mmap
 import os
-import tarfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from mmpretrain.core.counter import name_to_int
 from mmpretrain.core.errors import DataError
 from mmpretrain.core.files import TEMPORARY, sha256
+from mmpretrain.data.images import sniff
+from mmpretrain.data.tar import Damage, Entry, walk
 
-FORMAT = "mmpretrain-index-1"
+FORMAT = "mmpretrain-index-2"
 SUFFIX = ".index"
-BLOCK = 512
+CAPTION = "txt"
+NAMED_DAMAGES = 5
+
+OnDamage = Literal["refuse", "salvage"]
 
 
 @dataclass(frozen=True)
@@ -48,8 +56,16 @@ class ShardIndex:
     offsets: np.ndarray
     sizes: np.ndarray
     crc32s: np.ndarray
+    image_groups: np.ndarray
+    """int64 a sample: equal for pictures of equal bytes, -1 without a picture."""
+    text_groups: np.ndarray
+    """int64 a sample: equal for captions (.txt) of equal bytes, -1 without one."""
     digest: str
     """SHA-256 of the tar."""
+    bytes: int
+    """Size of the tar."""
+    notes: tuple[str, ...] = ()
+    """Files of the tar that stand in no sample, a line each."""
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -64,117 +80,223 @@ class ShardIndex:
             )
 
 
-def open_index(shard: Path, verify: bool = False) -> ShardIndex:
+def open_index(shard: Path, verify: bool = False, on_damage: OnDamage = "refuse") -> ShardIndex:
     """The index of a shard; made and kept beside it on first use.
 
     Args:
         verify: hash the whole shard, not only compare its size.
+        on_damage: `salvage` finds what is left of a shard that differs from its index, and leaves what is not to
+            the reader's checksums; of a shard without an index it takes what is intact.
 
     Raises:
         DataError: the shard is damaged, or is not the one that was indexed.
     """
     file = shard.with_name(shard.name + SUFFIX)
     if not file.exists():
+        if on_damage == "salvage":
+            return scan_damaged(shard)[0]
         index = scan(shard)
         with contextlib.suppress(OSError):  # a read-only folder: the next start scans again
             write_index(index, file)
         return index
-    index, size = _read_index(shard, file)
-    if shard.stat().st_size != size or (verify and sha256(shard) != index.digest):
-        raise DataError(
-            f"{shard}: is not the file that {file.name} describes; restore the shard, or if the change is meant "
-            f"delete {file.name} and run `mmpretrain data index {shard.parent}`"
-        )
-    return index
+    index = read_index(shard, file)
+    size = shard.stat().st_size
+    if size == index.bytes and not (verify and sha256(shard) != index.digest):
+        return index
+    if on_damage == "salvage":
+        return salvage(index)
+    raise DataError(
+        f"{shard}: is not the file that {file.name} describes ({size:,} bytes, indexed {index.bytes:,}); restore the "
+        f"shard, read what is left of it with data.on_damage=salvage, or if the change is meant delete {file.name} "
+        f"and run `mmpretrain data index {shard.parent}`"
+    )
+
+
+# -- from a tar -------------------------------------------------------------------------------------------
 
 
 def scan(shard: Path) -> ShardIndex:
     """Read a tar from end to end and note where everything is.
 
-    Strict: Python's tarfile takes a damaged header behind the first one for the end of the archive and says
-    nothing, so the bytes behind the last member have to be the zeros that end a tar.
+    Raises:
+        DataError: unreadable, damaged in its structure, or without a single sample.
+    """
+    index, damages = scan_damaged(shard)
+    if damages:
+        raise DataError(
+            f"{shard}: {tell(damages)}; restore or re-pack it, or read what is left with data.on_damage=salvage"
+        )
+    return index
+
+
+def scan_damaged(shard: Path) -> tuple[ShardIndex, list[Damage]]:
+    """Where everything intact in a tar is, and everything that is wrong with its structure.
+
+    A member in front of damage is left out: bytes lost or inserted inside it are a likely cause. What nothing but
+    a checksum could show, such as a flipped bit in a picture, shows only against an index made before.
 
     Raises:
-        DataError: unreadable, cut off, damaged, or with a member twice.
+        DataError: unreadable, or without a single sample.
     """
-    rows: dict[str, dict[str, Member]] = {}
+    found = _Found()
+    with _mapped(shard) as content:
+        for entry in walk(content):
+            if isinstance(entry, Damage):
+                found.damage(entry)
+            else:
+                found.add(entry, content[entry.offset : entry.offset + entry.size])
+        digest, size = hashlib.sha256(content).hexdigest(), len(content)
+    if not any(found.members.values()):
+        said = f" ({tell(found.damages)})" if found.damages else ""
+        raise DataError(f"{shard}: holds no samples{said}; restore it, or take it out of the card")
+    return found.index(shard, digest, size), found.damages
+
+
+@contextlib.contextmanager
+def _mapped(shard: Path) -> Iterator[mmap.mmap | bytes]:
     try:
-        with shard.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
-            end = 0
-            for info in tar:
-                end = info.offset_data + -(-info.size // BLOCK) * BLOCK
-                if info.isfile() and "." in Path(info.name).name:
-                    _add(rows, shard, info, file)
-            _require_end(shard, file, end)
-    except (OSError, tarfile.TarError) as error:
-        raise DataError(f"{shard}: not a readable tar: {error}; restore or re-pack it") from error
-    if not rows:
-        raise DataError(f"{shard}: holds no samples; take it out of the card")
-    return _columns(shard, rows)
+        with shard.open("rb") as file:
+            if not os.fstat(file.fileno()).st_size:
+                yield b""
+                return
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                yield content
+    except OSError as error:
+        raise DataError(f"{shard}: {error.strerror or error}; restore the shard") from error
 
 
-def _add(rows: dict[str, dict[str, Member]], shard: Path, info: tarfile.TarInfo, file: object) -> None:
-    folder, _, name = info.name.rpartition("/")
-    stem, _, suffix = name.partition(".")
-    key = f"{folder}/{stem}" if folder else stem
-    here = file.tell()  # type: ignore[attr-defined]
-    file.seek(info.offset_data)  # type: ignore[attr-defined]
-    content = file.read(info.size)  # type: ignore[attr-defined]
-    file.seek(here)  # type: ignore[attr-defined]
-    if len(content) != info.size:
-        raise DataError(f"{shard}: cut off inside {info.name}; restore or re-pack it")
-    if suffix.lower() in rows.setdefault(key, {}):
-        raise DataError(f"{shard}: {info.name} stands twice; re-pack it with one member a suffix")
-    rows[key][suffix.lower()] = Member(suffix.lower(), info.offset_data, info.size, zlib.crc32(content))
+class _Found:
+    """What a scan has seen so far."""
+
+    def __init__(self) -> None:
+        self.members: dict[str, dict[str, Member]] = {}
+        self.groups: dict[str, dict[str, int]] = {}
+        self.damages: list[Damage] = []
+        self.notes: list[str] = []
+        self._last: tuple[str, str] | None = None
+
+    def add(self, entry: Entry, content: bytes) -> None:
+        """Take a file in, where its name makes it part of a sample."""
+        key, suffix = split_name(entry.name)
+        self._last = None
+        if not suffix:
+            return  # READMEs and the like
+        if not entry.name.isprintable():
+            self.notes.append(f"{entry.name!r} holds characters that no name should and is left out")
+        elif suffix in self.members.setdefault(key, {}):
+            self.notes.append(f"{entry.name!r} stands twice, the first one counts")
+        else:
+            self.members[key][suffix] = Member(suffix, entry.offset, entry.size, zlib.crc32(content))
+            self._last = (key, suffix)
+            kind = "image" if sniff(content[:16]) else "text" if suffix == CAPTION else None
+            if kind:
+                self.groups.setdefault(key, {}).setdefault(kind, name_to_int(content))
+
+    def damage(self, damage: Damage) -> None:
+        """Note damage, and drop the member that it may reach into."""
+        self.damages.append(damage)
+        if damage.hides and self._last:
+            key, suffix = self._last
+            member = self.members[key].pop(suffix)
+            self.damages.append(Damage(member.offset, f"'{key}.{suffix}' may be damaged by it and is left out"))
+        self._last = None
+
+    def index(self, shard: Path, digest: str, size: int) -> ShardIndex:
+        """The columns of what was found."""
+        samples = {key: members for key, members in self.members.items() if members}
+        rows = [member for members in samples.values() for member in members.values()]
+        suffixes = tuple(sorted({member.suffix for member in rows}))
+        number = {suffix: place for place, suffix in enumerate(suffixes)}
+        groups = [self.groups.get(key, {}) for key in samples]
+        return ShardIndex(
+            path=shard,
+            keys=list(samples),
+            suffixes=suffixes,
+            starts=np.cumsum([0, *(len(members) for members in samples.values())]),
+            suffix_ids=np.array([number[member.suffix] for member in rows], dtype=np.int64),
+            offsets=np.array([member.offset for member in rows], dtype=np.int64),
+            sizes=np.array([member.size for member in rows], dtype=np.int64),
+            crc32s=np.array([member.crc32 for member in rows], dtype=np.uint32),
+            image_groups=np.array([group.get("image", -1) for group in groups], dtype=np.int64),
+            text_groups=np.array([group.get("text", -1) for group in groups], dtype=np.int64),
+            digest=digest,
+            bytes=size,
+            notes=tuple(self.notes),
+        )
 
 
-def _require_end(shard: Path, file: object, end: int) -> None:
-    file.seek(end)  # type: ignore[attr-defined]
-    rest = file.read()  # type: ignore[attr-defined]
-    if rest.strip(b"\0"):
-        raise DataError(f"{shard}: damaged header at byte {end}; restore or re-pack it")
-    if len(rest) < 2 * BLOCK:
-        raise DataError(f"{shard}: cut off at byte {end + len(rest)}: the end mark is missing; restore or re-pack it")
+def split_name(name: str) -> tuple[str, str]:
+    """(key, suffix in lower case) of a member's name: the key ends at the first dot of its last part."""
+    folder, slash, last = name.rpartition("/")
+    stem, _, suffix = last.partition(".")
+    return f"{folder}{slash}{stem}", suffix.lower()
 
 
-def _columns(shard: Path, rows: dict[str, dict[str, Member]]) -> ShardIndex:
-    members = [member for sample in rows.values() for member in sample.values()]
-    suffixes = tuple(sorted({member.suffix for member in members}))
-    return ShardIndex(
-        path=shard,
-        keys=list(rows),
-        suffixes=suffixes,
-        starts=np.cumsum([0, *(len(sample) for sample in rows.values())]),
-        suffix_ids=np.array([suffixes.index(member.suffix) for member in members], dtype=np.uint8),
-        offsets=np.array([member.offset for member in members], dtype=np.int64),
-        sizes=np.array([member.size for member in members], dtype=np.int32),
-        crc32s=np.array([member.crc32 for member in members], dtype=np.uint32),
-        digest=sha256(shard),
-    )
+def tell(damages: list[Damage]) -> str:
+    """Damages in one line."""
+    shown = [f"{damage.what} at byte {damage.offset}" for damage in damages[:NAMED_DAMAGES]]
+    more = len(damages) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
+
+
+def salvage(index: ShardIndex) -> ShardIndex:
+    """The index of a shard that has changed since, with members where they stand now.
+
+    A member whose bytes are not at its place, but at another one under its own name, is read from there. What is
+    nowhere keeps its old place, where its checksum fails.
+    """
+    offsets = index.offsets.copy()
+    with _mapped(index.path) as content:
+        there: dict[tuple[str, str], list[int]] = {}
+        for entry in walk(content):
+            if isinstance(entry, Entry):
+                there.setdefault(split_name(entry.name), []).append(entry.offset)
+        for sample, key in enumerate(index.keys):
+            for row, member in enumerate(index.members(sample), int(index.starts[sample])):
+                places = [member.offset, *there.get((key, member.suffix), ())]
+                held = (p for p in places if zlib.crc32(content[p : p + member.size]) == member.crc32)
+                offsets[row] = next(held, member.offset)
+    return replace(index, offsets=offsets)
+
+
+# -- on disk ----------------------------------------------------------------------------------------------
 
 
 def write_index(index: ShardIndex, file: Path) -> None:
     """Keep an index on disk: whole or not at all."""
     columns = {
-        "keys": np.frombuffer("\n".join(index.keys).encode(), dtype=np.uint8),
-        "members": np.diff(index.starts).astype(np.uint8),
-        "suffix_ids": index.suffix_ids,
+        "keys": np.frombuffer("\n".join(index.keys).encode(errors="surrogateescape"), dtype=np.uint8),
+        "members": _narrow(np.diff(index.starts)),
+        "suffix_ids": _narrow(index.suffix_ids),
         "offsets": index.offsets,
-        "sizes": index.sizes,
+        "sizes": _narrow(index.sizes),
         "crc32s": index.crc32s,
+        "image_groups": index.image_groups,
+        "text_groups": index.text_groups,
     }
     facts = {
         "format": FORMAT,
         "sha256": index.digest,
-        "bytes": str(index.path.stat().st_size),
+        "bytes": str(index.bytes),
         "suffixes": json.dumps(index.suffixes),
+        "notes": json.dumps(index.notes),
     }
     temporary = file.with_name(f"{file.name}.{os.getpid()}{TEMPORARY}")
     save_file(columns, temporary, metadata=facts)
     temporary.replace(file)
 
 
-def _read_index(shard: Path, file: Path) -> tuple[ShardIndex, int]:
+def _narrow(values: np.ndarray) -> np.ndarray:
+    """The same numbers in the smallest type that holds them."""
+    return values.astype(np.min_scalar_type(int(values.max())))
+
+
+def read_index(shard: Path, file: Path) -> ShardIndex:
+    """An index from disk.
+
+    Raises:
+        DataError: damaged, or of another format.
+    """
     try:
         with safe_open(file, framework="numpy") as tensors:
             facts = tensors.metadata() or {}
@@ -183,15 +305,14 @@ def _read_index(shard: Path, file: Path) -> tuple[ShardIndex, int]:
             columns = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise DataError(f"{file}: damaged index: {error}; delete it and index again") from error
-    index = ShardIndex(
+    names = ("suffix_ids", "offsets", "sizes", "crc32s", "image_groups", "text_groups")
+    return ShardIndex(
         path=shard,
-        keys=columns["keys"].tobytes().decode().split("\n"),
+        keys=columns["keys"].tobytes().decode(errors="surrogateescape").split("\n"),
         suffixes=tuple(json.loads(facts["suffixes"])),
         starts=np.concatenate([[0], np.cumsum(columns["members"].astype(np.int64))]),
-        suffix_ids=columns["suffix_ids"],
-        offsets=columns["offsets"],
-        sizes=columns["sizes"],
-        crc32s=columns["crc32s"],
         digest=facts["sha256"],
+        bytes=int(facts["bytes"]),
+        notes=tuple(json.loads(facts["notes"])),
+        **{name: columns[name] for name in names},
     )
-    return index, int(facts["bytes"])

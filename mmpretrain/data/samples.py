@@ -1,5 +1,6 @@
 """From members of a tar to a sample as its card reads it."""
 
+import io
 import json
 import os
 import zlib
@@ -55,7 +56,7 @@ class ShardReader:
     """Members by offset, each checked against its CRC-32; keeps a bounded number of files open."""
 
     def __init__(self) -> None:
-        self._files: OrderedDict[Path, int] = OrderedDict()
+        self._files: OrderedDict[Path, io.FileIO] = OrderedDict()  # closed with the reader
 
     def read(self, index: ShardIndex, sample: int, only: Sequence[str] | None = None) -> dict[str, bytes]:
         """The members of a sample by suffix.
@@ -81,13 +82,13 @@ class ShardReader:
     def _open(self, path: Path) -> int:
         if path not in self._files:
             while len(self._files) >= OPEN_FILES:
-                os.close(self._files.popitem(last=False)[1])
+                self._files.popitem(last=False)[1].close()
             try:
-                self._files[path] = os.open(path, os.O_RDONLY)
+                self._files[path] = io.FileIO(path)
             except OSError as error:
                 raise DataError(f"{path}: {error.strerror}; restore the shard") from error
         self._files.move_to_end(path)
-        return self._files[path]
+        return self._files[path].fileno()
 
 
 def decode(card: Card, members: dict[str, bytes], key: str, position: int, limits: Limits) -> Sample:

@@ -85,15 +85,59 @@ def test_a_damaged_header_in_the_middle_is_named(shard: Path):
         scan(shard)
 
 
-def test_a_member_that_stands_twice_is_named(tmp_path: Path):
-    path = tmp_path / "twice.tar"
+def tar_of(path: Path, *members: tuple[str, bytes]) -> Path:
     with tarfile.open(path, "w") as tar:
-        for content in (b"one", b"two"):
-            info = tarfile.TarInfo("a.txt")
-            info.size = 3
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
-    with pytest.raises(DataError, match=r"a\.txt stands twice"):
-        scan(path)
+    return path
+
+
+def test_of_a_member_that_stands_twice_the_first_counts_and_the_second_is_noted(tmp_path: Path):
+    index = open_index(tar_of(tmp_path / "twice.tar", ("a.txt", b"one"), ("a.TXT", b"two")))
+    assert ShardReader().read(index, 0) == {"txt": b"one"}
+    assert index.notes == open_index(index.path).notes == ("'a.TXT' stands twice, the first one counts",)
+
+
+@pytest.mark.parametrize("name", ["a\nb.txt", "a\0b.txt", "a\x1b[31m.txt", "\u202egpj.txt"])
+def test_a_name_that_could_fool_a_reader_is_left_out_and_noted(tmp_path: Path, name: str):
+    index = scan(tar_of(tmp_path / "odd.tar", (name, b"x"), ("good.txt", b"y")))
+    assert index.keys[-1] == "good"
+    assert all(key.isprintable() for key in index.keys)
+
+
+@pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT, tarfile.USTAR_FORMAT])
+@pytest.mark.parametrize("name", ["folder/" * 20 + "key.txt", "schön/日本.txt", "a.b/c.d.txt"])
+def test_long_and_foreign_names_are_read_in_every_dialect(tmp_path: Path, form: int, name: str):
+    with tarfile.open(tmp_path / "long.tar", "w", format=form) as tar:
+        info = tarfile.TarInfo(name)
+        info.size = 1
+        tar.addfile(info, io.BytesIO(b"x"))
+    index = scan(tmp_path / "long.tar")
+    folder, _, last = name.rpartition("/")
+    assert index.keys == [f"{folder}/{last.partition('.')[0]}"]
+
+
+def test_links_folders_and_devices_are_no_samples(tmp_path: Path):
+    path = tmp_path / "odd.tar"
+    with tarfile.open(path, "w") as tar:
+        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE):
+            info = tarfile.TarInfo(f"k{kind.decode()}.txt")
+            info.type, info.linkname = kind, "/etc/passwd"
+            tar.addfile(info)
+        info = tarfile.TarInfo("real.txt")
+        info.size = 1
+        tar.addfile(info, io.BytesIO(b"x"))
+    assert scan(path).keys == ["real"]
+
+
+def test_equal_pictures_and_captions_share_their_groups(tmp_path: Path):
+    write_tar(tmp_path / "a.tar", [{**sample, "txt": b"same"} for sample in toy_samples(2)])
+    write_tar(tmp_path / "b.tar", toy_samples(1))
+    first, second = scan(tmp_path / "a.tar"), scan(tmp_path / "b.tar")
+    assert first.image_groups[0] == second.image_groups[0] != first.image_groups[1]
+    assert first.text_groups[0] == first.text_groups[1] != second.text_groups[0]
 
 
 def test_members_of_one_sample_need_not_be_neighbours(tmp_path: Path):
