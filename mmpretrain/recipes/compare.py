@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.files import read_json_lines
@@ -15,6 +17,7 @@ from mmpretrain.core.run import Run
 from mmpretrain.evaluation.interval import Figure, bootstrap_means, figure
 from mmpretrain.evaluation.retrieval import KS
 
+DIRECTIONS = ("i2t", "t2i")
 Ranks = dict[tuple[str, str], np.ndarray]
 """(direction, gallery) -> rank of each query, for each run: runs x queries."""
 
@@ -33,23 +36,30 @@ def compare(ours: Sequence[Path], theirs: Sequence[Path], console: Console) -> l
     if not splits:
         raise ConfigError("compare: the runs have no retrieval split in common; evaluate each on the same one first")
     records = [record for split in splits for record in compare_split(split, ours, theirs)]
-    shown = Table("split", "metric", "ours", "theirs", "x chance", "difference", "95 % paired interval", "queries")
+    console.print(table(records))
+    console.print(
+        "R@K in percent ± standard deviation over "
+        f"{len(ours)} and {len(theirs)} runs (times chance); difference with its 95 % paired interval over queries",
+        soft_wrap=True,
+    )
+    return records
+
+
+def table(records: list[dict[str, Any]]) -> Table:
+    """A row a metric, narrow enough for a terminal of 80 columns."""
+    shown = Table("split", "metric", "ours", "theirs", "difference", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for record in records:
         value = record["difference"]
-        cells = [f"{100 * record[name]:.1f} % ± {100 * record[name + '_spread']:.1f}" for name in ("ours", "theirs")]
-        interval = f"{100 * value['low']:+.1f} to {100 * value['high']:+.1f}"
-        shown.add_row(
-            record["split"],
-            record["metric"],
-            *cells,
-            " : ".join(f"{record[name] / record['chance']:.2f}" for name in ("ours", "theirs")),
-            f"{100 * value['value']:+.1f}",
-            interval,
-            str(value["n"]),
-        )
-    console.print(shown)
-    console.print(f"± is the standard deviation over {len(ours)} and {len(theirs)} runs", soft_wrap=True)
-    return records
+        cells = [cell(record[name], record[f"{name}_spread"], record["chance"]) for name in ("ours", "theirs")]
+        interval = f"{100 * value['value']:+.1f} [{100 * value['low']:+.1f} {100 * value['high']:+.1f}]"
+        shown.add_row(record["split"], record["metric"], *cells, Text(interval))
+    return shown
+
+
+def cell(value: float, spread: float, chance: float) -> str:
+    """A mean in percent, its spread and how many times chance it is."""
+    factor = value / chance
+    return f"{100 * value:.1f} ± {100 * spread:.1f} ({factor:.{0 if factor >= 10 else 1}f}x)"
 
 
 def splits_of(folder: Path) -> set[str]:
@@ -58,17 +68,15 @@ def splits_of(folder: Path) -> set[str]:
 
 
 def compare_split(split: str, ours: Sequence[Path], theirs: Sequence[Path]) -> list[dict[str, Any]]:
-    """One record for each direction and K."""
+    """One record for each direction, and for both together, and for each K."""
     left, right = (stack(split, runs) for runs in (ours, theirs))
     if {key: value.shape[1] for key, value in left.items()} != {key: value.shape[1] for key, value in right.items()}:
         raise ConfigError(f"compare: the runs searched other galleries of {split}; evaluate them on the same data")
     records = []
-    for direction in ("i2t", "t2i"):
+    for direction in (*DIRECTIONS, *(["mean"] if is_paired(left) else [])):
         for k in KS:
-            one, other = (
-                [(group[key] < k).astype(float) for key in sorted(group) if key[0] == direction]
-                for group in (left, right)
-            )
+            one, other = hits(left, direction, k), hits(right, direction, k)
+            chances = [chance_of(ours[0], split, f"{d}_R@{k}") for d in DIRECTIONS if direction in (d, "mean")]
             records.append(
                 {
                     "split": split,
@@ -77,11 +85,26 @@ def compare_split(split: str, ours: Sequence[Path], theirs: Sequence[Path]) -> l
                     "ours_spread": spread_of(one),
                     "theirs": mean_of(other),
                     "theirs_spread": spread_of(other),
-                    "chance": chance_of(ours[0], split, f"{direction}_R@{k}"),
+                    "chance": float(np.mean(chances)),
                     "difference": paired(one, other).as_dict(),
                 }
             )
     return records
+
+
+def is_paired(ranks: Ranks) -> bool:
+    """Whether every gallery was searched with as many pictures as texts, so that rows are pairs."""
+    return all(ranks["i2t", gallery].shape == ranks["t2i", gallery].shape for _, gallery in ranks)
+
+
+def hits(ranks: Ranks, direction: str, k: int) -> list[np.ndarray]:
+    """For each gallery 1 where a query's match is among the first k, runs x queries.
+
+    `mean` is the mean over both directions of each pair: a pair is drawn as one, or its interval came out too narrow.
+    """
+    chosen = DIRECTIONS if direction == "mean" else (direction,)
+    galleries = sorted({gallery for _, gallery in ranks})
+    return [np.mean([(ranks[d, gallery] < k).astype(float) for d in chosen], axis=0) for gallery in galleries]
 
 
 def stack(split: str, runs: Sequence[Path]) -> Ranks:
