@@ -176,6 +176,55 @@ def data_check(name: str) -> None:
     check(name, console())
 
 
+@data.command("order")
+@click.argument("name")
+@click.option("--split", default="train", help="Split of NAME.")
+@click.option("--epoch", default=0, type=click.IntRange(min=0), help="Which pass over the data.")
+@click.option("--ranks", default=1, type=click.IntRange(min=1), help="Training processes.")
+@click.option("--workers", default=0, type=click.IntRange(min=0), help="Loader processes of each rank.")
+@click.option("--batch", default=None, type=click.IntRange(min=1), help="Pairs in a step; default: 4 a rank.")
+@click.option("--seed", default=0, help="data.seed of the run.")
+@click.option("--from-step", default=None, type=click.IntRange(min=0), help="Stop here and go on as a resumed run.")
+@click.option("--sha256", is_flag=True, help="Print one digest instead of every position and key.")
+def data_order(
+    name: str,
+    split: str,
+    epoch: int,
+    ranks: int,
+    workers: int,
+    batch: int | None,
+    seed: int,
+    from_step: int | None,
+    sha256: bool,
+) -> None:
+    """Print the order of an epoch of NAME as the real loader delivers it."""
+    from mmpretrain.data.loader import Data
+    from mmpretrain.recipes.data_order import digest_of_epoch, keys_of_epoch
+
+    settings = Data(name=name, split=split, batch=batch or 4 * ranks, workers=workers, seed=seed)
+    if sha256:
+        digest, count = digest_of_epoch(settings, epoch, ranks, from_step)
+        click.echo(f"{digest}  {count:,} samples, epoch {epoch} of {name}:{split}, seed {seed}")
+        return
+    for position, key in keys_of_epoch(settings, epoch, ranks, from_step):
+        click.echo(f"{position}\t{key}")
+
+
+@cli.group()
+def bench() -> None:
+    """Measure against what people use today, in one run."""
+
+
+@bench.command("data")
+@click.option("--rounds", default=5, type=click.IntRange(min=1), help="Turns of every loader.")
+@click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
+def bench_data(rounds: int, as_json: bool) -> None:
+    """Samples per second and core: this loader, webdataset with Pillow, a map-style DataLoader."""
+    from mmpretrain.recipes.bench import bench_data as recipe
+
+    recipe(rounds, as_json, console())
+
+
 def main() -> None:
     """Run a command; every failure is one line on stderr and an exit code that scripts can trust."""
     from mmpretrain.core.errors import MmpretrainError
@@ -188,7 +237,8 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except MmpretrainError as error:
-        _tell(str(error))
+        if not error.on_every_rank or os.environ.get("RANK", "0") == "0":
+            _tell(str(error))
         sys.exit(error.exit_code)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):

@@ -11,6 +11,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from mmpretrain.core.errors import MmpretrainError
+
 T = TypeVar("T")
 
 
@@ -116,6 +118,28 @@ def gather_objects(item: T) -> list[T]:
     items: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(items, item)
     return items
+
+
+def raise_together(failure: MmpretrainError | None) -> None:
+    """End all ranks with one message where any of them has failed; every rank calls, at the same point.
+
+    Without this a rank that cannot read its data leaves the others waiting in their next collective.
+
+    Raises:
+        MmpretrainError: the failure of the lowest rank that has one.
+    """
+    failures = [failure]
+    if is_distributed() and bool(global_sum(torch.tensor(float(failure is not None), device=_device()))):
+        failures = gather_objects(failure)
+    first = next((found for found in failures if found is not None), None)
+    if first is not None:
+        first.on_every_rank = True
+        raise first
+
+
+def _device() -> torch.device:
+    """Where collectives of this process group want their tensors."""
+    return torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
 
 
 def on_main(work: Callable[[], T]) -> T:

@@ -5,6 +5,8 @@ class MmpretrainError(Exception):
     """A failure with a one-line cause; ends the command with `exit_code`."""
 
     exit_code = 1
+    on_every_rank = False
+    """All ranks raise it together, so that one of them telling it is enough."""
 
 
 class ConfigError(MmpretrainError):

@@ -18,13 +18,14 @@ PACKAGES = ("torch", "torchvision", "timm", "open_clip_torch", "webdataset", "de
 
 
 class Run:
-    """Names of the files in one run folder, and the two ways to add to them."""
+    """Names of the files in one run folder, and the ways to add to them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.config = folder / "config.yaml"
         self.environment = folder / "env.json"
         self.metrics = folder / "metrics.jsonl"
+        self.ledger = folder / "ledger.jsonl"
         self.results = folder / "results.jsonl"
         self.predictions = folder / "predictions"
         self.report = folder / "report.html"
@@ -56,10 +57,15 @@ class Run:
     def add_result(self, record: dict[str, Any]) -> None:
         append_json_line(self.results, record)
 
-    def forget_metrics_after(self, step: int) -> None:
-        """Drop the lines of steps that a resumed run will take again."""
-        kept = [record for record in read_json_lines(self.metrics) if record["step"] <= step]
-        write_atomic(self.metrics, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in kept))
+    def add_fault(self, record: dict[str, Any]) -> None:
+        append_json_line(self.ledger, record)
+
+    def forget_after(self, step: int) -> None:
+        """Drop the metrics and the faults of steps that a resumed run will take again."""
+        for file in (self.metrics, self.ledger):
+            if file.exists():
+                kept = [record for record in read_json_lines(file) if record["step"] <= step]
+                write_atomic(file, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in kept))
 
 
 def environment() -> dict[str, Any]:

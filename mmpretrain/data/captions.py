@@ -3,10 +3,13 @@
 import codecs
 import re
 import unicodedata
-from typing import Annotated
+from collections.abc import Iterator, Sequence
+from dataclasses import field
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from mmpretrain.core.counter import name_to_int, seed_of
 from mmpretrain.core.settings import settings
 from mmpretrain.data.faults import BadSample
 
@@ -37,7 +40,15 @@ def decode_caption(content: bytes, limits: CaptionLimits | None = None) -> str:
         BadSample: not text in the allowed encoding, or nothing is left.
     """
     limits = limits or CaptionLimits()
-    text = _to_text(cut(content, limits.max_bytes), limits.encoding)
+    return clean_caption(_to_text(cut(content, limits.max_bytes), limits.encoding))
+
+
+def clean_caption(text: str) -> str:
+    """NFC without control characters, byte-order marks and outer spaces.
+
+    Raises:
+        BadSample: nothing is left.
+    """
     text = unicodedata.normalize("NFC", _UNWANTED.sub("", text)).strip()
     if not text:
         raise BadSample("empty_caption", "no text")
@@ -62,3 +73,51 @@ def _to_text(content: bytes, encoding: str) -> str:
         return content.decode(encoding)
     except UnicodeDecodeError as error:
         raise BadSample("caption_encoding", problem) from error
+
+
+# -- several captions -------------------------------------------------------------------------------------
+
+
+@settings
+class CaptionChoice:
+    """Which of a picture's captions a training step reads, where the card names several."""
+
+    pick: Literal["first", "random"] = "first"
+    """first: the caption member's, or the first of the languages below; random: any, drawn by position."""
+    languages: list[str] = field(default_factory=list)
+    """Languages to draw from, as the JSON member spells them; empty: all of them, or where pick is first the caption
+    member."""
+
+    def choose(self, captions: Any, default: str, seed: int, position: int) -> str:
+        """One caption of a list, or of a text or list for each language.
+
+        Args:
+            captions: what the card's field holds.
+            default: the caption member's text, which stands in where nothing else is there.
+
+        Raises:
+            BadSample: the field holds something else.
+        """
+        if self.pick == "first" and not self.languages:
+            return default
+        found = list(_all_captions(captions, self.languages))
+        if not found:
+            return default
+        row = seed_of(_CHOICE, seed, position) % len(found) if self.pick == "random" else 0
+        return found[row]
+
+
+_CHOICE = name_to_int("caption")
+
+
+def _all_captions(captions: Any, languages: Sequence[str]) -> Iterator[str]:
+    if isinstance(captions, str):
+        yield captions
+    elif isinstance(captions, list):
+        for caption in captions:
+            yield from _all_captions(caption, languages)
+    elif isinstance(captions, dict):
+        for language in languages or captions:
+            yield from _all_captions(captions.get(language, []), ())
+    else:
+        raise BadSample("captions", f"texts were expected, found {type(captions).__name__}")

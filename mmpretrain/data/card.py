@@ -35,8 +35,9 @@ class Split:
 
     shards: list[str]
     """Tar names beside the card; `{00000..00007}` stands for a range."""
-    samples: Annotated[int, Field(gt=0)]
-    """How many samples the shards hold together; contradicted cards are refused."""
+    samples: Annotated[int, Field(gt=0)] | None = None
+    """How many samples the shards hold together; a card that contradicts them is refused. None: as many as there
+    are."""
     purpose: str = ""
     """What the split is for, in one sentence."""
 
@@ -55,6 +56,9 @@ class Card:
     """Suffix of the picture in the tars."""
     caption: str = "txt"
     """Suffix of the member with the caption."""
+    captions: str | None = None
+    """Field of the JSON member with all captions of a picture: a list, or one text or list for each language. None:
+    there is only the one above."""
     text_group: str | None = None
     """Field of the JSON member that names what a text means: rows with the same value are positives of each
     other. None: equal captions are."""
@@ -131,6 +135,11 @@ def shard_paths(folder: Path, card: Card, split: str) -> list[Path]:
             f"restore them or take them out of {CARD}"
         )
     return paths
+
+
+def shard_name(folder: Path, path: Path) -> str:
+    """How a dataset calls a shard: its path below the folder of the card."""
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
 
 
 def expand_range(pattern: str) -> list[str]:

@@ -1,56 +1,133 @@
 """One split of one dataset on disk."""
 
 import contextlib
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 from mmpretrain.core.errors import DataError
+from mmpretrain.core.files import sha256
 from mmpretrain.data.captions import decode_caption
-from mmpretrain.data.card import Card, find_dataset, load_card, shard_paths
+from mmpretrain.data.card import Card, find_dataset, load_card, shard_name, shard_paths
 from mmpretrain.data.faults import BadSample
-from mmpretrain.data.index import ShardIndex, open_index
+from mmpretrain.data.index import OnDamage, ShardIndex, open_index
+from mmpretrain.data.manifest import FILE as MANIFEST
+from mmpretrain.data.manifest import ShardFacts, add_to_manifest, read_manifest
 from mmpretrain.data.order import Order, digest_of_shards
-from mmpretrain.data.samples import Limits, Sample, ShardReader, decode
+from mmpretrain.data.samples import Limits, Reading, Sample, ShardReader, decode
+
+OPEN_INDEXES = 160
+"""Indexes that a process keeps in memory: more than the windows that the order reads at a time touch."""
+
+
+class Shards(Sequence[ShardIndex]):
+    """The indexes of a split's shards, each opened when it is first needed."""
+
+    def __init__(self, paths: Sequence[Path], on_damage: OnDamage) -> None:
+        self.paths = paths
+        self._on_damage = on_damage
+        self._open = functools.lru_cache(maxsize=OPEN_INDEXES)(self._open_one)
+        self._facts: dict[int, ShardFacts] = {}
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, number: Any) -> Any:
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        return self._open(number)
+
+    def expect(self, facts: Sequence[ShardFacts]) -> None:
+        """What each shard has to be when it is opened."""
+        self._facts = dict(enumerate(facts))
+
+    def _open_one(self, number: int) -> ShardIndex:
+        path = self.paths[number]
+        index = open_index(path, on_damage=self._on_damage)
+        expected = self._facts.get(number)
+        if expected and (expected.samples, expected.sha256) != (len(index), index.digest):
+            raise DataError(
+                f"{path}: its index is not the one that {path.parent / MANIFEST} describes; restore both, or if the "
+                f"change is meant run `mmpretrain data index {path.parent}`"
+            )
+        return index
 
 
 class Dataset:
-    """One split of one dataset on disk: its card, its shards' indexes and its digest."""
+    """One split of one dataset: its card, the facts of its shards, and their indexes as they are needed.
 
-    def __init__(self, name: str, split: str, verify: bool = False) -> None:
+    Args:
+        verify: hash every shard, not only compare its size.
+        on_damage: what to do with shards that differ from their index.
+    """
+
+    def __init__(self, name: str, split: str, verify: bool = False, on_damage: OnDamage = "refuse") -> None:
         self.folder = find_dataset(name)
         self.card: Card = load_card(self.folder)
         self.split = split
-        self.shards: list[ShardIndex] = [open_index(p, verify) for p in shard_paths(self.folder, self.card, split)]
+        self.shards = Shards(shard_paths(self.folder, self.card, split), on_damage)
+        self.facts = self._find_facts()
+        if on_damage == "refuse":
+            self._refuse_changed(verify)
+        self.shards.expect(self.facts)
         expected = self.card.splits[split].samples
-        if len(self) != expected:
+        if expected is not None and len(self) != expected:
             raise DataError(
                 f"{self.folder}: the card says {expected:,} samples in {split!r}, its shards hold {len(self):,}; "
                 "correct dataset.yaml or restore the shards"
             )
 
+    def _find_facts(self) -> list[ShardFacts]:
+        """From the manifest; shards that it does not know are indexed now, and added to it."""
+        known = read_manifest(self.folder)
+        names = [shard_name(self.folder, path) for path in self.shards.paths]
+        found = {name: ShardFacts.of(self.shards[number]) for number, name in enumerate(names) if name not in known}
+        if found:
+            add_to_manifest(self.folder, found)
+        return [found.get(name) or known[name] for name in names]
+
+    def _refuse_changed(self, verify: bool) -> None:
+        """Before the first step, not in the middle of the run.
+
+        Raises:
+            DataError: a shard has another size, or with `verify` another digest, than the manifest says.
+        """
+        for path, facts in zip(self.shards.paths, self.facts, strict=True):
+            size = path.stat().st_size
+            if size != facts.bytes or (verify and sha256(path) != facts.sha256):
+                raise DataError(
+                    f"{path}: is not the file that was indexed ({size:,} bytes, then {facts.bytes:,}); restore the "
+                    "shard, read what is left of it with data.on_damage=salvage, or if the change is meant run "
+                    f"`mmpretrain data index {self.folder}`"
+                )
+
     def __len__(self) -> int:
-        return sum(len(shard) for shard in self.shards)
+        return sum(facts.samples for facts in self.facts)
 
     @property
     def bytes(self) -> int:
-        return sum(shard.path.stat().st_size for shard in self.shards)
+        return sum(facts.bytes for facts in self.facts)
 
     @property
     def digest(self) -> str:
-        return digest_of_shards([(shard.path.name, shard.digest) for shard in self.shards])
+        """Identifies the split's data: names and SHA-256 of all shards, in the order of the card."""
+        names = (path.name for path in self.shards.paths)
+        return digest_of_shards([(name, facts.sha256) for name, facts in zip(names, self.facts, strict=True)])
 
     def order(self, seed: int) -> Order:
-        return Order([len(shard) for shard in self.shards], self.digest, seed)
+        return Order([facts.samples for facts in self.facts], self.digest, seed)
 
-    def sample(self, reader: ShardReader, shard: int, sample: int, position: int, limits: Limits) -> Sample:
+    def sample(self, reader: ShardReader, shard: int, sample: int, position: int, reading: Reading) -> Sample:
         """A sample, decoded.
 
         Raises:
             BadSample: it is damaged, or not what the card asks for.
         """
         index = self.shards[shard]
-        return decode(self.card, reader.read(index, sample), index.keys[sample], position, limits)
+        return decode(self.card, reader.read(index, sample), index.keys[sample], position, reading)
 
-    def samples(self, limits: Limits | None = None) -> Iterator[Sample]:
+    def samples(self, reading: Reading | None = None) -> Iterator[Sample]:
         """Every sample once, in the order of the shards.
 
         Raises:
@@ -61,7 +138,7 @@ class Dataset:
         for number, shard in enumerate(self.shards):
             for row in range(len(shard)):
                 try:
-                    yield self.sample(reader, number, row, position, limits or Limits())
+                    yield self.sample(reader, number, row, position, reading or Reading())
                 except BadSample as error:
                     raise DataError(self.complaint(number, row, error)) from error
                 position += 1

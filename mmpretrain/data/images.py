@@ -36,8 +36,12 @@ class ImageLimits:
     """Shortest side in pixels."""
 
 
-def decode_image(content: bytes, limits: ImageLimits | None = None) -> Tensor:
+def decode_image(content: bytes, limits: ImageLimits | None = None, least_side: int | None = None) -> Tensor:
     """A picture as uint8 RGB, 3 x height x width, turned upright by its EXIF orientation, the first of its frames.
+
+    Args:
+        least_side: a JPEG may come 2, 4 or 8 times smaller while its shorter side stays at least this long: the
+            decoder leaves out what the crop would average away. None: the full size.
 
     Raises:
         BadSample: empty, another format, beyond the limits, cut off or damaged.
@@ -45,11 +49,20 @@ def decode_image(content: bytes, limits: ImageLimits | None = None) -> Tensor:
     image = open_image(content, limits or ImageLimits())
     try:
         if image.format == "JPEG" and image.mode in ("RGB", "L"):
-            return _decode_jpeg(content)
+            shrink = _shrink(image, least_side)
+            if shrink == 1:
+                return _decode_jpeg(content)
+            image.draft(None, (image.width // shrink, image.height // shrink))
         pixels = np.array(to_rgb(ImageOps.exif_transpose(image)))
     except Exception as error:  # whatever a decoder says of hostile bytes
         raise BadSample("damaged_image", _first_line(error)) from error
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+def _shrink(image: Image.Image, least_side: int | None) -> int:
+    """How many times smaller libjpeg may decode: 8, 4, 2 or 1."""
+    short = min(image.size)
+    return next((factor for factor in (8, 4, 2) if least_side and short // factor >= least_side), 1)
 
 
 def open_image(content: bytes, limits: ImageLimits) -> Image.Image:

@@ -8,7 +8,7 @@ import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import field
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 import webdataset
@@ -17,76 +17,162 @@ from torch.utils.data import DataLoader, get_worker_info
 
 from mmpretrain.core.batch import Batch
 from mmpretrain.core.distributed import World
-from mmpretrain.core.errors import ConfigError
+from mmpretrain.core.errors import ConfigError, DataError
 from mmpretrain.core.settings import settings
+from mmpretrain.data.captions import CaptionChoice
 from mmpretrain.data.dataset import Dataset
-from mmpretrain.data.mixture import Mixture, Place
+from mmpretrain.data.index import OnDamage
+from mmpretrain.data.ledger import Breaker
+from mmpretrain.data.mixture import Mixture, Place, weight_at
 from mmpretrain.data.order import positions_of_micro_batch
-from mmpretrain.data.samples import Limits
-from mmpretrain.data.stages import collated, read_strictly, read_with_reserves
+from mmpretrain.data.samples import Limits, Reading
+from mmpretrain.data.stages import collated, errors_as_items, read_strictly, read_with_reserves
 from mmpretrain.data.tokenizer import ClipTokenizer, Tokenizer, WordPieceTokenizer
 from mmpretrain.data.transforms import Augmentation, evaluation_transform
 
+Weight = Annotated[float, Field(ge=0)]
+Step = Annotated[int, Field(ge=0)]
 TokenizerSettings = Annotated[ClipTokenizer | WordPieceTokenizer, Field(discriminator="kind")]
+
+
+@settings
+class Source:
+    """One dataset of a mixture."""
+
+    name: str
+    """A folder with a dataset.yaml, or the name of one under data_shards."""
+    split: str = "train"
+    """The split to train on."""
+    weight: Weight | list[tuple[Step, Weight]] = 1.0
+    """Share of the batch relative to the other sources, or [step, weight] pairs: each holds from its step on."""
+
+    def stages(self) -> list[tuple[int, float]]:
+        """(step, weight) pairs in rising order of step, from step 0 on."""
+        if not isinstance(self.weight, list):
+            return [(0, self.weight)]
+        found = sorted(self.weight)
+        return found if found and found[0][0] == 0 else [(0, 0.0), *found]
 
 
 @settings
 class Data:
     """Where pairs come from and how they become batches."""
 
-    name: str
-    """A folder with a dataset.yaml, or the name of one under data_shards."""
+    name: str | None = None
+    """A folder with a dataset.yaml, or the name of one under data_shards; or sources below."""
     split: str = "train"
     """The split to train on."""
+    sources: list[Source] = field(default_factory=list)
+    """Several datasets mixed by weight, instead of one by name."""
     batch: Annotated[int, Field(gt=0)]
     """Pairs in one optimizer step, over all ranks and micro-batches."""
     tokenizer: TokenizerSettings = field(default_factory=ClipTokenizer)
     augmentation: Augmentation = field(default_factory=Augmentation)
+    captions: CaptionChoice = field(default_factory=CaptionChoice)
+    """Which caption a step reads of pictures that have several."""
     workers: Annotated[int, Field(ge=0)] = 1
     """Processes that decode for each rank; 0 decodes in the training process."""
     seed: int = 0
     """Another seed is another order and another set of random crops."""
+    decode: Literal["full", "scaled"] = "full"
+    """scaled: JPEGs much larger than the crop are decoded 2, 4 or 8 times smaller; faster, and pixels differ a little
+    (`mmpretrain bench data` says how much)."""
     limits: Limits = field(default_factory=Limits)
+    breaker: Breaker = field(default_factory=Breaker)
+    """When bad samples are too many to go on."""
+    on_damage: OnDamage = "refuse"
+    """Of a shard that differs from its index: refuse it before the first step, or salvage what is intact; what is
+    not is replaced and stands in the ledger."""
     verify: bool = False
     """Hash every shard before the first step; sizes are always compared, members checked as they are read."""
 
+    def __post_init__(self) -> None:
+        if (self.name is None) == (not self.sources):
+            raise ValueError("needs either a name or sources")
+        steps = {step for source in self.sources for step, _ in source.stages()}
+        for step in steps:
+            if not any(weight_at(source.stages(), step) for source in self.sources):
+                raise ValueError(f"sources: from step {step} on every weight is 0; give one of them some")
 
-def check_batch(data: Data, dataset: Dataset, ranks: int, micros: int) -> None:
+    @property
+    def parts(self) -> list[Source]:
+        """The sources, one or several."""
+        return self.sources or [Source(name=str(self.name), split=self.split)]
+
+
+class TrainingData:
+    """The datasets of a run and the one order over them."""
+
+    def __init__(self, data: Data) -> None:
+        self.settings = data
+        self.datasets = [Dataset(part.name, part.split, data.verify, data.on_damage) for part in data.parts]
+
+    def __len__(self) -> int:
+        return sum(len(dataset) for dataset in self.datasets)
+
+    @property
+    def label(self) -> str:
+        """What the run is trained on, for tables."""
+        return " + ".join(f"{dataset.folder.name}:{dataset.split}" for dataset in self.datasets)
+
+    def plan(self) -> Mixture:
+        """What stands at each position."""
+        data = self.settings
+        orders = [dataset.order(data.seed) for dataset in self.datasets]
+        return Mixture(orders, [part.stages() for part in data.parts], data.batch, data.seed)
+
+    def captions(self) -> Iterator[str]:
+        """Every caption of every source, for tokenizers that learn from them."""
+        return (caption for dataset in self.datasets for caption in dataset.captions(self.settings.limits))
+
+
+# -- loaders ----------------------------------------------------------------------------------------------
+
+
+def check_batch(training: TrainingData, ranks: int, micros: int) -> None:
     """Refuse batches that cannot be cut or filled.
 
     Raises:
         ConfigError: the global batch is larger than the split, or does not divide by ranks x micro-batches.
     """
-    if data.batch > len(dataset):
+    batch = training.settings.batch
+    if batch > len(training):
         raise ConfigError(
-            f"data.batch: {data.batch} is more than the {len(dataset)} samples of {data.name}:{data.split}; "
-            f"use at most {len(dataset)}"
+            f"data.batch: {batch} is more than the {len(training)} samples of {training.label}; "
+            f"use at most {len(training)}"
         )
-    if data.batch % (ranks * micros):
-        near = max(ranks * micros, data.batch // (ranks * micros) * ranks * micros)
-        raise ConfigError(
-            f"data.batch: {data.batch} does not divide by {ranks} ranks x {micros} micro-batches; use {near}"
-        )
+    if batch % (ranks * micros):
+        near = max(ranks * micros, batch // (ranks * micros) * ranks * micros)
+        raise ConfigError(f"data.batch: {batch} does not divide by {ranks} ranks x {micros} micro-batches; use {near}")
 
 
 def training_loader(
-    data: Data, dataset: Dataset, tokenizer: Tokenizer, size: int, world: World, micros: int, start: int
+    training: TrainingData, tokenizer: Tokenizer, size: int, world: World, micros: int, start: int
 ) -> Iterator[list[Batch]]:
-    """For each step from `start` on, without end, this rank's micro-batches of it."""
-    check_batch(data, dataset, world.size, micros)
-    plan = Mixture([dataset.order(data.seed)], [[(0, 1.0)]], data.batch, data.seed)
+    """For each step from `start` on, without end, this rank's micro-batches of it.
+
+    Raises:
+        DataError: from next(), where no sample can be had for a position.
+    """
+    check_batch(training, world.size, micros)
+    data, plan = training.settings, training.plan()
 
     def positions() -> Iterator[int]:
         for number in _share_of_worker(itertools.count(start * micros)):
             step, micro = divmod(number, micros)
             yield from positions_of_micro_batch(step, micro, data.batch, world.rank, world.size, micros)
 
-    read = functools.partial(read_with_reserves, plan=plan, datasets=[dataset], limits=data.limits)
-    rows = data.batch // (world.size * micros)
-    batch = functools.partial(
-        collated, rows=rows, transform=data.augmentation.build(size, data.seed), tokenizer=tokenizer
+    augment = data.augmentation.build(size, data.seed)
+    reading = Reading(
+        limits=data.limits,
+        captions=data.captions,
+        seed=data.seed,
+        least_side=augment.least_side if data.decode == "scaled" else None,
     )
-    batches = iter(_loader([positions, read, batch], data.workers))
+    read = functools.partial(read_with_reserves, plan=plan, datasets=training.datasets, reading=reading)
+    rows = data.batch // (world.size * micros)
+    batch = functools.partial(collated, rows=rows, transform=augment, tokenizer=tokenizer)
+    batches = _raising(_loader([positions, read, batch, errors_as_items], data.workers))
     return iter(lambda: list(itertools.islice(batches, micros)), [])
 
 
@@ -105,7 +191,7 @@ def evaluation_loader(
     from the start and carry positions of at least len(dataset): whoever collects drops those.
     """
     rounds = -(-len(dataset) // (rows * world.size))
-    flat = [Place(0, shard, row) for shard, index in enumerate(dataset.shards) for row in range(len(index))]
+    flat = [Place(0, shard, row) for shard, facts in enumerate(dataset.facts) for row in range(facts.samples)]
 
     def places() -> Iterator[tuple[int, Place]]:
         for number in _share_of_worker(range(rounds)):
@@ -113,9 +199,9 @@ def evaluation_loader(
                 position = (number * world.size + world.rank) * rows + row
                 yield position, flat[position % len(flat)]
 
-    read = functools.partial(read_strictly, dataset=dataset, limits=limits or Limits())
+    read = functools.partial(read_strictly, dataset=dataset, reading=Reading(limits=limits or Limits()))
     batch = functools.partial(collated, rows=rows, transform=evaluation_transform(size), tokenizer=tokenizer)
-    return iter(_loader([places, read, batch], workers))
+    return _raising(_loader([places, read, batch, errors_as_items], workers))
 
 
 def _share_of_worker(numbers: Iterable[int]) -> Iterator[int]:
@@ -135,6 +221,13 @@ def _loader(stages: Sequence[Callable], workers: int) -> DataLoader:
         # iter() of a DataLoader draws from the global generator unless it has one of its own
         generator=torch.Generator(),
     )
+
+
+def _raising(items: Iterable[Batch | DataError]) -> Iterator[Batch]:
+    for item in items:
+        if isinstance(item, DataError):
+            raise item
+        yield item
 
 
 def _one_thread(worker: int) -> None:

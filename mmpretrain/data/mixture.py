@@ -91,10 +91,11 @@ class Mixture:
 def stages(weights: Sequence[Sequence[tuple[int, float]]]) -> list[Stage]:
     """The weights of all sources together, from each step on at which one of them changes."""
     steps = sorted({step for source in weights for step, _ in source})
-    return [Stage(step, tuple(_weight_at(source, step) for source in weights)) for step in steps]
+    return [Stage(step, tuple(weight_at(source, step) for source in weights)) for step in steps]
 
 
-def _weight_at(source: Sequence[tuple[int, float]], step: int) -> Fraction:
+def weight_at(source: Sequence[tuple[int, float]], step: int) -> Fraction:
+    """What a source weighs at a step; 0 before its first pair."""
     # through text: 0.1 is to mean a tenth, or rounding would depend on the platform
     return next((Fraction(str(weight)) for start, weight in reversed(source) if start <= step), Fraction(0))
 

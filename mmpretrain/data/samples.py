@@ -16,7 +16,7 @@ from torch import Tensor
 from mmpretrain.core.counter import name_to_int
 from mmpretrain.core.errors import DataError
 from mmpretrain.core.settings import settings
-from mmpretrain.data.captions import CaptionLimits, decode_caption
+from mmpretrain.data.captions import CaptionChoice, CaptionLimits, clean_caption, decode_caption
 from mmpretrain.data.card import Card
 from mmpretrain.data.faults import BadSample
 from mmpretrain.data.images import ImageLimits, decode_image
@@ -33,6 +33,18 @@ class Limits:
     caption: CaptionLimits = field(default_factory=CaptionLimits)
     json_bytes: Annotated[int, Field(gt=0)] = 1_000_000
     """Largest JSON member."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How samples are decoded."""
+
+    limits: Limits = field(default_factory=Limits)
+    captions: CaptionChoice = field(default_factory=CaptionChoice)
+    seed: int = 0
+    """Of the choice between captions."""
+    least_side: int | None = None
+    """As for `decode_image`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,15 +103,18 @@ class ShardReader:
         return self._files[path].fileno()
 
 
-def decode(card: Card, members: dict[str, bytes], key: str, position: int, limits: Limits) -> Sample:
+def decode(card: Card, members: dict[str, bytes], key: str, position: int, reading: Reading) -> Sample:
     """The picture, caption and groups of a sample as its card reads them.
 
     Raises:
         BadSample: a member is missing or cannot be decoded.
     """
-    facts = decode_facts(members.get("json", b"{}"), limits.json_bytes)
-    caption = decode_caption(_member(members, card.caption), limits.caption)
-    image = decode_image(_member(members, card.image), limits.image)
+    facts = decode_facts(members.get("json", b"{}"), reading.limits.json_bytes)
+    caption = decode_caption(_member(members, card.caption), reading.limits.caption)
+    if card.captions:
+        several = facts.get(card.captions, [])
+        caption = clean_caption(reading.captions.choose(several, caption, reading.seed, position))
+    image = decode_image(_member(members, card.image), reading.limits.image, reading.least_side)
     meaning = str(_fact(facts, card.text_group)) if card.text_group else caption
     label = _fact(facts, card.label) if card.label and card.classes else None
     if label is not None and label not in card.classes:

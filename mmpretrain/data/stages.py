@@ -11,7 +11,7 @@ from mmpretrain.core.errors import DataError
 from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.faults import BadSample
 from mmpretrain.data.mixture import Place
-from mmpretrain.data.samples import Limits, Sample, ShardReader
+from mmpretrain.data.samples import Reading, Sample, ShardReader
 from mmpretrain.data.tokenizer import Tokenizer
 from mmpretrain.data.transforms import Transform
 
@@ -30,7 +30,7 @@ class Plan(Protocol):
 
 
 def read_with_reserves(
-    positions: Iterable[int], plan: Plan, datasets: Sequence[Dataset], limits: Limits
+    positions: Iterable[int], plan: Plan, datasets: Sequence[Dataset], reading: Reading
 ) -> Iterator[Read]:
     """For each position its sample, or the first of its reserves that can be used.
 
@@ -44,7 +44,7 @@ def read_with_reserves(
             place = plan.reserve(position, attempt) if attempt else plan[position]
             dataset = datasets[place.source]
             try:
-                sample = dataset.sample(reader, place.shard, place.sample, position, limits)
+                sample = dataset.sample(reader, place.shard, place.sample, position, reading)
             except BadSample as error:
                 faults.append(fault(dataset, place, position, attempt, error))
             else:
@@ -57,7 +57,7 @@ def read_with_reserves(
             )
 
 
-def read_strictly(places: Iterable[tuple[int, Place]], dataset: Dataset, limits: Limits) -> Iterator[Read]:
+def read_strictly(places: Iterable[tuple[int, Place]], dataset: Dataset, reading: Reading) -> Iterator[Read]:
     """The sample at each (position, place).
 
     Raises:
@@ -66,7 +66,7 @@ def read_strictly(places: Iterable[tuple[int, Place]], dataset: Dataset, limits:
     reader = ShardReader()
     for position, place in places:
         try:
-            yield place, dataset.sample(reader, place.shard, place.sample, position, limits), []
+            yield place, dataset.sample(reader, place.shard, place.sample, position, reading), []
         except BadSample as error:
             raise DataError(dataset.complaint(place.shard, place.sample, error)) from error
 
@@ -105,3 +105,14 @@ def collated(stream: Iterable[Read], rows: int, transform: Transform, tokenizer:
             galleries=tuple(sample.gallery for sample in samples),
             faults=tuple(fault for _, _, faults in read for fault in faults),
         )
+
+
+def errors_as_items(stream: Iterable[Batch]) -> Iterator[Batch | DataError]:
+    """The stream, and in place of an error that ends it the error itself.
+
+    torch's DataLoader would wrap what a worker raises in the worker's stack trace; as an item it arrives in one line.
+    """
+    try:
+        yield from stream
+    except DataError as error:
+        yield error

@@ -23,7 +23,7 @@ class Retrieval:
 
     kind: Literal["retrieval"] = "retrieval"
     split: str
-    """Split of the training dataset to search in."""
+    """Split to search in: SPLIT of the training dataset (the first of a mixture), or NAME:SPLIT of another."""
 
     def build(self) -> "RetrievalEvaluator":
         return RetrievalEvaluator(self.split)

@@ -19,7 +19,7 @@ class ZeroShot:
 
     kind: Literal["zero_shot"] = "zero_shot"
     split: str
-    """Split of the training dataset to classify."""
+    """Split to classify: SPLIT of the training dataset (the first of a mixture), or NAME:SPLIT of another."""
 
     def build(self) -> "ZeroShotEvaluator":
         return ZeroShotEvaluator(self.split)

@@ -11,12 +11,12 @@ from pydantic import Field
 
 from mmpretrain.core.batch import Batch, Features
 from mmpretrain.core.counter import seed_torch
-from mmpretrain.core.distributed import World, process_group
+from mmpretrain.core.distributed import World, on_main, process_group
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.files import require_space
 from mmpretrain.core.settings import settings
 from mmpretrain.data.dataset import Dataset
-from mmpretrain.data.loader import Data, evaluation_loader, training_loader
+from mmpretrain.data.loader import Data, TrainingData, evaluation_loader, training_loader
 from mmpretrain.data.tokenizer import Tokenizer
 from mmpretrain.engines.base import Engine, Options
 from mmpretrain.engines.build import EngineSettings, backend_of, device_of
@@ -83,7 +83,7 @@ class Parts:
     config: Pretrain
     world: World
     device: torch.device
-    dataset: Dataset
+    data: TrainingData
     tokenizer: Tokenizer
     module: TrainingModule
 
@@ -110,14 +110,20 @@ def build_parts(config: Pretrain, world: World, tokenizer: Tokenizer | None = No
     Args:
         tokenizer: the one of a checkpoint; None builds the config's.
     """
-    dataset = Dataset(config.data.name, config.data.split, config.data.verify)
-    tokenizer = tokenizer or config.data.tokenizer.build(dataset.captions())
+    on_main(lambda: len(TrainingData(config.data)))  # indexes on first use: made once, not by every rank
+    data = TrainingData(config.data)
+    tokenizer = tokenizer or config.data.tokenizer.build(data.captions())
     seed_torch(config.train.seed)
     model = config.towers.build(tokenizer.vocabulary, tokenizer.context_length)
     module = TrainingModule(model, [objective.build() for objective in config.objectives])
-    return Parts(
-        config=config, world=world, device=device_of(world), dataset=dataset, tokenizer=tokenizer, module=module
-    )
+    return Parts(config=config, world=world, device=device_of(world), data=data, tokenizer=tokenizer, module=module)
+
+
+def open_split(parts: Parts, name: str) -> Dataset:
+    """The split that an evaluator names: SPLIT of the (first) training dataset, or NAME:SPLIT of any."""
+    data = parts.config.data
+    dataset, _, split = name.rpartition(":")
+    return Dataset(dataset or data.parts[0].name, split, data.verify)
 
 
 def measure_norms(parts: Parts) -> None:
@@ -127,8 +133,8 @@ def measure_norms(parts: Parts) -> None:
         return
     config = parts.config
     # always as one process sees them: the statistics must not depend on how many ranks there are
-    data = replace(config.data, batch=min(STATISTICS_ROWS, len(parts.dataset)), workers=0)
-    batches = training_loader(data, parts.dataset, parts.tokenizer, config.towers.image.size, World(), 1, 0)
+    data = TrainingData(replace(config.data, batch=min(STATISTICS_ROWS, len(parts.data)), workers=0))
+    batches = training_loader(data, parts.tokenizer, config.towers.image.size, World(), 1, 0)
     measure_statistics(image, [batch.images_BCHW for batch in next(batches)])
 
 
@@ -151,8 +157,7 @@ def training_batches(parts: Parts, start: int) -> Iterator[list[Batch]]:
     """This rank's micro-batches of every step from `start` on."""
     config = parts.config
     return training_loader(
-        config.data,
-        parts.dataset,
+        parts.data,
         parts.tokenizer,
         config.towers.image.size,
         parts.world,
@@ -175,7 +180,7 @@ def embedder(parts: Parts, engine: Engine, datasets: dict[str, Dataset]) -> Embe
     def source(name: str, dataset: Dataset) -> SplitSource:
         return SplitSource(
             dataset=dataset.folder.name,
-            split=name,
+            split=dataset.split,
             length=len(dataset),
             batches=lambda: evaluation_loader(dataset, parts.tokenizer, size, parts.world, EVALUATION_ROWS),
             classes=dataset.card.classes,

@@ -20,7 +20,7 @@ THUMBNAIL = 64
 
 def data_facts(parts: Parts, others: dict[str, Dataset]) -> dict[str, Any]:
     """Card, counts and a few pictures of the training split."""
-    dataset, config = parts.dataset, parts.config
+    dataset, config = parts.data.datasets[0], parts.config
     samples = list(dataset.samples())
     words = Counter(len(sample.caption.split()) for sample in samples)
     classes = dataset.card.classes

@@ -9,7 +9,6 @@ from rich.table import Table
 
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.settings import load
-from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.loader import check_batch
 from mmpretrain.engines.base import Engine
 from mmpretrain.recipes.assemble import (
@@ -19,6 +18,7 @@ from mmpretrain.recipes.assemble import (
     build_parts,
     joined_world,
     measure_norms,
+    open_split,
     require_space_for_checkpoints,
     training_batches,
 )
@@ -33,9 +33,9 @@ def dry_run(path: Path, overrides: Sequence[str], console: Console) -> None:
     config = load(Pretrain, path, overrides)
     with joined_world(config) as world:
         parts = build_parts(config, world)
-        check_batch(config.data, parts.dataset, world.size, config.train.micro_batches)
+        check_batch(parts.data, world.size, config.train.micro_batches)
         for evaluator in config.evaluation:
-            Dataset(config.data.name, evaluator.split, config.data.verify)
+            open_split(parts, evaluator.split)
         checkpoint_bytes = require_space_for_checkpoints(parts)
         measure_norms(parts)
         counts = parameter_counts(parts)  # before stage 3 of DeepSpeed empties the parameters
@@ -87,7 +87,7 @@ def summary(parts: Parts, counts: dict[str, int], seconds: float, checkpoint_byt
     for name, value in (
         (
             "data",
-            f"{config.data.name}:{config.data.split}, {len(parts.dataset):,} pairs, {len(parts.dataset.shards)} shards",
+            f"{parts.data.label}, {len(parts.data):,} pairs, {sum(len(d.shards) for d in parts.data.datasets)} shards",
         ),
         (
             "image tower",
@@ -96,7 +96,7 @@ def summary(parts: Parts, counts: dict[str, int], seconds: float, checkpoint_byt
         ("parameters", ", ".join(f"{part} {count:,}" for part, count in counts.items())),
         (
             "steps",
-            f"{steps:,} of {config.data.batch} pairs, {steps * config.data.batch / len(parts.dataset):.1f} epochs",
+            f"{steps:,} of {config.data.batch} pairs, {steps * config.data.batch / len(parts.data):.1f} epochs",
         ),
         ("cut", f"{world.size} ranks x {config.train.micro_batches} micro-batches, gradient {exact}"),
         ("engine", f"{config.engine.kind} on {parts.device}, precision {config.engine.precision}"),

@@ -16,7 +16,6 @@ from mmpretrain.core.errors import ConfigError, QualityError
 from mmpretrain.core.files import write_atomic
 from mmpretrain.core.run import Run
 from mmpretrain.core.settings import build, did_you_mean, digest, read_yaml
-from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.tokenizer import load_tokenizer
 from mmpretrain.engines.base import Engine
 from mmpretrain.engines.single import Single
@@ -24,7 +23,15 @@ from mmpretrain.evaluation.features import Embedder
 from mmpretrain.evaluation.interval import Figure
 from mmpretrain.evaluation.retrieval import Retrieval, RetrievalEvaluator, examples, rank_split
 from mmpretrain.evaluation.zero_shot import ZeroShot, ZeroShotEvaluator
-from mmpretrain.recipes.assemble import EvaluatorSettings, Parts, Pretrain, build_engine, build_parts, embedder
+from mmpretrain.recipes.assemble import (
+    EvaluatorSettings,
+    Parts,
+    Pretrain,
+    build_engine,
+    build_parts,
+    embedder,
+    open_split,
+)
 from mmpretrain.recipes.data_facts import example
 from mmpretrain.train import checkpoint
 from mmpretrain.train.metrics import Display
@@ -36,12 +43,11 @@ EXAMPLES = 8
 class Evaluation:
     """The evaluators of a run and the splits that they need."""
 
-    def __init__(self, parts: Parts, place: Run, chosen: Sequence[EvaluatorSettings], dataset: str = "") -> None:
+    def __init__(self, parts: Parts, place: Run, chosen: Sequence[EvaluatorSettings]) -> None:
         self.parts = parts
         self.place = place
         self.evaluators = [settings.build() for settings in chosen]
-        name = dataset or parts.config.data.name
-        self.datasets = {e.split: Dataset(name, e.split, parts.config.data.verify) for e in self.evaluators}
+        self.datasets = {e.split: open_split(parts, e.split) for e in self.evaluators}
 
     def run(self, engine: Engine, step: int, display: Display | None, with_examples: bool = False) -> list[dict]:
         """Every evaluator once; results go to results.jsonl, the last ones' examples beside it."""
@@ -61,7 +67,7 @@ class Evaluation:
         dataset = self.datasets[evaluator.split]
         return {
             "dataset": dataset.folder.name,
-            "split": evaluator.split,
+            "split": dataset.split,
             "task": evaluator.name,
             "step": step,
             "seed": self.parts.config.train.seed,
@@ -78,14 +84,14 @@ class Evaluation:
         if with_examples:
             self.place.predictions.mkdir(exist_ok=True)
             content = self._examples(evaluator, model, record)
-            home = record["dataset"] == self.parts.dataset.folder.name
-            label = evaluator.split if home else f"{record['dataset']}-{evaluator.split}"
+            home = record["dataset"] == self.parts.data.datasets[0].folder.name
+            label = record["split"] if home else f"{record['dataset']}-{record['split']}"
             write_atomic(
                 self.place.predictions / f"{evaluator.name}_{label}.json", json.dumps(content, ensure_ascii=False)
             )
 
     def _examples(self, evaluator: Any, model: Embedder, record: dict[str, Any]) -> dict[str, Any]:
-        facts = {"dataset": record["dataset"], "split": evaluator.split, "step": record["step"]}
+        facts = {"dataset": record["dataset"], "split": record["split"], "step": record["step"]}
         if isinstance(evaluator, ZeroShotEvaluator):
             classes = self.datasets[evaluator.split].card.classes
             n = record["metrics"]["acc1"]["n"]
@@ -128,17 +134,18 @@ def evaluate(folder: Path, task: str, data: str, fail_under: Sequence[str], cons
     place = Run.open(folder)
     config = build(Pretrain, read_yaml(place.config), str(place.config))
     name, _, split = data.partition(":")
+    home = config.data.parts[0].name
     if task not in TASKS:
         raise ConfigError(f"--task: unknown task {task!r}{did_you_mean(task, TASKS)}")
     if not split:
-        raise ConfigError(f"--data: {data!r} names no split; write {name or config.data.name}:val or the like")
+        raise ConfigError(f"--data: {data!r} names no split; write {name or home}:val or the like")
     gates = [parse_gate(text) for text in fail_under]
     newest, complaints = checkpoint.find_newest(place.checkpoints)
     if newest is None:
         raise ConfigError(f"{folder}: no checkpoint to evaluate{': ' + complaints[0] if complaints else ''}")
     found = checkpoint.load(newest)
     parts, engine = load_single(config, found)
-    evaluation = Evaluation(parts, place, [TASKS[task](split=split)], name)
+    evaluation = Evaluation(parts, place, [TASKS[task](split=data if name else split)])
     record = evaluation.run(engine, found.step, None, with_examples=True)[0]
     if console:
         console.print(table(record))

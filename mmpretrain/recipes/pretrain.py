@@ -6,11 +6,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mmpretrain.core.distributed import World, on_main
+from mmpretrain.core.batch import Batch
+from mmpretrain.core.distributed import World, gather_objects, on_main
 from mmpretrain.core.errors import ConfigError, Interrupted
 from mmpretrain.core.files import write_atomic
 from mmpretrain.core.run import Run
 from mmpretrain.core.settings import difference, digest, dump, load, read_yaml, to_yaml
+from mmpretrain.data.ledger import Ledger
 from mmpretrain.data.loader import check_batch
 from mmpretrain.data.tokenizer import Tokenizer, load_tokenizer
 from mmpretrain.engines.base import Engine, OptimizerState
@@ -47,7 +49,7 @@ def pretrain(path: Path, overrides: Sequence[str], resume: str, console: Console
         start_from = on_main(lambda: choose_checkpoint(place, config, resume))
         tokenizer = tokenizer_of(start_from, config) if start_from else None
         parts = build_parts(config, world, tokenizer)
-        check_batch(config.data, parts.dataset, world.size, config.train.micro_batches)
+        check_batch(parts.data, world.size, config.train.micro_batches)
         evaluation = Evaluation(parts, place, config.evaluation)
         on_main(lambda: lay_out(place, parts, evaluation, new=start_from is None))
         if start_from is None:
@@ -136,7 +138,7 @@ def lay_out(place: Run, parts: Parts, evaluation: Evaluation, new: bool) -> None
     require_space_for_checkpoints(parts)
     if not new or place.config.is_file():
         newest, _ = checkpoint.find_newest(place.checkpoints)
-        place.forget_metrics_after(checkpoint.step_of(newest) if newest else 0)
+        place.forget_after(checkpoint.step_of(newest) if newest else 0)
         return
     place.create(to_yaml(parts.config))
     write_atomic(place.folder / "data.json", json.dumps(data_facts(parts, evaluation.datasets), ensure_ascii=False))
@@ -160,7 +162,18 @@ def make_hooks(parts: Parts, engine: Engine, place: Run, evaluation: Evaluation,
     def evaluate(step: int) -> None:
         evaluation.run(engine, step, display)
 
+    ledger = Ledger(config.data.breaker, config.data.batch)
+
+    def account(step: int, micro_batches: Sequence[Batch]) -> None:
+        mine = [fault for batch in micro_batches for fault in batch.faults]
+        records = ledger.account(step, [fault for part in gather_objects(mine) for fault in part])
+        if parts.world.is_main:
+            for record in records:
+                place.add_fault(record)
+        ledger.check()
+
     return Hooks(
+        account=account,
         rate=lambda step: config.optim.schedule.at(step, config.train.steps),
         log=log,
         evaluate=evaluate,

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from mmpretrain.core.batch import Batch
+from mmpretrain.core.distributed import raise_together
+from mmpretrain.core.errors import MmpretrainError
 from mmpretrain.core.settings import settings
 from mmpretrain.train.guards import SkipGuard, StopRequest
 from mmpretrain.train.metrics import Display, Meter
@@ -47,6 +49,8 @@ class Hooks:
     """Evaluate after this many steps."""
     save: Callable[[int], None]
     """Write the checkpoint of this many steps."""
+    account: Callable[[int, Sequence[Batch]], None]
+    """Keep account of the samples that a step's micro-batches replaced."""
 
 
 def run(
@@ -68,12 +72,14 @@ def run(
     meter, guard = Meter(), SkipGuard(train.max_skips)
     for step in range(start, train.steps):
         with meter.waiting():
-            micro_batches = next(batches)
+            micro_batches = _next_of_all_ranks(batches)
         engine.set_rate(hooks.rate(step))
         result = train_step(engine, micro_batches, train.seed, bool(stop))
         guard.see(step, result.applied, micro_batches)
         meter.add(result)
         done, last = step + 1, step + 1 == train.steps
+        if result.faults:
+            hooks.account(done, micro_batches)
 
         record = meter.record(done, batch, hooks.rate(step)) if done % train.log_every == 0 or last else None
         if record:
@@ -86,3 +92,15 @@ def run(
         if result.stop and not last:
             return False
     return True
+
+
+def _next_of_all_ranks(batches: Iterator[Sequence[Batch]]) -> Sequence[Batch]:
+    """This rank's micro-batches, or on all ranks the error of one that has none."""
+    micro_batches: Sequence[Batch] = ()
+    failure = None
+    try:
+        micro_batches = next(batches)
+    except MmpretrainError as error:
+        failure = error
+    raise_together(failure)
+    return micro_batches

@@ -37,6 +37,8 @@ class StepResult:
     """False when a non-finite loss or gradient kept the step from the weights."""
     stop: bool
     """Some rank was asked to stop."""
+    faults: int
+    """Samples, over all ranks, that could not be used and were replaced."""
 
 
 def train_step(engine: StepEngine, micro_batches: Sequence[Batch], seed: int, stop: bool = False) -> StepResult:
@@ -53,12 +55,12 @@ def train_step(engine: StepEngine, micro_batches: Sequence[Batch], seed: int, st
     counts = global_sum(torch.stack([engine.module.count(batch) for batch in batches]).sum(dim=0).to(engine.device))
     run = _live if len(batches) == 1 else _cached
     shares = run(engine, batches, counts, seeds)
-    metrics, stop = _agree(shares, stop)
+    metrics, stop, faults = _agree(shares, stop, sum(len(batch.faults) for batch in micro_batches))
     if not math.isfinite(metrics["loss"]):
         engine.skip()
-        return StepResult(metrics=metrics, grad_norm=math.nan, applied=False, stop=stop)
+        return StepResult(metrics=metrics, grad_norm=math.nan, applied=False, stop=stop, faults=faults)
     norm = engine.step()
-    return StepResult(metrics=metrics, grad_norm=norm, applied=math.isfinite(norm), stop=stop)
+    return StepResult(metrics=metrics, grad_norm=norm, applied=math.isfinite(norm), stop=stop, faults=faults)
 
 
 def _live(engine: StepEngine, batches: list[Batch], counts: Tensor, seeds: list[int]) -> Shares:
@@ -84,9 +86,11 @@ def _cached(engine: StepEngine, batches: list[Batch], counts: Tensor, seeds: lis
     return shares
 
 
-def _agree(shares: Shares, stop: bool) -> tuple[dict[str, float], bool]:
-    """Sums over ranks of loss, metrics and the wish to stop, in one exchange."""
+def _agree(shares: Shares, stop: bool, faults: int) -> tuple[dict[str, float], bool, int]:
+    """Sums over ranks of loss, metrics, the wish to stop and replaced samples, in one exchange."""
     numbers = {"loss": shares.total.detach(), **shares.metrics}
-    flag = shares.total.new_tensor(float(stop))
-    *values, stops = global_sum(torch.stack([*(value.float() for value in numbers.values()), flag])).tolist()
-    return dict(zip(numbers, values, strict=True)), stops > 0
+    flags = [shares.total.new_tensor(float(flag)) for flag in (stop, faults)]
+    *values, stops, replaced = global_sum(
+        torch.stack([*(value.float() for value in numbers.values()), *flags])
+    ).tolist()
+    return dict(zip(numbers, values, strict=True)), stops > 0, int(replaced)

@@ -63,3 +63,26 @@ def test_ranks_and_micro_batches_cut_a_step_into_equal_parts(step: int, ranks: i
 @pytest.mark.parametrize("position", [0, 11, 12, 10**9])
 def test_a_single_shard_with_a_single_sample_repeats_it(position: int):
     assert Order([1], "digest", 0)[position] == (0, 0)
+
+
+def test_reserves_are_spread_over_all_samples_and_differ_by_attempt():
+    order = Order([50, 50], "digest", 0)
+    drawn = {order.reserve(position, attempt) for position in range(100) for attempt in (1, 2, 3, 4)}
+    assert len(drawn) > 90
+    assert any(order.reserve(position, 1) != order.reserve(position, 2) for position in range(5))
+
+
+@pytest.mark.timeout(20)
+def test_a_position_a_billion_samples_on_is_found_at_once():
+    order = Order([10_000] * 2_000, "digest", 0)
+    assert 0 <= order[10**9][0] < 2_000
+
+
+def test_positions_of_a_sample_over_epochs_are_uniform():
+    """Chi-squared over 10 equal parts of the epoch; 27.9 is the 0.1 % point at 9 degrees of freedom."""
+    order = Order([25] * 8, "digest", 3, block=5, window=64)
+    counts = [0] * 10
+    for epoch in range(300):
+        place = next(p for p in range(200) if order[epoch * 200 + p] == (3, 7))
+        counts[place // 20] += 1
+    assert sum((count - 30) ** 2 / 30 for count in counts) < 27.9

@@ -9,7 +9,7 @@ from mmpretrain.core.settings import build
 from mmpretrain.data.card import Card
 from mmpretrain.data.faults import BadSample
 from mmpretrain.data.images import decode_image
-from mmpretrain.data.samples import Limits, decode
+from mmpretrain.data.samples import Reading, decode
 from tests.conftest import toy_picture
 
 CARD = build(
@@ -37,15 +37,15 @@ def members(**changes: bytes) -> dict[str, bytes]:
 
 
 def test_a_sample_has_picture_caption_groups_class_and_gallery():
-    sample = decode(CARD, members(), "key", 7, Limits())
+    sample = decode(CARD, members(), "key", 7, Reading())
     assert (sample.caption, sample.label, sample.gallery, sample.position) == ("a café", 1, "ada", 7)
     assert sample.image.shape == (3, 16, 16)
 
 
 def test_equal_pictures_and_equal_meanings_share_their_groups():
-    first = decode(CARD, members(), "a", 0, Limits())
-    renamed = decode(CARD, members(txt=b"other words"), "b", 1, Limits())
-    redrawn = decode(CARD, members(png=toy_picture("blue", "dot", 0)), "c", 2, Limits())
+    first = decode(CARD, members(), "a", 0, Reading())
+    renamed = decode(CARD, members(txt=b"other words"), "b", 1, Reading())
+    redrawn = decode(CARD, members(png=toy_picture("blue", "dot", 0)), "c", 2, Reading())
     assert (first.image_group, first.text_group) == (renamed.image_group, renamed.text_group)
     assert first.image_group != redrawn.image_group
     assert first.text_group == redrawn.text_group
@@ -64,12 +64,12 @@ def test_equal_pictures_and_equal_meanings_share_their_groups():
 )
 def test_a_sample_that_cannot_be_decoded_is_named(changes: dict[str, bytes]):
     with pytest.raises(BadSample):
-        decode(CARD, members(**changes), "key", 0, Limits())
+        decode(CARD, members(**changes), "key", 0, Reading())
 
 
 def test_a_missing_member_is_named():
     with pytest.raises(BadSample, match=r"missing_member: no \.txt"):
-        decode(CARD, {"png": toy_picture("red", "dot", 0), "json": json.dumps(FACTS).encode()}, "key", 0, Limits())
+        decode(CARD, {"png": toy_picture("red", "dot", 0), "json": json.dumps(FACTS).encode()}, "key", 0, Reading())
 
 
 @pytest.mark.parametrize("name", ["BMP", "TIFF", "GIF", "PPM", "ICO"])

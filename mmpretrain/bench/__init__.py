@@ -1,0 +1,1 @@
+"""Measurements of the project against what people use today; each compares within one run."""

@@ -1,0 +1,204 @@
+"""The loader against webdataset with Pillow and a map-style DataLoader: the same tars, the same cut, one core.
+
+From JPEG in a tar to a batch of random crops of 224 x 224, uint8. Contenders take turns, so that a machine that
+slows down slows all of them.
+"""
+
+import functools
+import io
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import webdataset
+import yaml
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+from torchvision.transforms import InterpolationMode, v2
+
+from mmpretrain.core.counter import seed_torch
+from mmpretrain.core.distributed import World
+from mmpretrain.data.images import ImageLimits, decode_image
+from mmpretrain.data.index import open_index
+from mmpretrain.data.loader import Data, TrainingData, training_loader
+from mmpretrain.data.samples import ShardReader
+from mmpretrain.data.tokenizer import Tokenizer, WordPieceTokenizer
+from mmpretrain.data.transforms import Augmentation
+
+SIZE = 224
+CROP = (0.9, 1.0)
+SAMPLES = 192
+BATCH = 64
+SIZES = ((512, 384), (1024, 768))
+QUALITY = 90
+
+Contender = Callable[[], Iterator[Tensor]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One contender on one size of pictures."""
+
+    size: str
+    contender: str
+    samples_per_s: float
+    """Median over rounds, on one core."""
+    ratio: float
+    """This loader's throughput over the contender's, median over rounds of the ratio within a round."""
+    low: float
+    high: float
+    difference: float
+    """Mean absolute difference from the pixels of Pillow and torchvision with the same crops, in 255ths."""
+
+
+def run(rounds: int) -> list[Row]:
+    """Measure every contender on every size."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            return [row for size in SIZES for row in measure(write_pictures(Path(folder), size), size, rounds)]
+    finally:
+        torch.set_num_threads(threads)
+
+
+def measure(folder: Path, size: tuple[int, int], rounds: int) -> list[Row]:
+    """Rounds of all contenders in turn, after one that nobody counts."""
+    tokenizer = WordPieceTokenizer(context_length=16, vocabulary=200).build(["a photo of a pagoda"])
+    contenders: dict[str, Contender] = {
+        "this loader": functools.partial(ours, folder, tokenizer, "full"),
+        "this loader, scaled decoding": functools.partial(ours, folder, tokenizer, "scaled"),
+        "webdataset, Pillow, torchvision": functools.partial(stock_webdataset, folder, tokenizer),
+        "map-style DataLoader, Pillow, torchvision": functools.partial(map_style, folder, tokenizer),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for number in range(rounds + 1):
+        for name, contender in contenders.items():
+            began = time.perf_counter()
+            count = sum(len(batch) for batch in contender())
+            if number:
+                seconds[name].append((time.perf_counter() - began) / count)
+    differences = {
+        "this loader": pixel_difference(folder, "full"),
+        "this loader, scaled decoding": pixel_difference(folder, "scaled"),
+    }
+    rows = []
+    for name, spent in seconds.items():
+        ratios = [theirs / mine for mine, theirs in zip(seconds["this loader"], spent, strict=True)]
+        rows.append(
+            Row(
+                size=f"{size[0]} x {size[1]}",
+                contender=name,
+                samples_per_s=1 / statistics.median(spent),
+                ratio=statistics.median(ratios),
+                low=min(ratios),
+                high=max(ratios),
+                difference=differences.get(name, 0.0),
+            )
+        )
+    return rows
+
+
+def write_pictures(folder: Path, size: tuple[int, int]) -> Path:
+    """A dataset of JPEGs cut from scikit-learn's two photographs, no two alike."""
+    from sklearn.datasets import load_sample_images
+
+    photos = [Image.fromarray(pixels) for pixels in load_sample_images().images]
+    draw = np.random.default_rng(0)
+    place = folder / f"{size[0]}x{size[1]}"
+    place.mkdir()
+    with webdataset.TarWriter(str(place / "00000.tar"), encoder=False, mtime=0) as tar:
+        for number in range(SAMPLES):
+            photo = photos[number % len(photos)]
+            width = int(draw.integers(photo.width // 2, photo.width + 1))
+            height = min(width * size[1] // size[0], photo.height)
+            left, top = (int(draw.integers(0, span + 1)) for span in (photo.width - width, photo.height - height))
+            picture = photo.crop((left, top, left + width, top + height)).resize(size, Image.Resampling.BICUBIC)
+            buffer = io.BytesIO()
+            picture.save(buffer, "JPEG", quality=QUALITY)
+            tar.write({"__key__": f"{number:06d}", "jpg": buffer.getvalue(), "txt": b"a photo of a pagoda"})
+    card = {"title": "photographs", "splits": {"train": {"shards": ["00000.tar"]}}}
+    (place / "dataset.yaml").write_text(yaml.safe_dump(card))
+    return place
+
+
+# -- contenders -------------------------------------------------------------------------------------------
+
+
+def ours(folder: Path, tokenizer: Tokenizer, decode: Any) -> Iterator[Tensor]:
+    """The training loader in this process."""
+    data = Data(name=str(folder), batch=BATCH, workers=0, augmentation=Augmentation(crop=CROP), decode=decode)
+    batches = training_loader(TrainingData(data), tokenizer, SIZE, World(), 1, 0)
+    for _ in range(SAMPLES // BATCH):
+        yield next(batches)[0].images_BCHW
+
+
+def pillow_transform() -> Callable[[Image.Image], Tensor]:
+    """What open_clip trains with, but for the floats: a crop with Pillow's resampling."""
+    crop = v2.RandomResizedCrop(SIZE, scale=CROP, interpolation=InterpolationMode.BICUBIC)
+    transform: Callable[[Image.Image], Tensor] = v2.Compose([v2.RGB(), crop, v2.PILToTensor()])
+    return transform
+
+
+def stock_webdataset(folder: Path, tokenizer: Tokenizer) -> Iterator[Tensor]:
+    """Webdataset's own pipeline, shuffled as open_clip does."""
+    stream = (
+        webdataset.WebDataset([str(folder / "00000.tar")], shardshuffle=False)
+        .shuffle(BATCH)
+        .decode("pil")
+        .to_tuple("jpg", "txt")
+        .map_tuple(pillow_transform(), lambda text: tokenizer([text])[0])
+        .batched(BATCH)
+    )
+    return (images for images, _ in DataLoader(stream, batch_size=None))
+
+
+class _Pictures(TorchDataset):
+    """Pictures of a tar by their number."""
+
+    def __init__(self, folder: Path, tokenizer: Tokenizer) -> None:
+        self._index = open_index(folder / "00000.tar")
+        self._reader = ShardReader()
+        self._transform = pillow_transform()
+        self._tokenizer = tokenizer
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
+        members = self._reader.read(self._index, number)
+        tokens = self._tokenizer([members["txt"].decode()])[0]
+        return self._transform(Image.open(io.BytesIO(members["jpg"]))), tokens
+
+
+def map_style(folder: Path, tokenizer: Tokenizer) -> Iterator[Tensor]:
+    """Torch's own way: a dataset with a length, shuffled by a sampler."""
+    return (images for images, _ in DataLoader(_Pictures(folder, tokenizer), batch_size=BATCH, shuffle=True))
+
+
+# -- pixels -----------------------------------------------------------------------------------------------
+
+
+def pixel_difference(folder: Path, decode: str) -> float:
+    """Mean absolute difference from Pillow's pixels under the same crops, in 255ths."""
+    index, reader = open_index(folder / "00000.tar"), ShardReader()
+    augment = Augmentation(crop=CROP).build(SIZE, 0)
+    reference = pillow_transform()
+    found = []
+    for number in range(0, SAMPLES, 4):
+        content = reader.read(index, number)["jpg"]
+        least = augment.least_side if decode == "scaled" else None
+        ours = augment(decode_image(content, ImageLimits(), least), number).float()
+        with torch.random.fork_rng(devices=[]):
+            seed_torch(augment.seed_at(number))
+            theirs = reference(Image.open(io.BytesIO(content))).float()
+        found.append((ours - theirs).abs().mean())
+    return float(torch.stack(found).mean())
