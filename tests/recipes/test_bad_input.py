@@ -2,6 +2,7 @@
 
 import io
 import resource
+import shutil
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from mmpretrain.__main__ import main
+from mmpretrain.core.files import read_json_lines
 from tests.conftest import ConfigWriter, toy_samples, write_card, write_tar
 
 
@@ -90,11 +92,42 @@ def test_a_damaged_shard_ends_with_its_name_before_the_first_step(toy_config: Co
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_sample_that_cannot_be_decoded_ends_with_its_name(toy_config: ConfigWriter, tmp_path: Path):
-    write_tar(tmp_path / "a.tar", [*toy_samples(19), {"__key__": "broken", "png": b"?", "txt": b"x", "json": b"{}"}])
-    write_card(tmp_path, {"train": (["a.tar"], 20)})
-    line = refused(command("pretrain", str(toy_config(evaluation=[])), f"data.name={tmp_path}"), 3)
-    assert "a.tar: broken" in line
+def faulty(folder: Path, good: int, bad: int) -> str:
+    broken = [{"__key__": f"broken-{n}", "png": b"?", "txt": b"x", "json": b"{}"} for n in range(bad)]
+    write_tar(folder / "a.tar", [*toy_samples(good), *broken])
+    write_card(folder, {"train": (["a.tar"], good + bad)})
+    return f"data.name={folder}"
+
+
+def test_a_sample_that_cannot_be_decoded_is_replaced_and_stands_in_the_ledger(toy_config: ConfigWriter, tmp_path: Path):
+    answer = command("pretrain", str(toy_config(evaluation=[])), faulty(tmp_path, 22, 2), "train.save_every=1")
+    assert answer.returncode == 0, answer.stderr
+    folder = tmp_path / "runs" / "toy"
+    ledger = read_json_lines(folder / "ledger.jsonl")
+    assert sum(record["attempt"] == 0 for record in ledger) == 2 * 6 * 12 / 24
+    assert {(record["shard"], record["reason"]) for record in ledger} == {("a.tar", "unknown_image")}
+
+    (folder / "complete").unlink()
+    for step in (5, 6):
+        shutil.rmtree(folder / "checkpoints" / f"step_{step:08d}")
+    assert (
+        command("pretrain", str(toy_config(evaluation=[])), faulty(tmp_path, 22, 2), "train.save_every=1").returncode
+        == 0
+    )
+    assert [record["step"] for record in read_json_lines(folder / "ledger.jsonl")] == [r["step"] for r in ledger]
+
+
+def test_too_many_bad_samples_end_the_run_with_one_line(toy_config: ConfigWriter, tmp_path: Path):
+    breaker = ("data.breaker.window=24", "data.breaker.share=0.1")
+    line = refused(command("pretrain", str(toy_config(evaluation=[])), faulty(tmp_path, 18, 6), *breaker), 3)
+    assert "of the last 24 samples cannot be used" in line
+    assert "a.tar: broken-" in line
+
+
+def test_an_evaluation_with_a_bad_sample_ends_with_its_name(toy_config: ConfigWriter, tmp_path: Path):
+    config = str(toy_config(evaluation=[{"kind": "retrieval", "split": "train"}]))
+    line = refused(command("pretrain", config, faulty(tmp_path, 23, 1)), 3)
+    assert "a.tar: broken-0: unknown_image" in line
 
 
 def test_a_disk_that_is_full_leaves_no_half_written_checkpoint(toy_config: ConfigWriter, tmp_path: Path):
