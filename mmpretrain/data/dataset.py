@@ -125,7 +125,8 @@ class Dataset:
             BadSample: it is damaged, or not what the card asks for.
         """
         index = self.shards[shard]
-        return decode(self.card, reader.read(index, sample), index.keys[sample], position, reading)
+        group = index.image_group(sample, self.card.image)
+        return decode(self.card, reader.read(index, sample), index.keys[sample], position, reading, group)
 
     def samples(self, reading: Reading | None = None) -> Iterator[Sample]:
         """Every sample once, in the order of the shards.

@@ -56,7 +56,7 @@ def decode_image(content: bytes, limits: ImageLimits | None = None, least_side: 
         pixels = np.array(to_rgb(ImageOps.exif_transpose(image)))
     except Exception as error:  # whatever a decoder says of hostile bytes
         raise BadSample("damaged_image", _first_line(error)) from error
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
 def _shrink(image: Image.Image, least_side: int | None) -> int:

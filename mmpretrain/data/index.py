@@ -22,12 +22,12 @@ from safetensors.numpy import save_file
 from mmpretrain.core.counter import name_to_int
 from mmpretrain.core.errors import DataError
 from mmpretrain.core.files import TEMPORARY, sha256
-from mmpretrain.data.images import sniff
 from mmpretrain.data.tar import Damage, Entry, walk
 
 FORMAT = "mmpretrain-index-2"
 SUFFIX = ".index"
 CAPTION = "txt"
+IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
 NAMED_DAMAGES = 5
 
 OnDamage = Literal["refuse", "salvage"]
@@ -78,6 +78,12 @@ class ShardIndex:
                 int(self.sizes[row]),
                 int(self.crc32s[row]),
             )
+
+    def image_group(self, sample: int, suffix: str) -> int | None:
+        """The group of a sample's picture; None where more than one member could be meant."""
+        pictures = [member for member in self.members(sample) if member.suffix in IMAGE_SUFFIXES]
+        alone = len(pictures) == 1 and pictures[0].suffix == suffix
+        return int(self.image_groups[sample]) if alone else None
 
 
 def open_index(shard: Path, verify: bool = False, on_damage: OnDamage = "refuse") -> ShardIndex:
@@ -188,7 +194,7 @@ class _Found:
         else:
             self.members[key][suffix] = Member(suffix, entry.offset, entry.size, zlib.crc32(content))
             self._last = (key, suffix)
-            kind = "image" if sniff(content[:16]) else "text" if suffix == CAPTION else None
+            kind = "image" if suffix in IMAGE_SUFFIXES else "text" if suffix == CAPTION else None
             if kind:
                 self.groups.setdefault(key, {}).setdefault(kind, name_to_int(content))
 

@@ -103,8 +103,18 @@ class ShardReader:
         return self._files[path].fileno()
 
 
-def decode(card: Card, members: dict[str, bytes], key: str, position: int, reading: Reading) -> Sample:
+def decode(
+    card: Card,
+    members: dict[str, bytes],
+    key: str,
+    position: int,
+    reading: Reading,
+    image_group: int | None = None,
+) -> Sample:
     """The picture, caption and groups of a sample as its card reads them.
+
+    Args:
+        image_group: what the index knows; None: computed from the picture's bytes.
 
     Raises:
         BadSample: a member is missing or cannot be decoded.
@@ -124,7 +134,7 @@ def decode(card: Card, members: dict[str, bytes], key: str, position: int, readi
         position=position,
         image=image,
         caption=caption,
-        image_group=name_to_int(members[card.image]),
+        image_group=name_to_int(members[card.image]) if image_group is None else image_group,
         text_group=name_to_int(meaning),
         label=-1 if label is None else card.classes.index(label),
         gallery=str(_fact(facts, card.gallery)) if card.gallery else "",

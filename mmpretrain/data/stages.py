@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from mmpretrain.core.batch import Batch, Fault
 from mmpretrain.core.errors import DataError
@@ -93,7 +94,7 @@ def collated(stream: Iterable[Read], rows: int, transform: Transform, tokenizer:
         samples = [sample for _, sample, _ in read]
         tokens_BL, mask_BL = tokenizer([sample.caption for sample in samples])
         yield Batch(
-            images_BCHW=torch.stack([transform(sample.image, sample.position) for sample in samples]),
+            images_BCHW=stack([transform(sample.image, sample.position) for sample in samples]),
             tokens_BL=tokens_BL,
             mask_BL=mask_BL,
             positions_B=torch.tensor([sample.position for sample in samples]),
@@ -105,6 +106,11 @@ def collated(stream: Iterable[Read], rows: int, transform: Transform, tokenizer:
             galleries=tuple(sample.gallery for sample in samples),
             faults=tuple(fault for _, _, faults in read for fault in faults),
         )
+
+
+def stack(images: Sequence[Tensor]) -> Tensor:
+    """images_BCHW with its colours side by side in memory, as decoders leave them and convolutions like them."""
+    return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
 
 
 def errors_as_items(stream: Iterable[Batch]) -> Iterator[Batch | DataError]:

@@ -1,21 +1,24 @@
-"""Pictures to tensors: torchvision's transforms, seeded by position in training, fixed in evaluation."""
+"""Pictures to tensors of one size: drawn by position in training, fixed in evaluation."""
 
 import math
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
-from mmpretrain.core.counter import seed_of, seed_torch
+from mmpretrain.core.counter import counter_hash, name_to_int, seed_of, seed_torch
 from mmpretrain.core.settings import settings
 
 Transform = Callable[[Tensor, int], Tensor]
 """(uint8 picture of any size, position) -> uint8 picture, 3 x size x size."""
-NARROWEST = 3 / 4
-"""Shorter over longer side of the narrowest crop that torchvision's RandomResizedCrop draws."""
+ASPECTS = (3 / 4, 4 / 3)
+ATTEMPTS = 10
+_CROP = name_to_int("crop")
 
 
 @settings
@@ -35,32 +38,81 @@ class Augmentation:
         return Augment(self, size, seed)
 
 
+class Box(NamedTuple):
+    """A part of a picture, as shares of its width and height."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+    def pixels(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """(top, left, height, width) in a picture of this size, inside it and not empty."""
+        high, wide = (max(1, round(share * side)) for share, side in ((self.height, height), (self.width, width)))
+        top = min(round(self.top * height), height - high)
+        return top, min(round(self.left * width), width - wide), high, wide
+
+
+def draw_box(aspect: float, scale: tuple[float, float], draws: np.ndarray) -> Box:
+    """Inception's random crop (Szegedy et al. 2015, arXiv 1409.4842) with the aspects of torchvision's.
+
+    In shares and not in pixels, so that a picture that was decoded smaller is cut at the same place.
+
+    Args:
+        aspect: width over height of the picture.
+        scale: smallest and largest share of the area.
+        draws: ATTEMPTS x 4 uniform numbers.
+    """
+    for area, ratio, left, top in draws:
+        share = scale[0] + area * (scale[1] - scale[0])
+        shape = ASPECTS[0] * (ASPECTS[1] / ASPECTS[0]) ** ratio  # uniform in its logarithm
+        width, height = math.sqrt(share * shape / aspect), math.sqrt(share / shape * aspect)
+        if width <= 1 and height <= 1:
+            return Box(left * (1 - width), top * (1 - height), width, height)
+    width, height = min(1, ASPECTS[1] / aspect), min(1, aspect / ASPECTS[0])
+    return Box((1 - width) / 2, (1 - height) / 2, width, height)
+
+
+def resize(image: Tensor, size: int) -> Tensor:
+    """A uint8 picture at size x size, bicubic and antialiased as Pillow's, in integers all the way."""
+    # torch's own function: torchvision's around it takes a quarter more time
+    resized: Tensor = F.interpolate(image[None], [size, size], mode="bicubic", antialias=True)[0]
+    return resized
+
+
 class Augment:
     """A random crop and what else the settings ask for, the same for a position on every rank and worker."""
 
     def __init__(self, settings: Augmentation, size: int, seed: int) -> None:
-        crop = v2.RandomResizedCrop(size, settings.crop, interpolation=InterpolationMode.BICUBIC, antialias=True)
-        steps: list[v2.Transform] = [crop]
+        self._scale = settings.crop
+        self._size = size
+        self._seed = seed
+        steps: list[v2.Transform] = []
         if settings.flip:
             steps.append(v2.RandomHorizontalFlip(settings.flip))
         if settings.jitter:
             steps.append(v2.ColorJitter(settings.jitter, settings.jitter, settings.jitter))
         if settings.grayscale:
             steps.append(v2.RandomGrayscale(settings.grayscale))
-        self._pipeline = v2.Compose(steps)
-        self._seed = seed
-        self.least_side = math.ceil(size / math.sqrt(settings.crop[0] * NARROWEST))
+        self._more = v2.Compose(steps) if steps else None
+        self.least_side = math.ceil(size / math.sqrt(settings.crop[0] * ASPECTS[0]))
         """Shorter side in pixels from which no crop has to be enlarged."""
 
-    def seed_at(self, position: int) -> int:
-        """What torch's generator starts from for the picture at a position."""
-        return seed_of(self._seed, position)
+    def box(self, height: int, width: int, position: int) -> tuple[int, int, int, int]:
+        """(top, left, height, width) of the crop at a position."""
+        hashes = counter_hash(_CROP, self._seed, position, np.arange(4 * ATTEMPTS))
+        draws = (hashes >> np.uint64(11)).astype(np.float64) * 2.0**-53
+        return draw_box(width / height, self._scale, draws.reshape(ATTEMPTS, 4)).pixels(height, width)
 
     def __call__(self, image: Tensor, position: int) -> Tensor:
+        top, left, height, width = self.box(*image.shape[-2:], position)
+        cropped = resize(image[:, top : top + height, left : left + width], self._size)
+        if self._more is None:
+            return cropped
         # torchvision takes no generator: the global one is seeded for this picture and put back
         with torch.random.fork_rng(devices=[]):
-            seed_torch(self.seed_at(position))
-            augmented: Tensor = self._pipeline(image)
+            seed_torch(seed_of(self._seed, position))
+            augmented: Tensor = self._more(cropped)
             return augmented
 
 
