@@ -86,6 +86,8 @@ class Features(NamedTuple):
     text_BE: Tensor
     image_group_B: Tensor
     text_group_B: Tensor
+    source_B: Tensor
+    """int64, which dataset of a mixture a row comes from."""
 
     @staticmethod
     def join(parts: Sequence["Features"]) -> "Features":

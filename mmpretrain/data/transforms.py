@@ -105,7 +105,7 @@ class Augment:
         return draw_box(width / height, self._scale, draws.reshape(ATTEMPTS, 4)).pixels(height, width)
 
     def __call__(self, image: Tensor, position: int) -> Tensor:
-        top, left, height, width = self.box(*image.shape[-2:], position)
+        top, left, height, width = self.box(image.shape[1], image.shape[2], position)
         cropped = resize(image[:, top : top + height, left : left + width], self._size)
         if self._more is None:
             return cropped

@@ -1,6 +1,8 @@
 """Contrastive learning of images and texts over the global batch, with any number of positives a row."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import field
 from typing import Annotated, Any, Literal
 
 import torch
@@ -11,6 +13,9 @@ from torch import Tensor, nn
 from mmpretrain.core.batch import Batch, Features
 from mmpretrain.core.distributed import gather, own_rows
 from mmpretrain.core.settings import settings
+
+FAR_BELOW = -1e9
+"""A logit that takes no part in a softmax."""
 
 
 @settings
@@ -24,13 +29,17 @@ class Contrastive:
     """Inverse temperature at the start; learned from there."""
     max_scale: Annotated[float, Field(ge=1, le=1000)] = 100.0
     """Bound of the inverse temperature."""
+    sources: list[str] = field(default_factory=list)
+    """Names of the data.sources that it learns from; empty: all of them."""
 
     def __post_init__(self) -> None:
         if self.scale > self.max_scale:
             raise ValueError(f"scale {self.scale:g} is more than max_scale {self.max_scale:g}")
 
-    def build(self) -> "ContrastiveObjective":
-        return ContrastiveObjective(self)
+    def build(self, sources: Sequence[str] = ()) -> "ContrastiveObjective":
+        """The objective; `sources` are the names of the datasets that rows come from."""
+        chosen = [place for place, name in enumerate(sources) if name in self.sources]
+        return ContrastiveObjective(self, chosen if self.sources else None)
 
 
 class ContrastiveObjective(nn.Module):
@@ -44,8 +53,9 @@ class ContrastiveObjective(nn.Module):
 
     needs_global_features = True
 
-    def __init__(self, settings: Contrastive) -> None:
+    def __init__(self, settings: Contrastive, sources: Sequence[int] | None = None) -> None:
         super().__init__()
+        self._sources = sources
         self.weight = settings.weight
         self.name = settings.kind
         self.max_log_scale = math.log(settings.max_scale)
@@ -53,28 +63,39 @@ class ContrastiveObjective(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor([math.log(settings.scale)]))
 
     def count(self, batch: Batch) -> int:
-        """Pairs of this rank's batch."""
-        return len(batch)
+        """Pairs of this rank's batch that the objective learns from."""
+        return len(batch) if batch.source_B is None else int(self._uses(batch.source_B).sum())
+
+    def _uses(self, source_B: Tensor) -> Tensor:
+        """Whether each row comes from a source that the objective learns from."""
+        if self._sources is None:
+            return torch.ones_like(source_B, dtype=torch.bool)
+        return torch.isin(source_B, torch.tensor(self._sources, device=source_B.device))
 
     def forward(self, features: Features, count: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """This rank's share of the loss over `count` pairs of the global batch, and metrics that add up."""
         own = own_rows(features.image_BE)
         image_BE, text_BE = gather(features.image_BE), gather(features.text_BE)
         image_group_B, text_group_B = gather(features.image_group_B), gather(features.text_group_B)
+        used_B = self._uses(gather(features.source_B))
         positive_RB = (image_group_B[own, None] == image_group_B) | (text_group_B[own, None] == text_group_B)
+        positive_RB &= used_B[own, None] & used_B
         scale = _clamp(self.log_scale, self.max_log_scale).exp()
         with torch.autocast(image_BE.device.type, enabled=False):
             images_RB = scale * features.image_BE.float() @ text_BE.float().T
             texts_RB = scale * features.text_BE.float() @ image_BE.float().T
-            rows = _cross_entropy(images_RB, positive_RB) + _cross_entropy(texts_RB, positive_RB)
+            rows = sum(_cross_entropy(logits_RB, positive_RB, used_B) for logits_RB in (images_RB, texts_RB))
+        count = count.clamp(min=1)  # a step may hold no row of the objective's sources
         share = rows / 2 / count
-        metrics = {"loss": share.detach(), "scale": scale.detach().sum() * len(features.image_BE) / count}
+        metrics = {"loss": share.detach(), "scale": scale.detach().sum() * used_B[own].sum() / count}
         return share, metrics
 
 
-def _cross_entropy(logits_RB: Tensor, positive_RB: Tensor) -> Tensor:
-    target_RB = positive_RB.float() / positive_RB.sum(dim=1, keepdim=True)
-    return F.cross_entropy(logits_RB, target_RB, reduction="sum")
+def _cross_entropy(logits_RB: Tensor, positive_RB: Tensor, used_B: Tensor) -> Tensor:
+    """Summed over rows; a row without positives, which comes from another source, adds nothing."""
+    target_RB = positive_RB.float() / positive_RB.sum(dim=1, keepdim=True).clamp(min=1)
+    # not -inf: its product with a target of 0 is no number
+    return F.cross_entropy(logits_RB.masked_fill(~used_B, FAR_BELOW), target_RB, reduction="sum")
 
 
 class _Clamp(torch.autograd.Function):

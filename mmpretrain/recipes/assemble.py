@@ -14,7 +14,7 @@ from mmpretrain.core.counter import seed_torch
 from mmpretrain.core.distributed import World, on_main, process_group
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.files import require_space
-from mmpretrain.core.settings import settings
+from mmpretrain.core.settings import did_you_mean, settings
 from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.loader import Data, TrainingData, evaluation_loader, training_loader
 from mmpretrain.data.tokenizer import Tokenizer
@@ -64,6 +64,10 @@ class Pretrain:
         doubled = sorted({kind for kind in kinds if kinds.count(kind) > 1})
         if doubled:
             raise ValueError(f"objectives: {', '.join(doubled)} stands twice; set its weight instead")
+        names = [part.name for part in self.data.parts]
+        for place, objective in enumerate(self.objectives):
+            for name in set(objective.sources) - set(names):
+                raise ValueError(f"objectives.{place}.sources: {name!r} is no source{did_you_mean(name, names)}")
         if self.train.micro_batches > 1 and self.towers.image.norm == "batch":
             raise ValueError(
                 "train.micro_batches: cached features need towers without batch statistics; use "
@@ -115,7 +119,8 @@ def build_parts(config: Pretrain, world: World, tokenizer: Tokenizer | None = No
     tokenizer = tokenizer or config.data.tokenizer.build(data.captions())
     seed_torch(config.train.seed)
     model = config.towers.build(tokenizer.vocabulary, tokenizer.context_length)
-    module = TrainingModule(model, [objective.build() for objective in config.objectives])
+    names = [part.name for part in config.data.parts]
+    module = TrainingModule(model, [objective.build(names) for objective in config.objectives])
     return Parts(config=config, world=world, device=device_of(world), data=data, tokenizer=tokenizer, module=module)
 
 

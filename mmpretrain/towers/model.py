@@ -53,4 +53,5 @@ class Model(nn.Module):
             text_BE=self.embed_texts(batch.tokens_BL, batch.mask_BL),
             image_group_B=batch.image_group_B,
             text_group_B=batch.text_group_B,
+            source_B=batch.positions_B * 0 if batch.source_B is None else batch.source_B,
         )

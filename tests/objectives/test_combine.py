@@ -28,6 +28,7 @@ class Planes(nn.Module):
             text_BE=normalize(self.text(batch.tokens_BL.float() / 100), dim=-1),
             image_group_B=batch.image_group_B,
             text_group_B=batch.text_group_B,
+            source_B=torch.zeros(len(batch), dtype=torch.int64) if batch.source_B is None else batch.source_B,
         )
 
 
@@ -118,3 +119,29 @@ def test_counts_are_rows_and_add_up() -> None:
     built = module()
     assert built.count(batch()).tolist() == [ROWS]
     assert sum(built.count(micro) for micro in cut(batch(), [5, 7])).tolist() == [ROWS]  # type: ignore[union-attr]
+
+
+def test_an_objective_of_one_source_gives_the_loss_and_gradient_of_those_rows_alone() -> None:
+    mixed = replace(batch(), source_B=torch.arange(ROWS) % 3)
+    chosen = [row for row in range(ROWS) if row % 3 in (0, 2)]
+    names = [field.name for field in fields(mixed) if isinstance(getattr(mixed, field.name), Tensor)]
+    alone = replace(batch(), **{name: getattr(mixed, name)[chosen] for name in names if name != "source_B"})
+    objective = Contrastive(sources=["a", "c"])
+    some = module()
+    some.objectives = nn.ModuleList([objective.build(["a", "b", "c"])])
+    every = module()
+    for built, given in ((some, mixed), (every, alone)):
+        assert built.count(given).item() == len(chosen)
+        built("live", given, built.count(given)).total.backward()
+    for name, gradient in gradients(every).items():
+        torch.testing.assert_close(gradients(some)[name], gradient, rtol=1e-5, atol=1e-7)
+
+
+def test_a_step_without_a_row_of_the_source_changes_nothing() -> None:
+    built = module()
+    built.objectives = nn.ModuleList([Contrastive(sources=["b"]).build(["a", "b"])])
+    given = replace(batch(), source_B=torch.zeros(ROWS, dtype=torch.int64))
+    shares = built("live", given, built.count(given))
+    shares.total.backward()
+    assert shares.total.item() == 0
+    assert all((gradient == 0).all() for gradient in gradients(built).values())

@@ -25,6 +25,7 @@ def features(image_groups: Groups | None = None, text_groups: Groups | None = No
         text_BE=text_BE.requires_grad_(),
         image_group_B=torch.tensor(image_groups or list(range(ROWS))),
         text_group_B=torch.tensor(text_groups or list(range(100, 100 + ROWS))),
+        source_B=torch.zeros(ROWS, dtype=torch.int64),
     )
 
 

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from rich.console import Console
 
 from mmpretrain.core.errors import ConfigError, MmpretrainError, QualityError
@@ -16,7 +18,7 @@ from mmpretrain.core.weights import load_tensors
 from mmpretrain.recipes.evaluate import evaluate
 from mmpretrain.recipes.pretrain import pretrain
 from mmpretrain.report.page import write_report
-from tests.conftest import ConfigWriter
+from tests.conftest import ConfigWriter, toy_samples, write_card, write_tar
 
 QUIET = Console(quiet=True)
 
@@ -178,3 +180,53 @@ def test_the_machine_twin_of_results_is_json(toy_config: ConfigWriter):
     command = [sys.executable, "-m", "mmpretrain", "evaluate", str(place.folder), "--data", ":val", "--json"]
     answer = subprocess.run(command, capture_output=True, text=True, check=True)
     assert json.loads(answer.stdout)["task"] == "retrieval"
+
+
+def mixture_config(toy_config: ConfigWriter, shapes: Path, folder: Path, **more: object) -> Path:
+    """Two sources of unequal weight, the second one from step 2 on."""
+    folder.mkdir(exist_ok=True)
+    write_tar(folder / "other.tar", toy_samples(20, artist="bob"))
+    write_card(folder, {"train": (["other.tar"], 20)})
+    sources = [{"name": str(shapes), "weight": 2}, {"name": str(folder), "weight": [[0, 0], [2, 1]]}]
+    path = toy_config("mixture", data__sources=sources, **more)
+    tree = yaml.safe_load(path.read_text())
+    del tree["data"]["name"]
+    path.write_text(yaml.safe_dump(tree))
+    return path
+
+
+def test_a_mixture_is_trained_on_by_its_weights_and_resumes_like_any_run(
+    toy_config: ConfigWriter, shapes: Path, tmp_path: Path
+):
+    evaluation = [{"kind": "retrieval", "split": "val"}, {"kind": "retrieval", "split": f"{tmp_path / 'other'}:train"}]
+    config = mixture_config(toy_config, shapes, tmp_path / "other", train__save_every=3, evaluation=evaluation)
+    whole = pretrain(config, ["train.keep_last=9"], "auto", QUIET)
+    assert [(r["dataset"], r["split"]) for r in read_json_lines(whole.results)] == [
+        (shapes.name, "val"),
+        ("other", "train"),
+    ]
+    expected = weights(whole.folder)
+    (whole.folder / "complete").unlink()
+    shutil.rmtree(whole.folder / "checkpoints" / "step_00000006")
+    resumed = weights(pretrain(config, ["train.keep_last=9"], "auto", QUIET).folder)
+    assert all(torch.equal(resumed[name], expected[name]) for name in expected)
+    assert "other" in write_report(whole).read_text()
+
+
+def test_an_objective_names_only_sources_that_there_are(toy_config: ConfigWriter, shapes: Path, tmp_path: Path):
+    objectives = [{"kind": "contrastive", "sources": ["shapez"]}]
+    config = mixture_config(toy_config, shapes, tmp_path / "other", objectives=objectives)
+    with pytest.raises(ConfigError, match=r"objectives\.0\.sources: 'shapez' is no source"):
+        pretrain(config, [], "auto", QUIET)
+
+
+def test_a_config_needs_a_dataset_or_sources(toy_config: ConfigWriter, shapes: Path):
+    with pytest.raises(ConfigError, match="data: needs either a name or sources"):
+        pretrain(toy_config(data__sources=[{"name": str(shapes)}]), [], "auto", QUIET)
+    with pytest.raises(ConfigError, match="from step 3 on every weight is 0"):
+        pretrain(
+            mixture_config(toy_config, shapes, shapes.parent / "other"),
+            ["data.sources.0.weight=[[0,1],[3,0]]", "data.sources.1.weight=0"],
+            "auto",
+            QUIET,
+        )
