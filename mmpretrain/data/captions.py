@@ -37,7 +37,15 @@ def decode_caption(content: bytes, limits: CaptionLimits | None = None) -> str:
         BadSample: not text in the allowed encoding, or nothing is left.
     """
     limits = limits or CaptionLimits()
-    text = _to_text(cut(content, limits.max_bytes), limits.encoding)
+    return clean_caption(_to_text(cut(content, limits.max_bytes), limits.encoding))
+
+
+def clean_caption(text: str) -> str:
+    """Text as NFC without control characters, byte-order marks, lone surrogates and outer spaces.
+
+    Raises:
+        BadSample: nothing is left.
+    """
     text = unicodedata.normalize("NFC", _UNWANTED.sub("", text)).strip()
     if not text:
         raise BadSample("empty_caption", "no text")

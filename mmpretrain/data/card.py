@@ -3,15 +3,16 @@
 import re
 from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from mmpretrain.core.errors import ConfigError, DataError
 from mmpretrain.core.settings import build, did_you_mean, read_yaml, settings
 
 ROOT = Path("data_shards")
 CARD = "dataset.yaml"
+ImageSuffix = Literal["png", "jpg", "jpeg", "webp"]
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
@@ -41,6 +42,13 @@ class Split:
     """What the split is for, in one sentence."""
 
 
+def _listed(value: Any) -> Any:
+    """One suffix as a list of one, null as none."""
+    if value is None:
+        return []
+    return [value] if isinstance(value, str) else value
+
+
 @settings
 class Card:
     """A dataset in one page: read by people and checked against the shards."""
@@ -51,8 +59,9 @@ class Card:
     """What a reader should know before using it."""
     sources: list[Source] = field(default_factory=list)
     """Licences and attributions."""
-    image: Literal["png", "jpg", "jpeg", "webp"] = "jpg"
-    """Suffix of the picture in the tars."""
+    image: Annotated[list[ImageSuffix], BeforeValidator(_listed)] = field(default_factory=lambda: ["jpg"])
+    """Suffix of the picture in the tars; several, as in [jpg, png], are tried in this order. null: a set of texts
+    without pictures."""
     caption: str = "txt"
     """Suffix of the member with the caption."""
     text_group: str | None = None

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -41,7 +42,7 @@ class Sample:
     key: str
     position: int
     image: Tensor
-    """uint8 RGB, 3 x height x width."""
+    """uint8 RGB, 3 x height x width; 3 x 0 x 0 in a set of texts without pictures."""
     caption: str
     image_group: int
     text_group: int
@@ -98,7 +99,8 @@ def decode(card: Card, members: dict[str, bytes], key: str, position: int, limit
     """
     facts = decode_facts(members.get("json", b"{}"), limits.json_bytes)
     caption = decode_caption(_member(members, card.caption), limits.caption)
-    image = decode_image(_member(members, card.image), limits.image)
+    picture = _picture(members, card)
+    image = torch.empty(3, 0, 0, dtype=torch.uint8) if picture is None else decode_image(picture, limits.image)
     meaning = str(_fact(facts, card.text_group)) if card.text_group else caption
     label = _fact(facts, card.label) if card.label and card.classes else None
     if label is not None and label not in card.classes:
@@ -108,7 +110,7 @@ def decode(card: Card, members: dict[str, bytes], key: str, position: int, limit
         position=position,
         image=image,
         caption=caption,
-        image_group=name_to_int(members[card.image]),
+        image_group=name_to_int(meaning if picture is None else picture),
         text_group=name_to_int(meaning),
         label=-1 if label is None else card.classes.index(label),
         gallery=str(_fact(facts, card.gallery)) if card.gallery else "",
@@ -131,6 +133,16 @@ def decode_facts(content: bytes, limit: int) -> dict[str, Any]:
     if not isinstance(facts, dict):
         raise BadSample("damaged_json", f"an object was expected, found {type(facts).__name__}")
     return facts
+
+
+def _picture(members: dict[str, bytes], card: Card) -> bytes | None:
+    """The first picture that the card's suffixes find; None where the set has none."""
+    if not card.image:
+        return None
+    found = next((suffix for suffix in card.image if suffix in members), None)
+    if found is None:
+        raise BadSample("missing_member", f"no .{' nor .'.join(card.image)}; the card asks for it")
+    return members[found]
 
 
 def _member(members: dict[str, bytes], suffix: str) -> bytes:
