@@ -1,6 +1,7 @@
 """The card of a dataset: what its shards hold, how they split, who made them. `data_shards/NAME/dataset.yaml`."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,6 +15,7 @@ ROOT = Path("data_shards")
 CARD = "dataset.yaml"
 ImageSuffix = Literal["png", "jpg", "jpeg", "webp"]
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+_LAST_NUMBER = re.compile(r"(.*?)(\d+)(\D*)", re.DOTALL)
 
 
 @settings
@@ -150,3 +152,24 @@ def expand_range(pattern: str) -> list[str]:
     first, last = match.groups()
     numbers = (f"{number:0{len(first)}d}" for number in range(int(first), int(last) + 1))
     return [name for n in numbers for name in expand_range(f"{pattern[: match.start()]}{n}{pattern[match.end() :]}")]
+
+
+def as_ranges(names: Sequence[str]) -> list[str]:
+    """Names in their order, runs that count up by one as ranges: the inverse of `expand_range`."""
+    parts = [_LAST_NUMBER.fullmatch(name) for name in names]
+    runs: list[list[int]] = []
+    for place, part in enumerate(parts):
+        before = parts[runs[-1][-1]] if runs else None
+        if part and before and (part[1], part[3]) == (before[1], before[3]) and _counts_up(before[2], part[2]):
+            runs[-1].append(place)
+        else:
+            runs.append([place])
+    return [_as_range(parts[run[0]], parts[run[-1]]) if len(run) > 1 else names[run[0]] for run in runs]
+
+
+def _counts_up(number: str, following: str) -> bool:
+    return following == f"{int(number) + 1:0{len(number)}d}"
+
+
+def _as_range(first: re.Match[str] | None, last: re.Match[str] | None) -> str:
+    return f"{first[1]}{{{first[2]}..{last[2]}}}{first[3]}" if first and last else ""
