@@ -8,7 +8,7 @@ from typing import Any
 
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.settings import did_you_mean
-from mmpretrain.data.convert.picture import FOREIGN_SUFFIXES, IMAGE_SUFFIXES, locate, suffix_of
+from mmpretrain.data.convert.picture import locate, names_picture
 from mmpretrain.data.convert.record import Captions, LeftOut, Picture, Record
 from mmpretrain.data.faults import BadSample
 
@@ -105,7 +105,7 @@ def _image_column(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> st
 def _is_picture(cell: object) -> bool:
     if isinstance(cell, Mapping):
         return "bytes" in cell
-    return isinstance(cell, str) and suffix_of(cell.strip()) in IMAGE_SUFFIXES | FOREIGN_SUFFIXES
+    return isinstance(cell, str) and names_picture(cell)
 
 
 def _caption_columns(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[str]:

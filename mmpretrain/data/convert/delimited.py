@@ -11,7 +11,7 @@ from typing import Any
 from mmpretrain.core.errors import ConfigError, DataError
 from mmpretrain.data.convert.columns import CAPTION_NAMES, IMAGE_NAMES, Columns, Wanted, choose_columns, record_of
 from mmpretrain.data.convert.encoding import ESCAPED, check_encoding, sniff_encoding
-from mmpretrain.data.convert.picture import FOREIGN_SUFFIXES, IMAGE_SUFFIXES, suffix_of
+from mmpretrain.data.convert.picture import names_picture
 from mmpretrain.data.convert.record import LeftOut, Record
 
 SUFFIXES = frozenset({".csv", ".tsv", ".tab", ".psv", ".txt", ".token"})
@@ -121,30 +121,29 @@ def _first_lines(path: Path, encoding: str) -> list[str]:
 
 def _fitness(lines: Sequence[str], separator: str, quoted: bool) -> float:
     """How well lines split: the share in rows of the most common width, the share of those rows that name a picture,
-    and whether the first row is a known header; 0 where there is one column only, or marks in the middle of cells.
+    and whether the first row is a known header; 0 where there is one column only.
     """
-    reader = _reader(lines, separator, quoted)
     spans: Counter[int] = Counter()
     pictures: Counter[int] = Counter()
     first: list[str] = []
+    reader = _reader(lines, separator, quoted)
     before = 0
-    try:
-        for cells in reader:
-            first = first or cells
-            spans[len(cells)] += reader.line_num - before
-            pictures[len(cells)] += any(_ends_like_a_picture(cell) for cell in cells)
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            break
+        except csv.Error:  # a damaged row, or the sample ends inside a cell: lines that do not fit
             before = reader.line_num
-    except csv.Error as error:
-        if "unexpected end" not in str(error):  # the sample may end inside a cell of several lines
-            return 0.0
+            continue
+        first = first or cells
+        spans[len(cells)] += reader.line_num - before
+        pictures[len(cells)] += any(names_picture(cell) for cell in cells)
+        before = reader.line_num
     width, span = max(spans.items(), key=lambda item: item[1], default=(0, 0))
     if width < 2:
         return 0.0
     return span / len(lines) + pictures[width] / len(lines) + bool(_known(first))
-
-
-def _ends_like_a_picture(cell: str) -> bool:
-    return suffix_of(cell.strip().partition("#")[0]) in IMAGE_SUFFIXES | FOREIGN_SUFFIXES
 
 
 def _known(cells: Sequence[str]) -> set[str]:
@@ -153,7 +152,7 @@ def _known(cells: Sequence[str]) -> set[str]:
 
 def _is_header(cells: Sequence[str]) -> bool:
     """A known name, or nothing that looks like a picture or a sentence."""
-    return bool(_known(cells)) or not any(_ends_like_a_picture(cell) or cell.count(" ") > 2 for cell in cells)
+    return bool(_known(cells)) or not any(names_picture(cell) or cell.count(" ") > 2 for cell in cells)
 
 
 def _names_wanted(cells: Sequence[str], wanted: Wanted) -> bool:

@@ -15,7 +15,7 @@ from mmpretrain.data.convert.encoding import check_encoding
 from mmpretrain.data.convert.joined import SPLITS, Joined
 from mmpretrain.data.convert.json_table import open_json_table
 from mmpretrain.data.convert.parquet import open_parquet
-from mmpretrain.data.convert.picture import FOREIGN_SUFFIXES, IMAGE_SUFFIXES, files_below, suffix_of
+from mmpretrain.data.convert.picture import FOREIGN_SUFFIXES, IMAGE_SUFFIXES, files_below, names_picture, suffix_of
 from mmpretrain.data.convert.record import Source
 from mmpretrain.data.convert.vqa import Questions
 
@@ -61,7 +61,7 @@ def _is_text_only(path: Path) -> bool:
         return False
     row = json_objects.sample_objects(path, "utf-8")[0]
     return isinstance(row.get("text"), str) and not any(
-        isinstance(cell, str) and suffix_of(cell) in IMAGE_SUFFIXES | FOREIGN_SUFFIXES for cell in row.values()
+        isinstance(cell, str) and names_picture(cell) for cell in row.values()
     )
 
 

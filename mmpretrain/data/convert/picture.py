@@ -107,3 +107,8 @@ def files_below(folder: Path, follow_links: bool = False) -> list[str]:
 def suffix_of(path: str) -> str:
     """The last suffix in lower case, with its dot."""
     return os.path.splitext(path)[1].lower()
+
+
+def names_picture(text: str) -> bool:
+    """Whether a cell ends as the name of a picture does, numbered or not."""
+    return suffix_of(_NUMBERED.sub(r"\1", text.strip())) in IMAGE_SUFFIXES | FOREIGN_SUFFIXES
