@@ -30,7 +30,7 @@ class ShardWriter:
         self._max_bytes, self._max_samples = max_bytes, max_samples
         self._file: BinaryIO | None = None
         self._tar: webdataset.TarWriter | None = None
-        self._here = 0
+        self._here = self._bytes = 0
 
     def __enter__(self) -> "ShardWriter":
         return self
@@ -41,17 +41,17 @@ class ShardWriter:
     def write(self, key: str, members: dict[str, bytes]) -> None:
         """Add a sample; `members` are its files by suffix."""
         size = sum(BLOCK - (-len(content) // BLOCK) * BLOCK for content in members.values())
-        if self._file is not None and (self._here == self._max_samples or self._file.tell() + size > self._max_bytes):
+        if self._file is not None and (self._here == self._max_samples or self._bytes + size > self._max_bytes):
             self.close()
         if self._file is None:
             self._open()
         self._tar.write({"__key__": key, **members})  # type: ignore[union-attr]
-        self._here += 1
+        self._here, self._bytes = self._here + 1, self._bytes + size
         self.samples += 1
 
     def _open(self) -> None:
         self.paths.append(self._folder / f"{self._name}-{len(self.paths):05d}.tar")
-        self._file, self._here = self.paths[-1].open("wb"), 0
+        self._file, self._here, self._bytes = self.paths[-1].open("wb"), 0, 0
         # a file, not a name: webdataset would take a name such as pipe:... for a command
         self._tar = webdataset.TarWriter(self._file, mtime=0, user="", group="", encoder=False, compress=False)
 
