@@ -16,7 +16,7 @@ from rich.progress import track
 
 from mmpretrain.core.errors import ConfigError, DataError, MmpretrainError
 from mmpretrain.core.files import folder_in_one_step, require_space, write_atomic
-from mmpretrain.core.parallel import WORTH_IT, ordered_map, processors
+from mmpretrain.core.parallel import ordered_map
 from mmpretrain.core.settings import settings
 from mmpretrain.data.card import CARD, as_ranges
 from mmpretrain.data.convert.columns import Wanted
@@ -47,7 +47,7 @@ class Pack:
     resize: Resize | None = None
     max_bad: float = 0.05
     workers: int | None = None
-    """None: as many as there are processors, or none for small sources."""
+    """None: as many as there are processors, once a few seconds of work in this process were not enough."""
     shard_bytes: int = MAX_BYTES
     shard_samples: int = MAX_SAMPLES
     limits: ImageLimits = field(default_factory=ImageLimits)
@@ -94,16 +94,9 @@ def examine_pictures(
     """Every picture that a record names, decoded once."""
     named = dict.fromkeys(item.picture for item in records if isinstance(item, Record) and item.picture is not None)
     pictures = list(named)
-    workers = number_of_workers(options, len(pictures))
     examine = examiner(options.limits)
-    found = ordered_map(examine, pictures, workers, preload="mmpretrain.data.convert.examine")
+    found = ordered_map(examine, pictures, options.workers, preload="mmpretrain.data.convert.examine")
     return dict(zip(pictures, progress(found, "looking", len(pictures), console), strict=True))
-
-
-def number_of_workers(options: Pack, count: int) -> int:
-    if options.workers is not None:
-        return options.workers
-    return processors() if count >= WORTH_IT and processors() > 1 else 0
 
 
 def progress(items: Iterable[Any], name: str, total: int | None, console: Console) -> Iterator[Any]:
@@ -201,7 +194,7 @@ def loaded(samples: Iterable[Merged], options: Pack) -> Iterator[tuple[Merged, b
         yield from ((sample, None) for sample in samples)
         return
     # without resizing there is only reading to do, which other processes would not do sooner
-    workers = number_of_workers(options, len(samples)) if options.resize else 0
+    workers = options.workers if options.resize else 0
     load = functools.partial(picture_bytes, resize=options.resize, max_bytes=options.limits.max_bytes)
     pictures = [(sample.picture, sample.examined.digest if sample.examined else b"") for sample in samples]
     contents = ordered_map(load, pictures, workers, preload="mmpretrain.data.convert.examine")

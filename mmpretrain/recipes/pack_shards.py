@@ -9,7 +9,7 @@ from rich.progress import track
 
 from mmpretrain.core.errors import ConfigError, DataError
 from mmpretrain.core.files import folder_in_one_step, write_atomic
-from mmpretrain.core.parallel import ordered_map, processors
+from mmpretrain.core.parallel import ordered_map
 from mmpretrain.data.card import CARD, as_ranges
 from mmpretrain.data.convert.new_card import card_text
 from mmpretrain.data.convert.tars import Survey, find_tars, read_tar, survey
@@ -32,8 +32,7 @@ def pack_shards(options: Pack, console: Console) -> None:
     refuse_options(options, in_place)
     names = find_tars(options.source)
     console.print(f"{options.source}: {len(names):,} shards, used as they are", soft_wrap=True)
-    workers = options.workers if options.workers is not None else (processors() if len(names) > 1 else 0)
-    read = ordered_map(read_tar, [options.source / name for name in names], workers, chunk=1)
+    read = ordered_map(read_tar, [options.source / name for name in names], options.workers, chunk=1)
     found = dict(
         zip(names, track(read, "indexing", len(names), console=console, disable=not console.is_terminal), strict=True)
     )

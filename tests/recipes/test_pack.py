@@ -1,7 +1,6 @@
 import hashlib
 import io
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -223,10 +222,3 @@ def test_too_little_space_is_refused_before_the_work(photos: Path, tmp_path: Pat
     with pytest.raises(MmpretrainError, match="choose another --out"):
         pack(photos, "--out", tmp_path / "sets" / "mine")
     assert not (tmp_path / "sets").exists()
-
-
-def test_a_worker_that_dies_is_one_sentence():
-    from mmpretrain.core.parallel import ordered_map
-
-    with pytest.raises(MmpretrainError, match="a worker process died"):
-        list(ordered_map(os._exit, [3], workers=1))
