@@ -158,6 +158,64 @@ def data() -> None:
     """Look after datasets."""
 
 
+@data.command("pack")
+@click.argument("source", type=click.Path(path_type=Path), metavar="SRC")
+@click.option(
+    "--captions",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="CSV, TSV, JSON Lines, Parquet, COCO or Karpathy JSON; VQAv2: twice, questions and annotations.",
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="New dataset, such as data_shards/NAME.")
+@click.option(
+    "--format",
+    "layout",
+    type=click.Choice(["auto", "text_files", "classes", "documents"]),
+    default="auto",
+    help="How a folder without a table is read.",
+)
+@click.option("--separator", help="Between the columns: a character, or tab. Sniffed.")
+@click.option("--encoding", help="Of captions: utf-8, utf-16, cp1252, ... Sniffed.")
+@click.option("--image-column", metavar="NAME", help="Column with the pictures. Sniffed.")
+@click.option(
+    "--caption-column",
+    multiple=True,
+    metavar="[LANG=]NAME",
+    help="Column with captions; repeat it for several, the first one trains. Sniffed.",
+)
+@click.option("--split-name", default="train", help="Split of samples whose source names none.")
+@click.option(
+    "--resize",
+    type=click.IntRange(min=1),
+    metavar="PIXELS",
+    help="Make larger pictures smaller, as JPEG of quality 95. Default: original bytes.",
+)
+@click.option(
+    "--resize-side", type=click.Choice(["longer", "shorter"]), default="longer", help="The side that --resize means."
+)
+@click.option(
+    "--max-bad",
+    type=click.FloatRange(0, 1),
+    default=0.05,
+    help="Exit 3 and pack nothing when a larger share of the records cannot be used.",
+)
+@click.option("--shard-mb", type=click.IntRange(min=1), default=256, help="Largest shard.")
+@click.option("--shard-samples", type=click.IntRange(min=1), default=10_000, help="Most samples in a shard.")
+@click.option("--workers", type=click.IntRange(min=0), help="Processes; the bytes are the same for any number.")
+@click.option("--follow-links", is_flag=True, help="Read what links in SRC point to outside of it.")
+def data_pack(source: Path, **options: Any) -> None:
+    """Pack SRC into shards with card and indexes.
+
+    SRC is a folder of pictures with .txt beside them, with a table (--captions, or the metadata.csv of a hub
+    dataset), or sorted into class folders; a folder of texts; a table; or a folder of shards, used as they are.
+    """
+    from mmpretrain.recipes.pack_options import pack_options
+
+    recipe, settings = pack_options(source, options)
+    recipe(settings, console())
+
+
 @data.command("index")
 @click.argument("name")
 def data_index(name: str) -> None:

@@ -68,7 +68,9 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines[:-1] if line]
 
 
-def require_space(folder: Path, needed: int, purpose: str) -> None:
+def require_space(
+    folder: Path, needed: int, purpose: str, remedy: str = "put the run elsewhere with run.folder=PATH"
+) -> None:
     """Refuse before the work what would fail after it.
 
     Raises:
@@ -79,5 +81,5 @@ def require_space(folder: Path, needed: int, purpose: str) -> None:
     if free < needed:
         raise MmpretrainError(
             f"{folder}: {purpose} needs {needed / 1e6:,.0f} MB and {free / 1e6:,.0f} MB are free; "
-            "free some space, or put the run elsewhere with run.folder=PATH"
+            f"free some space, or {remedy}"
         )

@@ -44,7 +44,7 @@ def decode_caption(content: bytes, limits: CaptionLimits | None = None) -> str:
 
 
 def clean_caption(text: str) -> str:
-    """NFC without control characters, byte-order marks and outer spaces.
+    """Text as NFC without control characters, byte-order marks, lone surrogates and outer spaces.
 
     Raises:
         BadSample: nothing is left.

@@ -1,18 +1,21 @@
 """The card of a dataset: what its shards hold, how they split, who made them. `data_shards/NAME/dataset.yaml`."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from mmpretrain.core.errors import ConfigError, DataError
 from mmpretrain.core.settings import build, did_you_mean, read_yaml, settings
 
 ROOT = Path("data_shards")
 CARD = "dataset.yaml"
+ImageSuffix = Literal["png", "jpg", "jpeg", "webp"]
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+_LAST_NUMBER = re.compile(r"(.*?)(\d+)(\D*)", re.DOTALL)
 
 
 @settings
@@ -42,6 +45,13 @@ class Split:
     """What the split is for, in one sentence."""
 
 
+def _listed(value: Any) -> Any:
+    """One suffix as a list of one, null as none."""
+    if value is None:
+        return []
+    return [value] if isinstance(value, str) else value
+
+
 @settings
 class Card:
     """A dataset in one page: read by people and checked against the shards."""
@@ -52,8 +62,9 @@ class Card:
     """What a reader should know before using it."""
     sources: list[Source] = field(default_factory=list)
     """Licences and attributions."""
-    image: Literal["png", "jpg", "jpeg", "webp"] = "jpg"
-    """Suffix of the picture in the tars."""
+    image: Annotated[list[ImageSuffix], BeforeValidator(_listed)] = field(default_factory=lambda: ["jpg"])
+    """Suffix of the picture in the tars; several, as in [jpg, png], are tried in this order. null: a set of texts
+    without pictures."""
     caption: str = "txt"
     """Suffix of the member with the caption."""
     captions: str | None = None
@@ -150,3 +161,24 @@ def expand_range(pattern: str) -> list[str]:
     first, last = match.groups()
     numbers = (f"{number:0{len(first)}d}" for number in range(int(first), int(last) + 1))
     return [name for n in numbers for name in expand_range(f"{pattern[: match.start()]}{n}{pattern[match.end() :]}")]
+
+
+def as_ranges(names: Sequence[str]) -> list[str]:
+    """Names in their order, runs that count up by one as ranges: the inverse of `expand_range`."""
+    parts = [_LAST_NUMBER.fullmatch(name) for name in names]
+    runs: list[list[int]] = []
+    for place, part in enumerate(parts):
+        before = parts[runs[-1][-1]] if runs else None
+        if part and before and (part[1], part[3]) == (before[1], before[3]) and _counts_up(before[2], part[2]):
+            runs[-1].append(place)
+        else:
+            runs.append([place])
+    return [_as_range(parts[run[0]], parts[run[-1]]) if len(run) > 1 else names[run[0]] for run in runs]
+
+
+def _counts_up(number: str, following: str) -> bool:
+    return following == f"{int(number) + 1:0{len(number)}d}"
+
+
+def _as_range(first: re.Match[str] | None, last: re.Match[str] | None) -> str:
+    return f"{first[1]}{{{first[2]}..{last[2]}}}{first[3]}" if first and last else ""

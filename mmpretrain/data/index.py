@@ -10,14 +10,14 @@ import json
 import mmap
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from mmpretrain.core.counter import name_to_int
 from mmpretrain.core.errors import DataError
@@ -79,11 +79,10 @@ class ShardIndex:
                 int(self.crc32s[row]),
             )
 
-    def image_group(self, sample: int, suffix: str) -> int | None:
-        """The group of a sample's picture; None where more than one member could be meant."""
-        pictures = [member for member in self.members(sample) if member.suffix in IMAGE_SUFFIXES]
-        alone = len(pictures) == 1 and pictures[0].suffix == suffix
-        return int(self.image_groups[sample]) if alone else None
+    def image_group(self, sample: int, suffixes: Sequence[str]) -> int | None:
+        """The group of a sample's picture; None where there is none, or more than one member could be meant."""
+        pictures = [member.suffix for member in self.members(sample) if member.suffix in IMAGE_SUFFIXES]
+        return int(self.image_groups[sample]) if len(pictures) == 1 and pictures[0] in suffixes else None
 
 
 def open_index(shard: Path, verify: bool = False, on_damage: OnDamage = "refuse") -> ShardIndex:
@@ -283,12 +282,14 @@ def write_index(index: ShardIndex, file: Path) -> None:
     facts = {
         "format": FORMAT,
         "sha256": index.digest,
-        "bytes": str(index.bytes),
-        "suffixes": json.dumps(index.suffixes),
-        "notes": json.dumps(index.notes),
+        "bytes": index.bytes,
+        "suffixes": index.suffixes,
+        "notes": index.notes,
     }
+    # one key: safetensors writes several in an order of its own, and equal shards are to have equal indexes
+    content = save(columns, metadata={"facts": json.dumps(facts)})
     temporary = file.with_name(f"{file.name}.{os.getpid()}{TEMPORARY}")
-    save_file(columns, temporary, metadata=facts)
+    temporary.write_bytes(content)
     temporary.replace(file)
 
 
@@ -305,20 +306,20 @@ def read_index(shard: Path, file: Path) -> ShardIndex:
     """
     try:
         with safe_open(file, framework="numpy") as tensors:
-            facts = tensors.metadata() or {}
+            facts = json.loads((tensors.metadata() or {}).get("facts", "{}"))
             if facts.get("format") != FORMAT:
-                raise DataError(f"{file}: unknown index format {facts.get('format')}; delete it and index again")
+                raise DataError(f"{file}: not the index format {FORMAT}; delete it and index again")
             columns = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise DataError(f"{file}: damaged index: {error}; delete it and index again") from error
     names = ("suffix_ids", "offsets", "sizes", "crc32s", "image_groups", "text_groups")
     return ShardIndex(
         path=shard,
         keys=columns["keys"].tobytes().decode(errors="surrogateescape").split("\n"),
-        suffixes=tuple(json.loads(facts["suffixes"])),
+        suffixes=tuple(facts["suffixes"]),
         starts=np.concatenate([[0], np.cumsum(columns["members"].astype(np.int64))]),
         digest=facts["sha256"],
-        bytes=int(facts["bytes"]),
-        notes=tuple(json.loads(facts["notes"])),
+        bytes=facts["bytes"],
+        notes=tuple(facts["notes"]),
         **{name: columns[name] for name in names},
     )

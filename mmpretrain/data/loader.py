@@ -108,6 +108,12 @@ class TrainingData:
     def __init__(self, data: Data) -> None:
         self.settings = data
         self.datasets = [Dataset(part.name, part.split, data.verify, data.on_damage) for part in data.parts]
+        for dataset in self.datasets:
+            if not dataset.card.image:
+                raise ConfigError(
+                    f"data: {dataset.folder} holds texts alone (image: null in its card); no objective "
+                    "here learns without pictures"
+                )
 
     def __len__(self) -> int:
         return sum(len(dataset) for dataset in self.datasets)

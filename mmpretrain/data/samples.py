@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -23,6 +24,7 @@ from mmpretrain.data.images import ImageLimits, decode_image
 from mmpretrain.data.index import ShardIndex
 
 OPEN_FILES = 32
+NO_PICTURE = torch.empty(3, 0, 0, dtype=torch.uint8)
 
 
 @settings
@@ -54,7 +56,7 @@ class Sample:
     key: str
     position: int
     image: Tensor
-    """uint8 RGB, 3 x height x width."""
+    """uint8 RGB, 3 x height x width; 3 x 0 x 0 in a set of texts without pictures."""
     caption: str
     image_group: int
     text_group: int
@@ -124,7 +126,8 @@ def decode(
     if card.captions:
         several = facts.get(card.captions, [])
         caption = clean_caption(reading.captions.choose(several, caption, reading.seed, position))
-    image = decode_image(_member(members, card.image), reading.limits.image, reading.least_side)
+    picture = _picture(members, card)
+    image = NO_PICTURE if picture is None else decode_image(picture, reading.limits.image, reading.least_side)
     meaning = str(_fact(facts, card.text_group)) if card.text_group else caption
     label = _fact(facts, card.label) if card.label and card.classes else None
     if label is not None and label not in card.classes:
@@ -134,7 +137,7 @@ def decode(
         position=position,
         image=image,
         caption=caption,
-        image_group=name_to_int(members[card.image]) if image_group is None else image_group,
+        image_group=name_to_int(meaning if picture is None else picture) if image_group is None else image_group,
         text_group=name_to_int(meaning),
         label=-1 if label is None else card.classes.index(label),
         gallery=str(_fact(facts, card.gallery)) if card.gallery else "",
@@ -157,6 +160,16 @@ def decode_facts(content: bytes, limit: int) -> dict[str, Any]:
     if not isinstance(facts, dict):
         raise BadSample("damaged_json", f"an object was expected, found {type(facts).__name__}")
     return facts
+
+
+def _picture(members: dict[str, bytes], card: Card) -> bytes | None:
+    """The first picture that the card's suffixes find; None where the set has none."""
+    if not card.image:
+        return None
+    found = next((suffix for suffix in card.image if suffix in members), None)
+    if found is None:
+        raise BadSample("missing_member", f"no .{' nor .'.join(card.image)}; the card asks for it")
+    return members[found]
 
 
 def _member(members: dict[str, bytes], suffix: str) -> bytes:

@@ -91,3 +91,25 @@ def test_transparent_parts_become_white_whatever_colour_hides_there():
     buffer = io.BytesIO()
     Image.new("RGBA", (4, 4), (255, 0, 0, 0)).save(buffer, "PNG")
     assert (np.asarray(decode_image(buffer.getvalue())) == 255).all()
+
+
+def card_with(**changes: object) -> Card:
+    return build(Card, {"title": "x", "splits": {"train": {"shards": ["x.tar"], "samples": 1}}, **changes})
+
+
+def test_a_set_may_mix_formats_and_the_first_suffix_that_is_there_counts():
+    card = card_with(image=["jpg", "png"])
+    assert decode(card, members(), "key", 0, Reading()).image.shape == (3, 16, 16)
+    with pytest.raises(BadSample, match=r"missing_member: no \.jpg nor \.png"):
+        decode(card, {"txt": b"words"}, "key", 0, Reading())
+
+
+def test_a_set_of_texts_has_no_pictures_and_equal_texts_are_one_group():
+    card = card_with(image=None)
+    first, second = (decode(card, {"txt": text}, "key", 0, Reading()) for text in (b"one text", b"another"))
+    assert first.image.shape == (3, 0, 0)
+    assert first.image_group == first.text_group != second.image_group
+
+
+def test_one_suffix_is_a_list_of_one():
+    assert card_with(image="webp").image == ["webp"]

@@ -1,0 +1,165 @@
+"""Which column of a table names the picture and which ones hold captions, and a row of it as a record."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmpretrain.core.errors import ConfigError
+from mmpretrain.core.settings import did_you_mean
+from mmpretrain.data.convert.picture import locate, names_picture
+from mmpretrain.data.convert.record import Captions, LeftOut, Picture, Record
+from mmpretrain.data.faults import BadSample
+
+# the order decides where several are there
+# fmt: off
+IMAGE_NAMES = [
+    "file_name", "image", "image_path", "filepath", "file_path", "filename", "file", "path", "img", "img_path",
+    "image_name", "image_file", "image_id", "picture", "photo", "jpg", "png", "datei", "bild", "fichier", "fichero",
+]
+CAPTION_NAMES = [
+    "caption", "captions", "text", "texts", "title", "sentence", "sentences", "description", "alt_text", "alttext",
+    "alt", "comment", "raw", "prompt", "question", "texto", "titel", "titre", "legende", "beschreibung",
+]
+# fmt: on
+_NUMBERED = re.compile(r"(caption|text|comment|sentence)[ _-]?\d+")
+_OF_LANGUAGE = re.compile(r"(?:caption|text|title|description)[ _-]([a-z]{2,3}(?:[-_][a-z]{2,4})?)")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns that matter; all others become facts."""
+
+    image: str
+    captions: tuple[str, ...]
+    languages: tuple[str, ...] = ()
+    """The language of each caption column; empty where they do not differ by language."""
+
+    @property
+    def said(self) -> str:
+        plural = "s" if len(self.captions) > 1 else ""
+        return f"picture column {self.image!r}, caption column{plural} {', '.join(map(repr, self.captions))}"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the user says of a table; None and () leave it to sniffing."""
+
+    separator: str | None = None
+    encoding: str | None = None
+    image_column: str | None = None
+    caption_columns: tuple[str, ...] = ()
+    """Several in their order; `de=titel` says that the column titel is German."""
+    follow_links: bool = False
+
+
+def choose_columns(names: Sequence[str], rows: Sequence[Mapping[str, Any]], wanted: Wanted, table: str) -> Columns:
+    """The picture and caption columns: as wanted, else by their names, else by what stands in the first rows.
+
+    Raises:
+        ConfigError: a wanted column is not there, or nothing looks like one.
+    """
+    image = _wanted(wanted.image_column, names, "--image-column", table) or _image_column(names, rows)
+    if image is None:
+        raise ConfigError(f"{table}: no column names pictures; choose with --image-column one of {', '.join(names)}")
+    if wanted.caption_columns:
+        return _as_wanted(image, wanted.caption_columns, names, table)
+    others = [name for name in names if name != image]
+    found = _caption_columns(others, rows)
+    if not found:
+        raise ConfigError(f"{table}: no column holds captions; choose with --caption-column one of {', '.join(others)}")
+    spoken = [_OF_LANGUAGE.fullmatch(name.lower()) for name in found]
+    languages = tuple(match[1] for match in spoken if match)
+    return Columns(image, tuple(found), languages if len(languages) == len(found) else ())
+
+
+def _as_wanted(image: str, given: Sequence[str], names: Sequence[str], table: str) -> Columns:
+    pairs = [(language, name) for language, _, name in (text.rpartition("=") for text in given)]
+    columns = tuple(str(_wanted(name, names, "--caption-column", table)) for _, name in pairs)
+    languages = tuple(language for language, _ in pairs if language)
+    if languages and len(languages) != len(columns):
+        raise ConfigError("--caption-column: name the language of every caption column (en=NAME), or of none")
+    return Columns(image, columns, languages)
+
+
+def _wanted(name: str | None, names: Sequence[str], option: str, table: str) -> str | None:
+    if name is not None and name not in names:
+        raise ConfigError(f"{option}: {table} has no column {name!r}{did_you_mean(name, names)}")
+    return name
+
+
+def _image_column(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """The column most of whose cells end like pictures; names decide between equals, or alone where cells do not."""
+
+    def rank(name: str) -> tuple[float, int]:
+        known = _plain(name)
+        place = -IMAGE_NAMES.index(known) if known in IMAGE_NAMES else -len(IMAGE_NAMES)
+        return sum(_is_picture(row.get(name)) for row in rows) / max(1, len(rows)), place
+
+    best = max(names, key=rank, default=None)
+    share, place = rank(best) if best is not None else (0.0, 0)
+    return best if best is not None and (share >= 0.5 or place > -len(IMAGE_NAMES)) else None
+
+
+def _is_picture(cell: object) -> bool:
+    if isinstance(cell, Mapping):
+        return "bytes" in cell
+    return isinstance(cell, str) and names_picture(cell)
+
+
+def _caption_columns(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Known names first, then numbered or one a language, at last the column with the longest words of text."""
+    for known in CAPTION_NAMES:
+        found = [name for name in names if _plain(name) == known]
+        if found:
+            return found[:1]
+    for pattern in (_NUMBERED, _OF_LANGUAGE):
+        found = [name for name in names if pattern.fullmatch(name.lower())]
+        if found:
+            return found
+    spaces = {name: sum(str(row.get(name) or "").strip().count(" ") for row in rows) for name in names}
+    best = max(names, key=lambda name: spaces[name], default=None)
+    return [best] if best is not None and spaces[best] > 0 else []
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace(" ", "_").replace("-", "_")
+
+
+def record_of(row: Mapping[str, Any], columns: Columns, folder: Path, origin: str, follow: bool) -> Record | LeftOut:
+    """A row as a record; its picture is looked for below the folder."""
+    try:
+        picture: Picture = locate(folder, row.get(columns.image), follow)
+    except BadSample as error:
+        return LeftOut(origin, error.reason, error.detail)
+    return Record(origin, picture, captions_of(row, columns), facts_of(row, columns))
+
+
+def captions_of(row: Mapping[str, Any], columns: Columns) -> Captions:
+    """The captions of a row: a cell may hold one, a list, or a list for each language."""
+    if columns.languages:
+        return {lang: texts(row.get(name)) for lang, name in zip(columns.languages, columns.captions, strict=True)}
+    cells = [row.get(name) for name in columns.captions]
+    if len(cells) == 1 and isinstance(cells[0], Mapping):
+        return {str(language): texts(cell) for language, cell in cells[0].items()}
+    return [text for cell in cells for text in texts(cell)]
+
+
+def texts(cell: Any) -> list[str]:
+    """A cell as captions: one text, several, or objects with the text in `raw` or `caption`."""
+    if cell is None:
+        return []
+    if isinstance(cell, list | tuple):
+        return [text for item in cell for text in texts(item)]
+    if isinstance(cell, Mapping):
+        return texts(next((cell[name] for name in ("raw", "caption", "text") if name in cell), None))
+    return [str(cell)]
+
+
+def facts_of(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
+    """Every other field that says something."""
+    named = {columns.image, *columns.captions}
+    return {
+        name: value for name, value in row.items() if name not in named and name and value is not None and value != ""
+    }
