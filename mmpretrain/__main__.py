@@ -1,8 +1,10 @@
 """Verb -> recipe. Imports nothing heavy before a command runs, so that --help answers at once."""
 
 import errno
+import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,19 @@ def console() -> Any:
     from rich.console import Console
 
     return Console(highlight=False, emoji=False)
+
+
+def tell(recipe: Callable[[Any], Any], as_json: bool) -> None:
+    """Run a recipe with the terminal's console; for `--json` with a quiet one, and print what it returns."""
+    from rich.console import Console
+
+    facts = recipe(Console(quiet=True) if as_json else console())
+    if as_json:
+        click.echo(json.dumps(facts, ensure_ascii=False))
+
+
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON instead of a table.")
+WORKERS = click.option("--workers", default=0, help="Processes that decode; 0 decodes in this one.")
 
 
 @click.group(context_settings=CONTEXT)
@@ -63,8 +78,6 @@ def pretrain(config: Path, overrides: tuple[str, ...], resume: str, dry_run: boo
 @click.option("--json", "as_json", is_flag=True, help="Print the line of results.jsonl instead of a table.")
 def evaluate(run: Path, task: str, data: str, fail_under: tuple[str, ...], as_json: bool) -> None:
     """Evaluate the newest checkpoint of RUN."""
-    import json
-
     from mmpretrain.recipes.evaluate import evaluate as recipe
 
     try:
@@ -100,8 +113,6 @@ def report(run: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the records instead of a table.")
 def compare(runs: tuple[Path, ...], others: tuple[Path, ...], as_json: bool) -> None:
     """Compare the retrievals of RUNS (seeds of one recipe) with others, query by query."""
-    import json
-
     from rich.console import Console
 
     from mmpretrain.recipes.compare import compare as recipe
@@ -174,6 +185,19 @@ def data_check(name: str) -> None:
     from mmpretrain.recipes.data import check
 
     check(name, console())
+
+
+@data.command("dedup")
+@click.argument("name", metavar="NAME[:SPLIT]")
+@click.option("--out", type=click.Path(path_type=Path), help="The list of samples to keep; else under runs/data.")
+@click.option("--distance", default=4, help="Bits of 64 in which the hashes of near-duplicates may differ.")
+@WORKERS
+@AS_JSON
+def data_dedup(name: str, out: Path | None, distance: int, workers: int, as_json: bool) -> None:
+    """Find copies in NAME, also across its splits: bytes, pixels, near-duplicates, captions."""
+    from mmpretrain.recipes.dedup import dedup
+
+    tell(lambda console: dedup(name, out, {"distance": distance}, workers, console), as_json)
 
 
 def main() -> None:

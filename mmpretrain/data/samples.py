@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
 from torch import Tensor
@@ -90,25 +90,47 @@ class ShardReader:
         return self._files[path]
 
 
+class Texts(NamedTuple):
+    """What a sample says beside its picture."""
+
+    caption: str
+    text_group: int
+    label: int
+    """Place in the card's classes, -1 without one."""
+    gallery: str
+    facts: dict[str, Any]
+
+
 def decode(card: Card, members: dict[str, bytes], key: str, position: int, limits: Limits) -> Sample:
     """The picture, caption and groups of a sample as its card reads them.
 
     Raises:
         BadSample: a member is missing or cannot be decoded.
     """
+    texts = decode_texts(card, members, limits)
+    return Sample(
+        key=key,
+        position=position,
+        image=decode_image(member(members, card.image), limits.image),
+        image_group=name_to_int(members[card.image]),
+        **texts._asdict(),
+    )
+
+
+def decode_texts(card: Card, members: dict[str, bytes], limits: Limits) -> Texts:
+    """Caption, groups and class of a sample, without a look at its picture.
+
+    Raises:
+        BadSample: a member is missing or cannot be decoded.
+    """
     facts = decode_facts(members.get("json", b"{}"), limits.json_bytes)
-    caption = decode_caption(_member(members, card.caption), limits.caption)
-    image = decode_image(_member(members, card.image), limits.image)
+    caption = decode_caption(member(members, card.caption), limits.caption)
     meaning = str(_fact(facts, card.text_group)) if card.text_group else caption
     label = _fact(facts, card.label) if card.label and card.classes else None
     if label is not None and label not in card.classes:
         raise BadSample("unknown_class", f"{card.label} is {label!r}, which the card does not list")
-    return Sample(
-        key=key,
-        position=position,
-        image=image,
+    return Texts(
         caption=caption,
-        image_group=name_to_int(members[card.image]),
         text_group=name_to_int(meaning),
         label=-1 if label is None else card.classes.index(label),
         gallery=str(_fact(facts, card.gallery)) if card.gallery else "",
@@ -133,7 +155,12 @@ def decode_facts(content: bytes, limit: int) -> dict[str, Any]:
     return facts
 
 
-def _member(members: dict[str, bytes], suffix: str) -> bytes:
+def member(members: dict[str, bytes], suffix: str) -> bytes:
+    """The bytes of one member.
+
+    Raises:
+        BadSample: there is none.
+    """
     if suffix not in members:
         raise BadSample("missing_member", f"no .{suffix}; the card asks for it")
     return members[suffix]

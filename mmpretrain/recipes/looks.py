@@ -1,0 +1,48 @@
+"""What the commands that look at a dataset share: reading it with a bar, and where their files go."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+
+from mmpretrain.core.files import write_atomic
+from mmpretrain.data.dataset import Dataset
+from mmpretrain.data.fingerprints import Fingerprints, fingerprints, join
+
+
+def place_for(dataset: Dataset, file: str) -> Path:
+    """Where a command leaves a file about a dataset when it is not told."""
+    folder = Path("runs") / "data" / dataset.folder.resolve().name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / file
+
+
+def read_fingerprints(
+    datasets: Sequence[Dataset], workers: int, console: Console, perceptual: bool = True
+) -> Fingerprints:
+    """The fingerprints of every sample, with a bar on a terminal."""
+    shards = sum(len(dataset.shards) for dataset in datasets)
+    parts = fingerprints(datasets, perceptual, workers)
+    return join(track(parts, "looking", shards, console=console, disable=not console.is_terminal))
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 sample`, `2,000 samples`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def write_text(path: Path, text: str) -> None:
+    """A file whose folder may not be there yet."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, text)
+
+
+def say(console: Console, text: str) -> None:
+    """One line that a script can read whole."""
+    console.print(text, soft_wrap=True, markup=False)
+
+
+Facts = dict[str, Any]
+"""What a table shows, for `--json`."""
