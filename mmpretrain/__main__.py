@@ -31,6 +31,7 @@ def tell(recipe: Callable[[Any], Any], as_json: bool) -> None:
 
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON instead of a table.")
+DISTANCE = click.option("--distance", default=4, help="Bits of 64 in which hashes of near-duplicates may differ.")
 WORKERS = click.option("--workers", default=0, help="Processes that decode; 0 decodes in this one.")
 
 
@@ -190,7 +191,7 @@ def data_check(name: str) -> None:
 @data.command("dedup")
 @click.argument("name", metavar="NAME[:SPLIT]")
 @click.option("--out", type=click.Path(path_type=Path), help="The list of samples to keep; else under runs/data.")
-@click.option("--distance", default=4, help="Bits of 64 in which the hashes of near-duplicates may differ.")
+@DISTANCE
 @WORKERS
 @AS_JSON
 def data_dedup(name: str, out: Path | None, distance: int, workers: int, as_json: bool) -> None:
@@ -198,6 +199,24 @@ def data_dedup(name: str, out: Path | None, distance: int, workers: int, as_json
     from mmpretrain.recipes.dedup import dedup
 
     tell(lambda console: dedup(name, out, {"distance": distance}, workers, console), as_json)
+
+
+@data.command("split")
+@click.argument("name", metavar="NAME[:SPLIT]")
+@click.option("--out", required=True, help="The new dataset: a name under data_shards, or a path.")
+@click.option("--val", default=0.1, help="Share of all samples.")
+@click.option("--test", default=0.1, help="Share of all samples.")
+@click.option("--seed", default=0, help="Another seed holds out other groups.")
+@click.option("--without", multiple=True, type=click.Choice(["near", "caption", "text_group"]), help="Link less.")
+@DISTANCE
+@WORKERS
+@AS_JSON
+def data_split(name: str, out: str, as_json: bool, distance: int, val: float, test: float, **more: Any) -> None:
+    """Split NAME anew into OUT: no picture, near-duplicate, caption or text group stands in two splits."""
+    from mmpretrain.recipes.split import split
+
+    shares, near = {"val": val, "test": test}, {"distance": distance}
+    tell(lambda console: split(name, out, shares, near=near, console=console, **more), as_json)
 
 
 def main() -> None:
