@@ -21,13 +21,14 @@ def console() -> Any:
     return Console(highlight=False, emoji=False)
 
 
-def tell(recipe: Callable[[Any], Any], as_json: bool) -> None:
+def tell(recipe: Callable[[Any], Any], as_json: bool) -> Any:
     """Run a recipe with the terminal's console; for `--json` with a quiet one, and print what it returns."""
     from rich.console import Console
 
     facts = recipe(Console(quiet=True) if as_json else console())
     if as_json:
         click.echo(json.dumps(facts, ensure_ascii=False))
+    return facts
 
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON instead of a table.")
@@ -181,11 +182,14 @@ def data_index(name: str) -> None:
 
 @data.command("check")
 @click.argument("name")
-def data_check(name: str) -> None:
-    """Hash every shard of NAME, decode every sample, and hold both against card and index."""
-    from mmpretrain.recipes.data import check
+@DISTANCE
+@WORKERS
+@AS_JSON
+def data_check(name: str, distance: int, workers: int, as_json: bool) -> None:
+    """Hash every shard of NAME, decode every sample, look for leaks; name all that is wrong, exit 3 if anything is."""
+    from mmpretrain.recipes.check import check, refuse_problems
 
-    check(name, console())
+    refuse_problems(tell(lambda console: check(name, {"distance": distance}, workers, console), as_json))
 
 
 @data.command("dedup")

@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing import get_context
 from typing import NamedTuple
 
@@ -68,6 +69,8 @@ class Fingerprints:
     """Digest of the normalised caption."""
     text_group_N: np.ndarray
     """The card's text group."""
+    label_N: np.ndarray
+    """Place in the card's classes, -1 without one; int32."""
     phash_N: np.ndarray
     """uint64; 0 where the pictures were not hashed."""
     dhash_N: np.ndarray
@@ -95,16 +98,26 @@ class _Row(NamedTuple):
     pixels: int
     caption: int
     text_group: int
+    label: int
     phash: int
     dhash: int
     colours: np.ndarray
     hashed: bool
 
 
+Work = tuple[Card, str, ShardIndex]
+"""A shard to look at: card, split, index."""
+
+
+def shards_of(datasets: Iterable[Dataset]) -> list[Work]:
+    """Every shard of some splits."""
+    return [(dataset.card, dataset.split, shard) for dataset in datasets for shard in dataset.shards]
+
+
 def fingerprints(
-    datasets: Sequence[Dataset], perceptual: bool = True, workers: int = 0, limits: Limits | None = None
+    shards: Sequence[Work], perceptual: bool = True, workers: int = 0, limits: Limits | None = None
 ) -> Iterator[Fingerprints]:
-    """The fingerprints of each shard of the datasets' splits; `join` makes one of them.
+    """The fingerprints of each shard; `join` makes one of them.
 
     Args:
         perceptual: also hash what the pictures look like.
@@ -115,17 +128,13 @@ def fingerprints(
     """
     if perceptual:
         require_imagehash()
-    work = [
-        (dataset.card, dataset.split, shard, perceptual, limits or Limits())
-        for dataset in datasets
-        for shard in dataset.shards
-    ]
+    look_at = partial(_of_shard, perceptual=perceptual, limits=limits or Limits())
     if not workers:
-        yield from map(_of_shard, work)
+        yield from map(look_at, shards)
         return
     # spawned, because a fork of a process with torch's threads may hang
     with ProcessPoolExecutor(workers, get_context("spawn"), _one_thread) as pool:
-        yield from pool.map(_of_shard, work)
+        yield from pool.map(look_at, shards)
 
 
 def require_imagehash() -> None:
@@ -140,8 +149,8 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _of_shard(work: tuple[Card, str, ShardIndex, bool, Limits]) -> Fingerprints:
-    card, split, shard, perceptual, limits = work
+def _of_shard(work: Work, perceptual: bool, limits: Limits) -> Fingerprints:
+    card, split, shard = work
     reader, rows, faults = ShardReader(), [], []
     for number, key in enumerate(shard.keys):
         try:
@@ -157,7 +166,8 @@ def _of_sample(
     sample = decode(card, reader.read(shard, number), shard.keys[number], 0, limits)
     looks = look(sample.image) if perceptual else (0, 0, np.zeros(GRID * GRID * 3, dtype=np.uint8), False)
     caption = name_to_int(normalise_caption(sample.caption))
-    return _Row(number, sample.image_group, digest_of_pixels(sample.image), caption, sample.text_group, *looks)
+    pixels = digest_of_pixels(sample.image)
+    return _Row(number, sample.image_group, pixels, caption, sample.text_group, sample.label, *looks)
 
 
 def look(image_CHW: Tensor) -> tuple[int, int, np.ndarray, bool]:
@@ -202,6 +212,7 @@ def _columns(split: str, shard: ShardIndex, rows: list[_Row], faults: list[Fault
         pixels_N=column("pixels", np.int64),
         caption_N=column("caption", np.int64),
         text_group_N=column("text_group", np.int64),
+        label_N=column("label", np.int32),
         phash_N=column("phash", np.uint64),
         dhash_N=column("dhash", np.uint64),
         colours_NC=column("colours", np.uint8).reshape(len(rows), GRID * GRID * 3),

@@ -19,7 +19,7 @@ from mmpretrain.data.duplicates import (
     first_of_equals,
     groups_of,
 )
-from mmpretrain.data.fingerprints import Fingerprints
+from mmpretrain.data.fingerprints import Fingerprints, shards_of
 from mmpretrain.data.uids import write_uids
 from mmpretrain.recipes.looks import Facts, place_for, plural, read_fingerprints, say, write_text
 
@@ -41,7 +41,7 @@ def dedup(name: str, out: Path | None, near: dict[str, float], workers: int, con
     """
     settings = build(Near, near, "near")
     datasets = open_splits(name)
-    prints = read_fingerprints(datasets, workers, console)
+    prints = read_fingerprints(shards_of(datasets), workers, console)
     found = find_duplicates(prints, settings)
     groups = all_groups(prints, found)
     kept_N = found.kept(held_out_first(prints))

@@ -9,7 +9,7 @@ from rich.progress import track
 
 from mmpretrain.core.files import write_atomic
 from mmpretrain.data.dataset import Dataset
-from mmpretrain.data.fingerprints import Fingerprints, fingerprints, join
+from mmpretrain.data.fingerprints import Fingerprints, Work, fingerprints, join
 
 
 def place_for(dataset: Dataset, file: str) -> Path:
@@ -19,13 +19,10 @@ def place_for(dataset: Dataset, file: str) -> Path:
     return folder / file
 
 
-def read_fingerprints(
-    datasets: Sequence[Dataset], workers: int, console: Console, perceptual: bool = True
-) -> Fingerprints:
-    """The fingerprints of every sample, with a bar on a terminal."""
-    shards = sum(len(dataset.shards) for dataset in datasets)
-    parts = fingerprints(datasets, perceptual, workers)
-    return join(track(parts, "looking", shards, console=console, disable=not console.is_terminal))
+def read_fingerprints(shards: Sequence[Work], workers: int, console: Console, perceptual: bool = True) -> Fingerprints:
+    """The fingerprints of every sample of some shards, with a bar on a terminal."""
+    parts = fingerprints(shards, perceptual, workers)
+    return join(track(parts, "looking", len(shards), console=console, disable=not console.is_terminal))
 
 
 def plural(count: int, noun: str) -> str:

@@ -11,7 +11,7 @@ from mmpretrain.core.errors import DataError
 from mmpretrain.core.settings import build
 from mmpretrain.data.dataset import open_splits
 from mmpretrain.data.duplicates import Near
-from mmpretrain.data.fingerprints import Fingerprints
+from mmpretrain.data.fingerprints import Fingerprints, shards_of
 from mmpretrain.data.rewrite import derived_card, new_folder, write_dataset
 from mmpretrain.data.split import LINKS, REST, assign, linked
 from mmpretrain.recipes.looks import Facts, plural, read_fingerprints, say
@@ -38,8 +38,9 @@ def split(
     """
     folder = new_folder(out)
     datasets = open_splits(name)
-    prints = read_fingerprints(datasets, workers, console)
-    links = [link for link in LINKS if link not in without]
+    prints = read_fingerprints(shards_of(datasets), workers, console)
+    grouped = datasets[0].card.text_group is not None  # else the group is the caption once more
+    links = [link for link in LINKS if link not in without and (grouped or link != "text_group")]
     labels_N = linked(prints, build(Near, near, "near"), links)
     split_N = assign(labels_N, prints.bytes_N, shares, seed)
     facts: Facts = {

@@ -19,7 +19,7 @@ from mmpretrain.data.duplicates import (
     first_of_equals,
     groups_of,
 )
-from mmpretrain.data.fingerprints import Fingerprints, fingerprints, join, look, normalise_caption
+from mmpretrain.data.fingerprints import Fingerprints, fingerprints, join, look, normalise_caption, shards_of
 from mmpretrain.data.neighbours import near_pairs
 from mmpretrain.data.uids import datacomp_array, read_uids, write_uids
 from tests.conftest import write_card, write_tar
@@ -50,7 +50,7 @@ def lay_out(folder: Path, **splits: list[tuple[bytes, str]]) -> str:
 
 
 def prints_of(name: str) -> Fingerprints:
-    return join(fingerprints(open_splits(name)))
+    return join(fingerprints(shards_of(open_splits(name))))
 
 
 @settings(max_examples=60, deadline=None)
@@ -154,7 +154,7 @@ def test_damaged_samples_are_named_and_left_out(tmp_path: Path):
 
 def test_several_processes_see_what_one_sees(tmp_path: Path):
     name = lay_out(tmp_path, train=[(drawing(seed), f"{seed}") for seed in range(4)], test=[(drawing(9), "x")])
-    alone, shared = prints_of(name), join(fingerprints(open_splits(name), workers=2))
+    alone, shared = prints_of(name), join(fingerprints(shards_of(open_splits(name)), workers=2))
     np.testing.assert_array_equal(alone.phash_N, shared.phash_N)
     assert [alone.name(place) for place in range(5)] == [shared.name(place) for place in range(5)]
 

@@ -10,7 +10,7 @@ from mmpretrain.core.errors import ConfigError, DataError
 from mmpretrain.core.files import sha256
 from mmpretrain.data.dataset import Dataset, open_splits
 from mmpretrain.data.duplicates import Near
-from mmpretrain.data.fingerprints import fingerprints, join
+from mmpretrain.data.fingerprints import fingerprints, join, shards_of
 from mmpretrain.data.rewrite import derived_card, new_folder, write_dataset
 from mmpretrain.data.split import assign, linked
 from tests.data.test_duplicates import drawing, lay_out
@@ -58,7 +58,7 @@ def test_copies_captions_and_chains_of_both_are_linked(tmp_path: Path):
         (drawing(1), "Two!"),
         (drawing(2), "three"),
     ]
-    prints = join(fingerprints(open_splits(lay_out(tmp_path, train=pairs))))
+    prints = join(fingerprints(shards_of(open_splits(lay_out(tmp_path, train=pairs)))))
     labels = linked(prints, Near()).tolist()
     assert labels[0] == labels[1] == labels[2] != labels[3]
     assert len(set(linked(prints, Near(), ["near"]).tolist())) == 3

@@ -1,0 +1,132 @@
+"""The commands that look at a dataset, on toy data with planted problems."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from mmpretrain.__main__ import cli
+from mmpretrain.core.errors import ConfigError, DataError, MmpretrainError
+from mmpretrain.data.uids import read_uids
+from tests.conftest import toy_samples, write_card, write_tar
+from tests.data.test_duplicates import drawing, lay_out
+
+
+def invoke(*arguments: str, fails: type[MmpretrainError] | None = None) -> str:
+    answer = CliRunner().invoke(cli, ["data", *arguments])
+    assert isinstance(answer.exception, fails) if fails else answer.exception is None, answer.output
+    return " ".join(answer.output.split())
+
+
+def facts_of(*arguments: str, fails: type[MmpretrainError] | None = None) -> dict:
+    return json.loads(invoke(*arguments, "--json", fails=fails))
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+
+@pytest.fixture
+def leaky(tmp_path: Path) -> str:
+    """Twelve drawings to train on; of four to test with one is a copy, one a smaller copy, one has an old caption."""
+    train = [(drawing(seed), f"drawing {seed}") for seed in range(12)]
+    test = [(drawing(2), "a copy"), (drawing(4, 64), "smaller"), (drawing(50), "drawing 7"), (drawing(51), "new")]
+    (tmp_path / "leaky").mkdir()
+    return lay_out(tmp_path / "leaky", train=train, test=test)
+
+
+class TestDedup:
+    def test_copies_are_dropped_from_train_and_groups_are_listed(self, leaky: str):
+        facts = facts_of("dedup", leaky)
+        assert {kind: row["groups"] for kind, row in facts["kinds"].items()} == {
+            "bytes": 1,
+            "pixels": 1,
+            "near": 2,
+            "caption": 1,
+        }
+        assert facts["kinds"]["near"]["across_splits"] == 2
+        assert facts["splits"] == {"test": {"samples": 4, "kept": 4}, "train": {"samples": 12, "kept": 10}}
+        assert len(read_uids(Path(facts["keep_list"]))) == facts["kept"] == 14
+        groups = [json.loads(line) for line in Path(facts["groups"]).read_text().splitlines()]
+        near = [[member["key"] for member in group["members"]] for group in groups if group["kind"] == "near"]
+        assert near == [["test0", "train2"], ["test1", "train4"]]
+        assert groups[0]["members"][0] == {"split": "test", "shard": "test.tar", "key": "test0"}
+
+    def test_the_table_ends_with_file_share_and_next_command(self, leaky: str):
+        output = invoke("dedup", leaky, "--out", "list.tsv")
+        assert "list.tsv: 14 samples to keep, 12.5 % are copies of them" in output
+        assert "next: mmpretrain data filter" in output
+
+
+class TestSplit:
+    def test_what_leaked_no_longer_does(self, leaky: str, tmp_path: Path):
+        facts = facts_of("split", leaky, "--out", str(tmp_path / "new"), "--val", "0.2", "--test", "0.2")
+        assert {name: row["samples"] for name, row in facts["splits"].items()} == {"train": 10, "val": 3, "test": 3}
+        checked = facts_of("check", str(tmp_path / "new"))
+        assert (checked["errors"], checked["warnings"]) == (0, 0)
+
+    def test_one_group_of_everything_cannot_be_split(self, tmp_path: Path):
+        name = lay_out(tmp_path, train=[(drawing(seed), "a photo") for seed in range(5)])
+        arguments = ("split", name, "--out", str(tmp_path / "new"), "--val", "0.2", "--test", "0.2")
+        invoke(*arguments, fails=DataError)
+        assert not (tmp_path / "new").exists()
+        assert facts_of(*arguments, "--without", "caption")["splits"]["test"]["samples"] == 1
+
+    def test_what_exists_is_refused_before_the_work(self, leaky: str):
+        invoke("split", leaky, "--out", leaky, fails=ConfigError)
+
+
+class TestCheck:
+    def test_leaks_are_errors_and_near_ones_warnings(self, leaky: str):
+        answer = CliRunner().invoke(cli, ["data", "check", leaky, "--json"])
+        assert isinstance(answer.exception, DataError)
+        problems = {p["kind"]: p for p in json.loads(answer.stdout)["problems"]}
+        assert set(problems) == {"leak_picture", "leak_text", "near_picture", "near_caption"}
+        assert problems["leak_picture"]["examples"] == ["test.tar: test0"]
+        assert problems["leak_text"]["examples"] == ["test.tar: test2"]
+        assert problems["near_picture"]["count"] == 2
+        assert {kind for kind, problem in problems.items() if problem["warning"]} == {"near_picture", "near_caption"}
+
+    def test_every_problem_is_named_at_once(self, tmp_path: Path):
+        samples = toy_samples(12)
+        samples[1]["png"] = b"no picture"
+        samples[2]["png"] = samples[2]["png"][:70]
+        del samples[3]["txt"]
+        write_tar(tmp_path / "a.tar", samples)
+        write_tar(tmp_path / "b.tar", toy_samples(2))
+        (tmp_path / "c.tar").write_bytes((tmp_path / "a.tar").read_bytes()[:3000])
+        write_tar(tmp_path / "unused.tar", toy_samples(2))
+        splits = {"train": (["a.tar", "b.tar"], 13), "val": (["c.tar"], 4), "test": (["gone.tar"], 1)}
+        write_card(tmp_path, splits, classes=["red", "green", "blue", "grey", "mauve"])
+        found = facts_of("check", str(tmp_path), fails=DataError)
+        named = {(problem["kind"], problem["where"], problem["count"]) for problem in found["problems"]}
+        assert named == {
+            ("missing_shard", "test", 1),
+            ("unused_shard", "dataset.yaml", 1),
+            ("damaged_shard", "c.tar", 1),
+            ("wrong_count", "train", 1),
+            ("key_twice", "train", 2),
+            ("unknown_image", "train", 1),
+            ("damaged_image", "train", 1),
+            ("missing_member", "train", 1),
+            ("class_without_samples", "dataset.yaml", 1),
+        }
+        assert found["errors"] == 6
+
+    def test_sound_data_passes_and_says_what_was_looked_at(self, tmp_path: Path):
+        name = lay_out(tmp_path, train=[(drawing(1), "a"), (drawing(2), "b")], val=[(drawing(3), "c")])
+        output = invoke("check", name)
+        assert ":train: 2 samples, checksums right, all decoded" in output
+        assert "0 errors, 0 warnings. next: mmpretrain data stats" in output
+
+    def test_a_changed_shard_is_found_by_its_digest(self, tmp_path: Path):
+        name = lay_out(tmp_path, train=[(drawing(1), "a")])
+        facts_of("check", name)
+        raw = bytearray((tmp_path / "train.tar").read_bytes())
+        raw[600] ^= 1
+        (tmp_path / "train.tar").write_bytes(bytes(raw))
+        kinds = {problem["kind"] for problem in facts_of("check", name, fails=DataError)["problems"]}
+        assert kinds == {"damaged_shard"}
