@@ -223,6 +223,43 @@ def data_split(name: str, out: str, as_json: bool, distance: int, val: float, te
     tell(lambda console: split(name, out, shares, near=near, console=console, **more), as_json)
 
 
+@data.command("contamination")
+@click.argument("training", metavar="A[:SPLIT]")
+@click.argument("evaluation", metavar="B[:SPLIT]")
+@click.option("--fail-over", type=float, metavar="SHARE", help="Exit 4 where more of B's pictures are in A.")
+@click.option("--out", type=click.Path(path_type=Path), help="The list of what was found; else under runs/data.")
+@DISTANCE
+@WORKERS
+@AS_JSON
+def data_contamination(
+    training: str, evaluation: str, fail_over: float | None, distance: int, as_json: bool, **more: Any
+) -> None:
+    """Say which samples of B, to be evaluated on, stand in A: files, pixels, near-duplicates, captions."""
+    from mmpretrain.recipes.contamination import contamination, refuse_over
+
+    near = {"distance": distance}
+    facts = tell(lambda console: contamination(training, evaluation, near=near, console=console, **more), as_json)
+    refuse_over(facts, fail_over)
+
+
+@data.command("show")
+@click.argument("given", metavar="NAME[:SPLIT]|CONFIG|RUN")
+@click.option("--step", default=0, help="Step of the run, counted from 0.")
+@click.option("--ranks", default=1, help="Processes that share the batch.")
+@click.option("--batch", type=int, help="For a NAME: rows of a step.  [default: 64]")
+@click.option("--seed", type=int, help="For a NAME: seed of order and augmentation.  [default: 0]")
+@click.option("--size", type=int, help="For a NAME: side of the pictures.  [default: 224]")
+@click.option("--most", default=256, help="Rows to draw.")
+@click.option("--out", type=click.Path(path_type=Path), help="The sheet, a PNG; else under runs/data.")
+@AS_JSON
+def data_show(given: str, as_json: bool, batch: int | None, seed: int | None, size: int | None, **more: Any) -> None:
+    """Draw the exact batch of any step of a run, or of a dataset: pixels, captions, keys, positions."""
+    from mmpretrain.recipes.show import show
+
+    plain = {"batch": batch, "seed": seed, "size": size}
+    tell(lambda console: show(given, plain=plain, console=console, **more), as_json)
+
+
 def main() -> None:
     """Run a command; every failure is one line on stderr and an exit code that scripts can trust."""
     from mmpretrain.core.errors import MmpretrainError

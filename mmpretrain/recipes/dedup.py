@@ -21,7 +21,7 @@ from mmpretrain.data.duplicates import (
 )
 from mmpretrain.data.fingerprints import Fingerprints, shards_of
 from mmpretrain.data.uids import write_uids
-from mmpretrain.recipes.looks import Facts, place_for, plural, read_fingerprints, say, write_text
+from mmpretrain.recipes.looks import Facts, place_for, plural, read_fingerprints, say, write
 
 KINDS = {
     "bytes": "equal files",
@@ -107,7 +107,7 @@ def write_groups(path: Path, prints: Fingerprints, groups: dict[str, list[list[i
         for kind, members in groups.items()
         for group in members
     ]
-    write_text(path, "".join(f"{line}\n" for line in lines))
+    write(path, "".join(f"{line}\n" for line in lines))
 
 
 def table(facts: Facts) -> Table:

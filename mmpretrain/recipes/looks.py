@@ -30,10 +30,10 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def write_text(path: Path, text: str) -> None:
+def write(path: Path, content: str | bytes) -> None:
     """A file whose folder may not be there yet."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, text)
+    write_atomic(path, content)
 
 
 def say(console: Console, text: str) -> None:

@@ -3,13 +3,21 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
+from PIL import Image
 
 from mmpretrain.__main__ import cli
-from mmpretrain.core.errors import ConfigError, DataError, MmpretrainError
+from mmpretrain.core.distributed import World
+from mmpretrain.core.errors import ConfigError, DataError, MmpretrainError, QualityError
+from mmpretrain.core.settings import load
+from mmpretrain.data.loader import training_loader
 from mmpretrain.data.uids import read_uids
-from tests.conftest import toy_samples, write_card, write_tar
+from mmpretrain.recipes.assemble import Pretrain, build_parts, training_batches
+from mmpretrain.recipes.show import find_view
+from tests.conftest import ConfigWriter, toy_samples, write_card, write_tar
 from tests.data.test_duplicates import drawing, lay_out
 
 
@@ -130,3 +138,68 @@ class TestCheck:
         (tmp_path / "train.tar").write_bytes(bytes(raw))
         kinds = {problem["kind"] for problem in facts_of("check", name, fails=DataError)["problems"]}
         assert kinds == {"damaged_shard"}
+
+
+class TestContamination:
+    def test_copies_near_ones_and_captions_are_counted_and_named(self, leaky: str):
+        facts = facts_of("contamination", f"{leaky}:train", f"{leaky}:test")
+        counts = {kind: row["samples"] for kind, row in facts["kinds"].items()}
+        assert counts == {"bytes": 1, "pixels": 1, "near": 2, "caption": 1}
+        assert facts["share"] == 0.5
+        lines = [json.loads(line) for line in Path(facts["file"]).read_text().splitlines()]
+        assert [(line["kind"], line["sample"]["key"], line["in"]["key"]) for line in lines] == [
+            ("bytes", "test0", "train2"),
+            ("pixels", "test0", "train2"),
+            ("near", "test0", "train2"),
+            ("near", "test1", "train4"),
+            ("caption", "test2", "train7"),
+        ]
+
+    def test_copies_within_the_evaluation_are_none_of_its_business(self, tmp_path: Path):
+        name = lay_out(tmp_path, train=[(drawing(1), "a")], test=[(drawing(2), "b"), (drawing(2, 64), "b")])
+        assert facts_of("contamination", f"{name}:train", f"{name}:test")["share"] == 0
+
+    def test_a_gate_is_missed_with_code_4(self, leaky: str):
+        arguments = ("contamination", f"{leaky}:train", f"{leaky}:test", "--fail-over")
+        assert "50.00 % of 4 pictures" in invoke(*arguments, "0.5")
+        invoke(*arguments, "0.49", fails=QualityError)
+
+    def test_a_split_is_not_compared_with_itself(self, leaky: str):
+        invoke("contamination", leaky, f"{leaky}:test", fails=ConfigError)
+
+
+class TestShow:
+    def test_it_is_the_batch_that_training_gets(self, toy_config: ConfigWriter):
+        config = load(Pretrain, toy_config(train__micro_batches=2))
+        parts = build_parts(config, World())
+        trained = next(training_batches(parts, 5))
+        view = find_view(str(toy_config()), dict.fromkeys(("batch", "seed", "size")))
+        shown = next(training_loader(view.data, parts.dataset, parts.tokenizer, view.size, World(), 1, 5))[0]
+        assert torch.equal(torch.cat([batch.images_BCHW for batch in trained]), shown.images_BCHW)
+        rows = facts_of("show", str(toy_config()), "--step", "5")["rows"]
+        assert [row["key"] for row in rows] == [key for batch in trained for key in batch.keys]
+        assert [row["position"] for row in rows] == list(range(60, 72))
+        assert rows[0]["caption"].startswith("a ")
+
+    def test_ranks_share_one_batch_in_order(self, shapes: Path):
+        arguments = ("show", str(shapes), "--step", "2", "--batch", "12", "--size", "32")
+        alone, shared = facts_of(*arguments), facts_of(*arguments, "--ranks", "3")
+        assert [row["key"] for row in alone["rows"]] == [row["key"] for row in shared["rows"]]
+        assert [row["rank"] for row in shared["rows"]] == [0] * 4 + [1] * 4 + [2] * 4
+
+    def test_the_sheet_is_a_picture(self, shapes: Path):
+        output = invoke("show", f"{shapes}:val", "--batch", "10", "--size", "32", "--out", "a/sheet.png", "--most", "6")
+        assert "a/sheet.png: 6 of the 10 rows of step 0" in output
+        assert np.asarray(Image.open("a/sheet.png")).std() > 10
+
+    def test_what_a_config_decides_is_no_option(self, toy_config: ConfigWriter):
+        invoke("show", str(toy_config()), "--batch", "3", fails=ConfigError)
+        invoke("show", "no-such.yaml", fails=ConfigError)
+
+    def test_replaced_samples_say_what_they_stand_in_for(self, tmp_path: Path):
+        pictures = [drawing(seed) if seed != 2 else b"no picture" for seed in range(6)]
+        name = lay_out(tmp_path, train=[(picture, f"{number}") for number, picture in enumerate(pictures)])
+        rows = facts_of("show", name, "--batch", "6", "--size", "32")["rows"]
+        (replaced,) = [row for row in rows if "stands_in_for" in row]
+        assert replaced["stands_in_for"]["key"] == "train2"
+        assert replaced["key"] != "train2"
