@@ -260,6 +260,20 @@ def data_show(given: str, as_json: bool, batch: int | None, seed: int | None, si
     tell(lambda console: show(given, plain=plain, console=console, **more), as_json)
 
 
+@data.command("stats")
+@click.argument("name", metavar="NAME[:SPLIT]")
+@click.option("--sample", "count", default=2000, help="Samples to decode; counts that indexes know are of all.")
+@click.option("--seed", default=0, help="Another seed looks at other samples.")
+@click.option("--page", type=click.Path(path_type=Path), help="The page, one HTML file; else under runs/data.")
+@WORKERS
+@AS_JSON
+def data_stats(name: str, as_json: bool, **more: Any) -> None:
+    """Say what NAME holds: counts, captions, pictures, copies, damage, licences, datasheet; also as a page."""
+    from mmpretrain.recipes.stats import stats
+
+    tell(lambda console: stats(name, console=console, **more), as_json)
+
+
 def main() -> None:
     """Run a command; every failure is one line on stderr and an exit code that scripts can trust."""
     from mmpretrain.core.errors import MmpretrainError

@@ -105,13 +105,19 @@ class _Row(NamedTuple):
     hashed: bool
 
 
-Work = tuple[Card, str, ShardIndex]
-"""A shard to look at: card, split, index."""
+class Work(NamedTuple):
+    """A shard to look at."""
+
+    card: Card
+    split: str
+    shard: ShardIndex
+    rows: Sequence[int] | None = None
+    """Samples in the shard; None for all."""
 
 
 def shards_of(datasets: Iterable[Dataset]) -> list[Work]:
     """Every shard of some splits."""
-    return [(dataset.card, dataset.split, shard) for dataset in datasets for shard in dataset.shards]
+    return [Work(dataset.card, dataset.split, shard) for dataset in datasets for shard in dataset.shards]
 
 
 def fingerprints(
@@ -150,13 +156,13 @@ def _one_thread() -> None:
 
 
 def _of_shard(work: Work, perceptual: bool, limits: Limits) -> Fingerprints:
-    card, split, shard = work
+    card, split, shard, chosen = work
     reader, rows, faults = ShardReader(), [], []
-    for number, key in enumerate(shard.keys):
+    for number in range(len(shard)) if chosen is None else chosen:
         try:
             rows.append(_of_sample(card, reader, shard, number, perceptual, limits))
         except BadSample as error:
-            faults.append(Fault(split, shard.path.name, key, error.reason, error.detail))
+            faults.append(Fault(split, shard.path.name, shard.keys[number], error.reason, error.detail))
     return _columns(split, shard, rows, faults)
 
 

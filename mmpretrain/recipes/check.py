@@ -22,7 +22,7 @@ from mmpretrain.data.check import (
     check_samples,
     open_shards,
 )
-from mmpretrain.data.fingerprints import Fingerprints, require_imagehash
+from mmpretrain.data.fingerprints import Fingerprints, Work, require_imagehash
 from mmpretrain.recipes.looks import Facts, plural, read_fingerprints, say
 
 
@@ -35,7 +35,7 @@ def check(name: str, near: dict[str, int], workers: int, console: Console) -> Fa
     folder = find_dataset(name)
     card = load_card(folder)
     shards, damaged = open_shards(folder, card)
-    work = [(card, split, shard) for split, parts in shards.items() for shard in parts]
+    work = [Work(card, split, shard) for split, parts in shards.items() for shard in parts]
     perceptual = can_hash(console)
     problems = [*check_card(folder, card), *damaged, *check_keys(shards)]
     counts = {split: sum(map(len, parts)) for split, parts in shards.items()}

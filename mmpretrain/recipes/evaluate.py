@@ -25,7 +25,7 @@ from mmpretrain.evaluation.interval import Figure
 from mmpretrain.evaluation.retrieval import Retrieval, RetrievalEvaluator, examples, rank_split
 from mmpretrain.evaluation.zero_shot import ZeroShot, ZeroShotEvaluator
 from mmpretrain.recipes.assemble import EvaluatorSettings, Parts, Pretrain, build_engine, build_parts, embedder
-from mmpretrain.recipes.data_facts import example
+from mmpretrain.recipes.thumbnails import example
 from mmpretrain.train import checkpoint
 from mmpretrain.train.metrics import Display
 

@@ -203,3 +203,34 @@ class TestShow:
         (replaced,) = [row for row in rows if "stands_in_for" in row]
         assert replaced["stands_in_for"]["key"] == "train2"
         assert replaced["key"] != "train2"
+
+
+class TestStats:
+    def test_counts_of_all_and_of_what_was_drawn_are_told_apart(self, leaky: str):
+        facts = facts_of("stats", leaky, "--sample", "6")
+        assert (facts["samples"], facts["looked_at"]) == (16, 6)
+        assert facts["members"]["png"]["count"] == 16
+        assert facts["equal_files"] == {"groups": 1, "surplus": 1}
+        assert sum(facts["words"].values()) == sum(facts["languages"].values()) == 6
+        page = " ".join(Path(facts["page"]).read_text().split())
+        assert "of 6 samples drawn from all 16 with seed 0" in page
+        assert page.count("not answered") == 7
+
+    def test_damage_missing_members_and_copies_are_counted(self, tmp_path: Path):
+        samples = toy_samples(20)
+        samples[1]["png"] = b"no picture"
+        del samples[3]["txt"]
+        write_tar(tmp_path / "a.tar", samples)
+        write_card(tmp_path, {"train": (["a.tar"], 20)}, datasheet={"uses": "Only for tests."}, language="concept")
+        facts = facts_of("stats", str(tmp_path))
+        assert facts["damage"] == {"unknown_image": 1, "missing_member": 1}
+        assert facts["missing"] == {"txt": 1}
+        assert facts["languages"]["red square"] == 2
+        assert facts["formats"] == {"PNG RGB": 18}
+        assert facts["copies"]["caption"] == 2
+        assert "Only for tests." in Path(facts["page"]).read_text()
+        assert "a.tar" not in invoke("stats", str(tmp_path))
+
+    def test_the_page_is_the_same_every_time(self, leaky: str):
+        first = Path(facts_of("stats", leaky, "--page", "a.html")["page"]).read_text()
+        assert first == Path(facts_of("stats", leaky, "--page", "b.html")["page"]).read_text()
