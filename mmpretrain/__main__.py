@@ -274,6 +274,20 @@ def data_stats(name: str, as_json: bool, **more: Any) -> None:
     tell(lambda console: stats(name, console=console, **more), as_json)
 
 
+@data.command("filter")
+@click.argument("name", metavar="NAME[:SPLIT]")
+@click.argument("overrides", nargs=-1)
+@click.option("--keep", "kinds", multiple=True, required=True, help="basic, text_based, clip_score or list; repeat it.")
+@click.option("--out", help="A new dataset: a name under data_shards, or a path; other splits come along.")
+@click.option("--uids", type=click.Path(path_type=Path), help="A list of what is kept; .npy as DataComp reads it.")
+@AS_JSON
+def data_filter(name: str, as_json: bool, **more: Any) -> None:
+    """Keep the samples of NAME that all rules keep; OVERRIDES such as basic.min_side=64 clip_score.run=RUN."""
+    from mmpretrain.recipes.filter import filter_data
+
+    tell(lambda console: filter_data(name, console=console, **more), as_json)
+
+
 def main() -> None:
     """Run a command; every failure is one line on stderr and an exit code that scripts can trust."""
     from mmpretrain.core.errors import MmpretrainError

@@ -90,10 +90,12 @@ def test_a_damaged_shard_ends_with_its_name_before_the_first_step(toy_config: Co
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_sample_that_cannot_be_decoded_ends_with_its_name(toy_config: ConfigWriter, tmp_path: Path):
+def test_an_evaluation_of_a_sample_that_cannot_be_decoded_ends_with_its_name(toy_config: ConfigWriter, tmp_path: Path):
     write_tar(tmp_path / "a.tar", [*toy_samples(19), {"__key__": "broken", "png": b"?", "txt": b"x", "json": b"{}"}])
     write_card(tmp_path, {"train": (["a.tar"], 20)})
-    line = refused(command("pretrain", str(toy_config(evaluation=[])), f"data.name={tmp_path}"), 3)
+    # training takes another sample in its place; an evaluation without it would be another evaluation
+    config = toy_config(evaluation=[{"kind": "retrieval", "split": "train"}])
+    line = refused(command("pretrain", str(config), f"data.name={tmp_path}"), 3)
     assert "a.tar: broken" in line
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
+from rich.console import Console
 
 from mmpretrain.__main__ import cli
 from mmpretrain.core.distributed import World
@@ -16,6 +17,7 @@ from mmpretrain.core.settings import load
 from mmpretrain.data.loader import training_loader
 from mmpretrain.data.uids import read_uids
 from mmpretrain.recipes.assemble import Pretrain, build_parts, training_batches
+from mmpretrain.recipes.pretrain import pretrain
 from mmpretrain.recipes.show import find_view
 from tests.conftest import ConfigWriter, toy_samples, write_card, write_tar
 from tests.data.test_duplicates import drawing, lay_out
@@ -234,3 +236,46 @@ class TestStats:
     def test_the_page_is_the_same_every_time(self, leaky: str):
         first = Path(facts_of("stats", leaky, "--page", "a.html")["page"]).read_text()
         assert first == Path(facts_of("stats", leaky, "--page", "b.html")["page"]).read_text()
+
+
+class TestFilter:
+    def test_a_list_of_what_to_keep_becomes_shards_without_copies(self, leaky: str, tmp_path: Path):
+        kept = facts_of("dedup", leaky)["keep_list"]
+        facts = facts_of("filter", leaky, "--keep", "list", f"list.file={kept}", "--out", str(tmp_path / "clean"))
+        assert (facts["samples"], facts["kept"]) == (12, 10)
+        assert facts["rules"]["list"]["reasons"] == {"not_listed": 2}
+        again = facts_of("contamination", f"{tmp_path / 'clean'}:train", f"{tmp_path / 'clean'}:test")
+        assert again["share"] == 0
+        assert again["samples"] == 4
+
+    def test_rules_add_up_and_damage_is_dropped(self, tmp_path: Path):
+        samples = toy_samples(16)
+        samples[0]["png"] = b"no picture"
+        write_tar(tmp_path / "a.tar", samples)
+        write_card(tmp_path, {"train": (["a.tar"], 16)})
+        rules = ("--keep", "basic", "--keep", "text_based", "basic.min_side=16", "basic.min_characters=12")
+        facts = facts_of("filter", str(tmp_path), *rules, "--uids", "kept.tsv")
+        assert facts["rules"]["damaged"]["reasons"] == {"unknown_image": 1}
+        assert facts["rules"]["text_based"]["drops_alone"] == 0
+        assert facts["kept"] + sum(row["drops_first"] for row in facts["rules"].values()) == 16
+        assert len(read_uids(Path("kept.tsv"))) == facts["kept"] == 10
+
+    def test_a_run_judges_pairs(self, toy_config: ConfigWriter, shapes: Path, tmp_path: Path):
+        run = pretrain(toy_config(evaluation=[]), [], "auto", Console(quiet=True)).folder
+        score = ("--keep", "clip_score", f"clip_score.run={run}")
+        assert facts_of("filter", str(shapes), *score, "clip_score.share=0.25")["share"] >= 0.25
+        assert facts_of("filter", f"{shapes}:val", *score, "clip_score.least=-1")["kept"] == 13
+        invoke("filter", str(shapes), "--keep", "clip_score", f"clip_score.run={tmp_path}", fails=ConfigError)
+
+    def test_lists_for_datacomp_need_its_identifiers(self, tmp_path: Path):
+        samples = toy_samples(4)
+        for number, sample in enumerate(samples):
+            sample["json"] = json.dumps({**json.loads(sample["json"]), "uid": f"{9 - number:032x}"}).encode()
+        write_tar(tmp_path / "a.tar", samples)
+        write_card(tmp_path, {"train": (["a.tar"], 4)})
+        invoke("filter", str(tmp_path), "--keep", "text_based", "--uids", "kept.npy")
+        assert np.load("kept.npy").tolist() == [(0, 6), (0, 7), (0, 8), (0, 9)]
+
+    def test_rules_that_keep_nothing_are_told_so(self, shapes: Path):
+        invoke("filter", str(shapes), "--keep", "basic", fails=DataError)
+        invoke("filter", str(shapes), "--keep", "text_based", "--uids", "kept.npy", fails=DataError)
