@@ -12,7 +12,7 @@ from mmpretrain.core.settings import build
 from mmpretrain.data.dataset import open_splits
 from mmpretrain.data.duplicates import Near, find_duplicates
 from mmpretrain.data.fingerprints import Fingerprints, shards_of
-from mmpretrain.recipes.looks import Facts, place_for, plural, read_fingerprints, say, write
+from mmpretrain.recipes.looks import Facts, place_for, plural, read_fingerprints, say, say_damaged, write
 
 KINDS = {
     "bytes": "the same file",
@@ -58,6 +58,7 @@ def contamination(
         "file": str(out),
     }
     console.print(table(facts))
+    say_damaged(prints, console)
     say(
         console,
         f"{out}: {100 * facts['share']:.2f} % of {plural(count, 'picture')} of {evaluation} stand in {training}. "

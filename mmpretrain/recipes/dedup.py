@@ -21,7 +21,7 @@ from mmpretrain.data.duplicates import (
 )
 from mmpretrain.data.fingerprints import Fingerprints, shards_of
 from mmpretrain.data.uids import write_uids
-from mmpretrain.recipes.looks import Facts, place_for, plural, read_fingerprints, say, write
+from mmpretrain.recipes.looks import Facts, place_for, plural, read_fingerprints, say, say_damaged, write
 
 KINDS = {
     "bytes": "equal files",
@@ -60,6 +60,7 @@ def dedup(name: str, out: Path | None, near: dict[str, float], workers: int, con
         "groups": str(out.with_name("duplicates.jsonl")),
     }
     console.print(table(facts))
+    say_damaged(prints, console)
     share = 1 - facts["kept"] / max(1, len(prints))
     say(
         console,

@@ -41,5 +41,13 @@ def say(console: Console, text: str) -> None:
     console.print(text, soft_wrap=True, markup=False)
 
 
+def say_damaged(prints: Fingerprints, console: Console) -> None:
+    """What could not be looked at, where there is any."""
+    if prints.faults:
+        first = prints.faults[0]
+        told = f"first {first.shard}: {first.key}: {first.reason}; mmpretrain data check names all"
+        say(console, f"left out: {plural(len(prints.faults), 'damaged sample')}, {told}")
+
+
 Facts = dict[str, Any]
 """What a table shows, for `--json`."""

@@ -14,7 +14,7 @@ from mmpretrain.data.duplicates import Near
 from mmpretrain.data.fingerprints import Fingerprints, shards_of
 from mmpretrain.data.rewrite import derived_card, new_folder, write_dataset
 from mmpretrain.data.split import LINKS, REST, assign, linked
-from mmpretrain.recipes.looks import Facts, plural, read_fingerprints, say
+from mmpretrain.recipes.looks import Facts, plural, read_fingerprints, say, say_damaged
 
 
 def split(
@@ -59,8 +59,7 @@ def split(
     # what the old splits were for does not hold for the new ones
     write_dataset(folder, {**derived_card(datasets[0].folder, told), "splits": {}}, parts)
     console.print(table(facts))
-    if prints.faults:
-        say(console, f"left out: {plural(len(prints.faults), 'damaged sample')}; `data check {name}` names them")
+    say_damaged(prints, console)
     held_out = 1 - facts["splits"][REST]["share"]
     say(console, f"{folder}: {100 * held_out:.1f} % held out, nothing shared. next: mmpretrain data check {folder}")
     return facts
@@ -96,6 +95,11 @@ def largest(prints: Fingerprints, labels_N: np.ndarray) -> Facts:
 
 
 def refuse_empty(facts: Facts, shares: Mapping[str, float]) -> None:
+    for part, share in shares.items():
+        if share and not round(share * facts["samples"]):
+            raise DataError(
+                f"--{part} {share:g} of {plural(facts['samples'], 'sample')} is none; use --{part} 0 or more"
+            )
     empty = [part for part, share in shares.items() if share and not facts["splits"][part]["samples"]]
     if empty:
         group = facts["largest_group"]

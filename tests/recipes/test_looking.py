@@ -1,6 +1,7 @@
 """The commands that look at a dataset, on toy data with planted problems."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,13 @@ class TestDedup:
         assert "list.tsv: 14 samples to keep, 12.5 % are copies of them" in output
         assert "next: mmpretrain data filter" in output
 
+    def test_damaged_samples_are_told(self, tmp_path: Path):
+        name = lay_out(tmp_path, train=[(drawing(1), "a"), (b"no picture", "b"), (drawing(2), "c")])
+        assert "left out: 1 damaged sample, first train.tar: train1: unknown_image" in invoke("dedup", name)
+        split = ("split", name, "--out", str(tmp_path / "new"), "--test", "0.5", "--val")
+        invoke(*split, "0.1", fails=DataError)  # a tenth of two is none
+        assert "left out: 1 damaged sample" in invoke(*split, "0")
+
 
 class TestSplit:
     def test_what_leaked_no_longer_does(self, leaky: str, tmp_path: Path):
@@ -131,6 +139,15 @@ class TestCheck:
         output = invoke("check", name)
         assert ":train: 2 samples, checksums right, all decoded" in output
         assert "0 errors, 0 warnings. next: mmpretrain data stats" in output
+
+    def test_without_imagehash_it_says_what_it_does_not_look_for(self, leaky: str, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setitem(sys.modules, "imagehash", None)
+        answer = CliRunner().invoke(cli, ["data", "check", leaky])
+        assert isinstance(answer.exception, DataError)
+        assert "near-duplicates are not looked for" in answer.output
+        assert "near_picture" not in answer.output
+        assert facts_of("stats", leaky)["copies"] == {}
+        invoke("dedup", leaky, fails=ConfigError)
 
     def test_a_changed_shard_is_found_by_its_digest(self, tmp_path: Path):
         name = lay_out(tmp_path, train=[(drawing(1), "a")])
