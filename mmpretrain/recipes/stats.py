@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from mmpretrain.core.settings import dump
@@ -150,14 +151,14 @@ def examples(work: Sequence[Work], seed: int) -> list[dict[str, Any]]:
 
 def table(facts: Facts) -> Table:
     """The splits and what was found, as a person reads them."""
-    shown = Table("", "value", title=f"{facts['name']}: {facts['title']}", show_header=False)
+    shown = Table("", "value", title=escape(f"{facts['name']}: {facts['title']}"), show_header=False)
     looked, samples = facts["looked_at"], facts["samples"]
     drawn = "of all" if looked == samples else f"of {looked:,} drawn with seed {facts['seed']}"
     for split, row in facts["splits"].items():
         size = f"{plural(row['shards'], 'shard')}, {wording.size(row['bytes'])}"
         shown.add_row(f"split {split}", f"{plural(row['samples'], 'sample')}, {size}")
     for title, value in lines(facts):
-        shown.add_row(title, value)
+        shown.add_row(title, escape(value))  # languages and classes come from anywhere
     shown.caption = f"files and equal files: of all {samples:,} samples; the rest {drawn}"
     return shown
 

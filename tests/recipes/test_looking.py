@@ -250,6 +250,15 @@ class TestStats:
         assert "Only for tests." in Path(facts["page"]).read_text()
         assert "a.tar" not in invoke("stats", str(tmp_path))
 
+    def test_brackets_of_hostile_data_are_text(self, tmp_path: Path):
+        samples = toy_samples(2)
+        samples[0]["json"] = json.dumps({**json.loads(samples[0]["json"]), "concept": "[/red] [bold"}).encode()
+        write_tar(tmp_path / "a.tar", samples)
+        write_card(tmp_path, {"train": (["a.tar"], 2)}, language="concept", title="[/x] toys")
+        output = invoke("stats", str(tmp_path))
+        assert "[/red] [bold" in output
+        assert "[/x] toys" in output
+
     def test_the_page_is_the_same_every_time(self, leaky: str):
         first = Path(facts_of("stats", leaky, "--page", "a.html")["page"]).read_text()
         assert first == Path(facts_of("stats", leaky, "--page", "b.html")["page"]).read_text()
