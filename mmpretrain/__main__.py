@@ -1,22 +1,18 @@
 """Verb -> recipe. Imports nothing heavy before a command runs, so that --help answers at once."""
 
 import errno
+import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
 from mmpretrain import __version__
+from mmpretrain.commands.console import console
+from mmpretrain.commands.data import data
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}
-
-
-def console() -> Any:
-    from rich.console import Console
-
-    return Console(highlight=False, emoji=False)
 
 
 @click.group(context_settings=CONTEXT)
@@ -63,8 +59,6 @@ def pretrain(config: Path, overrides: tuple[str, ...], resume: str, dry_run: boo
 @click.option("--json", "as_json", is_flag=True, help="Print the line of results.jsonl instead of a table.")
 def evaluate(run: Path, task: str, data: str, fail_under: tuple[str, ...], as_json: bool) -> None:
     """Evaluate the newest checkpoint of RUN."""
-    import json
-
     from mmpretrain.recipes.evaluate import evaluate as recipe
 
     try:
@@ -100,8 +94,6 @@ def report(run: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the records instead of a table.")
 def compare(runs: tuple[Path, ...], others: tuple[Path, ...], as_json: bool) -> None:
     """Compare the retrievals of RUNS (seeds of one recipe) with others, query by query."""
-    import json
-
     from rich.console import Console
 
     from mmpretrain.recipes.compare import compare as recipe
@@ -153,119 +145,7 @@ def config_diff(old: Path, new: Path) -> None:
     click.echo(diff(find_config("pretrain", old), find_config("pretrain", new)), nl=False)
 
 
-@cli.group()
-def data() -> None:
-    """Look after datasets."""
-
-
-@data.command("pack")
-@click.argument("source", type=click.Path(path_type=Path), metavar="SRC")
-@click.option(
-    "--captions",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="CSV, TSV, JSON Lines, Parquet, COCO or Karpathy JSON; VQAv2: twice, questions and annotations.",
-)
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="New dataset, such as data_shards/NAME.")
-@click.option(
-    "--format",
-    "layout",
-    type=click.Choice(["auto", "text_files", "classes", "documents"]),
-    default="auto",
-    help="How a folder without a table is read.",
-)
-@click.option("--separator", help="Between the columns: a character, or tab. Sniffed.")
-@click.option("--encoding", help="Of captions: utf-8, utf-16, cp1252, ... Sniffed.")
-@click.option("--image-column", metavar="NAME", help="Column with the pictures. Sniffed.")
-@click.option(
-    "--caption-column",
-    multiple=True,
-    metavar="[LANG=]NAME",
-    help="Column with captions; repeat it for several, the first one trains. Sniffed.",
-)
-@click.option("--split-name", default="train", help="Split of samples whose source names none.")
-@click.option(
-    "--resize",
-    type=click.IntRange(min=1),
-    metavar="PIXELS",
-    help="Make larger pictures smaller, as JPEG of quality 95. Default: original bytes.",
-)
-@click.option(
-    "--resize-side", type=click.Choice(["longer", "shorter"]), default="longer", help="The side that --resize means."
-)
-@click.option(
-    "--max-bad",
-    type=click.FloatRange(0, 1),
-    default=0.05,
-    help="Exit 3 and pack nothing when a larger share of the records cannot be used.",
-)
-@click.option("--shard-mb", type=click.IntRange(min=1), default=256, help="Largest shard.")
-@click.option("--shard-samples", type=click.IntRange(min=1), default=10_000, help="Most samples in a shard.")
-@click.option("--workers", type=click.IntRange(min=0), help="Processes; the bytes are the same for any number.")
-@click.option("--follow-links", is_flag=True, help="Read what links in SRC point to outside of it.")
-def data_pack(source: Path, **options: Any) -> None:
-    """Pack SRC into shards with card and indexes.
-
-    SRC is a folder of pictures with .txt beside them, with a table (--captions, or the metadata.csv of a hub
-    dataset), or sorted into class folders; a folder of texts; a table; or a folder of shards, used as they are.
-    """
-    from mmpretrain.recipes.pack_options import pack_options
-
-    recipe, settings = pack_options(source, options)
-    recipe(settings, console())
-
-
-@data.command("index")
-@click.argument("name")
-def data_index(name: str) -> None:
-    """Scan every shard of NAME and write its index beside it."""
-    from mmpretrain.recipes.data import index
-
-    index(name, console())
-
-
-@data.command("check")
-@click.argument("name")
-def data_check(name: str) -> None:
-    """Hash every shard of NAME, decode every sample, and hold both against card and index."""
-    from mmpretrain.recipes.data import check
-
-    check(name, console())
-
-
-@data.command("order")
-@click.argument("name")
-@click.option("--split", default="train", help="Split of NAME.")
-@click.option("--epoch", default=0, type=click.IntRange(min=0), help="Which pass over the data.")
-@click.option("--ranks", default=1, type=click.IntRange(min=1), help="Training processes.")
-@click.option("--workers", default=0, type=click.IntRange(min=0), help="Loader processes of each rank.")
-@click.option("--batch", default=None, type=click.IntRange(min=1), help="Pairs in a step; default: 4 a rank.")
-@click.option("--seed", default=0, help="data.seed of the run.")
-@click.option("--from-step", default=None, type=click.IntRange(min=0), help="Stop here and go on as a resumed run.")
-@click.option("--sha256", is_flag=True, help="Print one digest instead of every position and key.")
-def data_order(
-    name: str,
-    split: str,
-    epoch: int,
-    ranks: int,
-    workers: int,
-    batch: int | None,
-    seed: int,
-    from_step: int | None,
-    sha256: bool,
-) -> None:
-    """Print the order of an epoch of NAME as the real loader delivers it."""
-    from mmpretrain.data.loader import Data
-    from mmpretrain.recipes.data_order import digest_of_epoch, keys_of_epoch
-
-    settings = Data(name=name, split=split, batch=batch or 4 * ranks, workers=workers, seed=seed)
-    if sha256:
-        digest, count = digest_of_epoch(settings, epoch, ranks, from_step)
-        click.echo(f"{digest}  {count:,} samples, epoch {epoch} of {name}:{split}, seed {seed}")
-        return
-    for position, key in keys_of_epoch(settings, epoch, ranks, from_step):
-        click.echo(f"{position}\t{key}")
+cli.add_command(data)
 
 
 @cli.group()

@@ -53,6 +53,29 @@ def _listed(value: Any) -> Any:
 
 
 @settings
+class Datasheet:
+    """What a user should know and only the makers can say: Gebru et al. 2021, "Datasheets for Datasets".
+
+    Each in a few sentences; empty ones are shown as not answered.
+    """
+
+    motivation: str = ""
+    """Why was it made, by whom, and who paid?"""
+    composition: str = ""
+    """What is a sample, what is missing, are there people, confidential or offensive content, known errors?"""
+    collection: str = ""
+    """How, when and by whom was it acquired; did the people concerned know and agree?"""
+    preprocessing: str = ""
+    """What was cleaned, filtered or labelled, and is the raw data kept?"""
+    uses: str = ""
+    """What has it been used for, what should it not be used for?"""
+    distribution: str = ""
+    """How is it given away, under which terms?"""
+    maintenance: str = ""
+    """Who keeps it, how are errors reported, will it change?"""
+
+
+@settings
 class Card:
     """A dataset in one page: read by people and checked against the shards."""
 
@@ -84,6 +107,9 @@ class Card:
     """Sentences for zero-shot classification; {c} stands for the class."""
     gallery: str | None = None
     """Field of the JSON member by which retrieval galleries are kept apart."""
+    language: str | None = None
+    """Field of the JSON member with the language of the caption, such as en. None: statistics show scripts instead."""
+    datasheet: Datasheet = field(default_factory=Datasheet)
     splits: dict[str, Split]
     """Parts by name."""
 

@@ -9,7 +9,7 @@ from typing import Any
 from mmpretrain.core.errors import DataError
 from mmpretrain.core.files import sha256
 from mmpretrain.data.captions import decode_caption
-from mmpretrain.data.card import Card, find_dataset, load_card, shard_name, shard_paths
+from mmpretrain.data.card import CARD, Card, find_dataset, load_card, shard_name, shard_paths
 from mmpretrain.data.faults import BadSample
 from mmpretrain.data.index import OnDamage, ShardIndex, open_index
 from mmpretrain.data.manifest import FILE as MANIFEST
@@ -160,3 +160,16 @@ class Dataset:
                 with contextlib.suppress(BadSample):
                     members = reader.read(shard, row, (self.card.caption,))
                     yield decode_caption(members.get(self.card.caption, b""), (limits or Limits()).caption)
+
+
+def open_splits(name: str, verify: bool = False) -> list[Dataset]:
+    """The split that `NAME:SPLIT` means, every split of the card for a plain `NAME`.
+
+    Raises:
+        ConfigError: no such dataset or split.
+        DataError: the shards are not what the card says.
+    """
+    folder, _, split = name.rpartition(":")
+    if folder and not (Path(name) / CARD).is_file():
+        return [Dataset(folder, split, verify)]
+    return [Dataset(name, split, verify) for split in load_card(find_dataset(name)).splits]

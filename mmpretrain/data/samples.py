@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from pydantic import Field
@@ -105,6 +105,17 @@ class ShardReader:
         return self._files[path].fileno()
 
 
+class Texts(NamedTuple):
+    """What a sample says beside its picture."""
+
+    caption: str
+    text_group: int
+    label: int
+    """Place in the card's classes, -1 without one."""
+    gallery: str
+    facts: dict[str, Any]
+
+
 def decode(
     card: Card,
     members: dict[str, bytes],
@@ -121,23 +132,33 @@ def decode(
     Raises:
         BadSample: a member is missing or cannot be decoded.
     """
+    texts = decode_texts(card, members, reading, position)
+    picture = find_picture(members, card)
+    if picture is None:
+        image, image_group = NO_PICTURE, texts.text_group
+    else:
+        image = decode_image(picture, reading.limits.image, reading.least_side)
+        image_group = name_to_int(picture) if image_group is None else image_group
+    return Sample(key=key, position=position, image=image, image_group=image_group, **texts._asdict())
+
+
+def decode_texts(card: Card, members: dict[str, bytes], reading: Reading, position: int = 0) -> Texts:
+    """Caption, groups and class of a sample, without a look at its picture.
+
+    Raises:
+        BadSample: a member is missing or cannot be decoded.
+    """
     facts = decode_facts(members.get("json", b"{}"), reading.limits.json_bytes)
-    caption = decode_caption(_member(members, card.caption), reading.limits.caption)
+    caption = decode_caption(member(members, card.caption), reading.limits.caption)
     if card.captions:
         several = facts.get(card.captions, [])
         caption = clean_caption(reading.captions.choose(several, caption, reading.seed, position))
-    picture = _picture(members, card)
-    image = NO_PICTURE if picture is None else decode_image(picture, reading.limits.image, reading.least_side)
     meaning = str(_fact(facts, card.text_group)) if card.text_group else caption
     label = _fact(facts, card.label) if card.label and card.classes else None
     if label is not None and label not in card.classes:
         raise BadSample("unknown_class", f"{card.label} is {label!r}, which the card does not list")
-    return Sample(
-        key=key,
-        position=position,
-        image=image,
+    return Texts(
         caption=caption,
-        image_group=name_to_int(meaning if picture is None else picture) if image_group is None else image_group,
         text_group=name_to_int(meaning),
         label=-1 if label is None else card.classes.index(label),
         gallery=str(_fact(facts, card.gallery)) if card.gallery else "",
@@ -162,8 +183,12 @@ def decode_facts(content: bytes, limit: int) -> dict[str, Any]:
     return facts
 
 
-def _picture(members: dict[str, bytes], card: Card) -> bytes | None:
-    """The first picture that the card's suffixes find; None where the set has none."""
+def find_picture(members: dict[str, bytes], card: Card) -> bytes | None:
+    """The first picture that the card's suffixes find; None where the set has none.
+
+    Raises:
+        BadSample: the card asks for one, and there is none.
+    """
     if not card.image:
         return None
     found = next((suffix for suffix in card.image if suffix in members), None)
@@ -172,7 +197,12 @@ def _picture(members: dict[str, bytes], card: Card) -> bytes | None:
     return members[found]
 
 
-def _member(members: dict[str, bytes], suffix: str) -> bytes:
+def member(members: dict[str, bytes], suffix: str) -> bytes:
+    """The bytes of one member.
+
+    Raises:
+        BadSample: there is none.
+    """
     if suffix not in members:
         raise BadSample("missing_member", f"no .{suffix}; the card asks for it")
     return members[suffix]

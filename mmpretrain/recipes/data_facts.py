@@ -1,31 +1,37 @@
 """What a report wants to know of data and model, written into the run folder so that it needs neither."""
 
-import base64
-import io
+import bisect
+import contextlib
+import itertools
 from collections import Counter
 from typing import Any
 
-from PIL import Image
 from torch import nn
-from torchvision.transforms.v2.functional import to_pil_image
 
 from mmpretrain.core.settings import dump
 from mmpretrain.data.dataset import Dataset
-from mmpretrain.data.samples import Sample
+from mmpretrain.data.faults import BadSample
+from mmpretrain.data.samples import Reading, ShardReader, Texts, decode_texts
+from mmpretrain.data.statistics import draw_samples, split_facts
 from mmpretrain.recipes.assemble import Parts
+from mmpretrain.recipes.thumbnails import example
 
 EXAMPLES = 24
-THUMBNAIL = 64
+CAPTIONS = 5000
+"""Most captions that are read: every start of a run waits for them, however large the data."""
 
 
 def data_facts(parts: Parts, others: dict[str, Dataset]) -> dict[str, Any]:
-    """Card, counts and a few pictures of the training split."""
+    """Card, counts and a few pictures of the training split.
+
+    Lengths, galleries and classes are counted over a drawn part of a large split, without a look at its pictures;
+    damaged samples are left out, as training leaves them out.
+    """
     dataset, config = parts.data.datasets[0], parts.config
-    samples = list(dataset.samples())
-    words = Counter(len(sample.caption.split()) for sample in samples)
+    texts = draw_texts(dataset, Reading(limits=config.data.limits))
+    words = Counter(len(text.caption.split()) for text in texts)
     classes = dataset.card.classes
-    labels = Counter(classes[sample.label] for sample in samples if sample.label >= 0)
-    step = max(1, len(samples) // EXAMPLES)
+    labels = Counter(classes[text.label] for text in texts if text.label >= 0)
     return {
         "name": dataset.folder.name,
         "title": dataset.card.title,
@@ -35,30 +41,35 @@ def data_facts(parts: Parts, others: dict[str, Dataset]) -> dict[str, Any]:
         "splits": {name: split_facts(split) for name, split in {dataset.split: dataset, **others}.items()},
         "train_split": dataset.split,
         "epochs": config.train.steps * config.data.batch / len(dataset),
+        "counted": min(CAPTIONS, len(dataset)),
         "caption_words": {str(count): words[count] for count in sorted(words)},
-        "galleries": dict(Counter(sample.gallery for sample in samples if sample.gallery)),
+        "galleries": dict(Counter(text.gallery for text in texts if text.gallery)),
         "labels": {name: labels[name] for name in classes if labels[name]},
-        "examples": [example(sample) for sample in samples[::step][:EXAMPLES]],
+        "examples": examples(parts),
     }
 
 
-def split_facts(dataset: Dataset) -> dict[str, Any]:
-    return {
-        "samples": len(dataset),
-        "shards": len(dataset.shards),
-        "bytes": dataset.bytes,
-        "purpose": dataset.card.splits[dataset.split].purpose,
-    }
+def draw_texts(dataset: Dataset, reading: Reading) -> list[Texts]:
+    """Captions, classes and galleries of some samples, the same ones at every start."""
+    reader, card = ShardReader(), dataset.card
+    texts = []
+    for part in draw_samples([dataset], CAPTIONS, 0):
+        for row in part.rows or ():
+            with contextlib.suppress(BadSample):
+                texts.append(decode_texts(card, reader.read(part.shard, row, (card.caption, "json")), reading))
+    return texts
 
 
-def example(sample: Sample) -> dict[str, str]:
-    """A sample as a report shows it."""
-    image = to_pil_image(sample.image)
-    image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    picture = base64.b64encode(buffer.getvalue()).decode()
-    return {"key": sample.key, "caption": sample.caption, "gallery": sample.gallery, "image": picture}
+def examples(parts: Parts) -> list[dict[str, Any]]:
+    """Pictures from all over the split, evenly spaced."""
+    dataset, reader, shown = parts.data.datasets[0], ShardReader(), []
+    starts = list(itertools.accumulate(map(len, dataset.shards), initial=0))
+    step = max(1, len(dataset) // EXAMPLES)
+    for place in range(0, len(dataset), step)[:EXAMPLES]:
+        shard = bisect.bisect_right(starts, place) - 1
+        with contextlib.suppress(BadSample):
+            shown.append(example(dataset.sample(reader, shard, place - starts[shard], 0, Reading())))
+    return shown
 
 
 def model_facts(parts: Parts, steps: int) -> dict[str, Any]:

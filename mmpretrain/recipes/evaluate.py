@@ -32,7 +32,7 @@ from mmpretrain.recipes.assemble import (
     embedder,
     open_split,
 )
-from mmpretrain.recipes.data_facts import example
+from mmpretrain.recipes.thumbnails import example
 from mmpretrain.train import checkpoint
 from mmpretrain.train.metrics import Display
 

@@ -53,6 +53,8 @@ class DataFacts:
     digest: str
     train_split: str
     splits: list[SplitRow]
+    basis: str
+    """What the charts rest on, where that is not the whole split."""
     charts: list[Chart]
     examples: list[dict[str, Any]]
     sources: list[dict[str, Any]]
@@ -70,10 +72,20 @@ def build_data_facts(record: Record) -> DataFacts | None:
         digest=data.get("digest", ""),
         train_split=data.get("train_split", ""),
         splits=[build_split(name, split) for name, split in data.get("splits", {}).items()],
+        basis=build_basis(data),
         charts=build_charts(data),
         examples=data.get("examples", []),
         sources=[{**source, "link": safe_link(source.get("url", ""))} for source in data.get("sources", [])],
     )
+
+
+def build_basis(data: dict[str, Any]) -> str:
+    """On how many samples the charts rest; empty for all, as in records that know of nothing else."""
+    whole = data.get("splits", {}).get(data.get("train_split", ""), {}).get("samples", 0)
+    counted = data.get("counted", whole)
+    if counted >= whole:
+        return ""
+    return f"Counted over {wording.count(counted)} samples drawn from the {wording.count(whole)} trained on."
 
 
 def build_split(name: str, split: dict[str, Any]) -> SplitRow:

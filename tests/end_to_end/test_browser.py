@@ -10,6 +10,7 @@ from PIL import Image
 from rich.console import Console
 
 from mmpretrain.recipes.pretrain import pretrain
+from mmpretrain.recipes.stats import stats
 from mmpretrain.report.page import write_report
 from tests.conftest import ConfigWriter
 
@@ -44,3 +45,14 @@ def test_the_report_opens_in_a_browser_and_shows_its_pictures(toy_config: Config
     pixels = np.asarray(Image.open(page.parent / "page.png").convert("L"))
     assert pixels.std() > 10
     assert pixels.shape[1] == width
+
+
+@pytest.mark.skipif(BROWSER is None, reason="chromium is not installed")
+def test_the_page_of_a_dataset_opens_in_a_browser(shapes: Path, tmp_path: Path):
+    page = tmp_path / "stats.html"
+    stats(str(shapes), 40, 0, page, 0, Console(quiet=True))
+    shown = browse(page, "--dump-dom")
+    for title in ("Overview", "Captions", "Pictures", "Quality", "Datasheet"):
+        assert title in shown
+    browse(page, "--window-size=420,2000", f"--screenshot={tmp_path / 'page.png'}")
+    assert np.asarray(Image.open(tmp_path / "page.png").convert("L")).std() > 10

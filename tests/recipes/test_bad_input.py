@@ -105,7 +105,7 @@ def test_a_sample_that_cannot_be_decoded_is_replaced_and_stands_in_the_ledger(to
     folder = tmp_path / "runs" / "toy"
     ledger = read_json_lines(folder / "ledger.jsonl")
     assert sum(record["attempt"] == 0 for record in ledger) == 2 * 6 * 12 / 24
-    assert {(record["shard"], record["reason"]) for record in ledger} == {("a.tar", "unknown_image")}
+    assert {(record["shard"], record["reason"]) for record in ledger} == {("a.tar", "missing_fact")}
 
     (folder / "complete").unlink()
     for step in (5, 6):
@@ -127,7 +127,7 @@ def test_too_many_bad_samples_end_the_run_with_one_line(toy_config: ConfigWriter
 def test_an_evaluation_with_a_bad_sample_ends_with_its_name(toy_config: ConfigWriter, tmp_path: Path):
     config = str(toy_config(evaluation=[{"kind": "retrieval", "split": "train"}]))
     line = refused(command("pretrain", config, faulty(tmp_path, 23, 1)), 3)
-    assert "a.tar: broken-0: unknown_image" in line
+    assert "a.tar: broken-0: missing_fact" in line
 
 
 def test_a_disk_that_is_full_leaves_no_half_written_checkpoint(toy_config: ConfigWriter, tmp_path: Path):

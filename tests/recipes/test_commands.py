@@ -6,13 +6,12 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from mmpretrain.__main__ import cli
-from mmpretrain.core.errors import ConfigError, DataError
-from mmpretrain.recipes import data
+from mmpretrain.core.errors import ConfigError
 from mmpretrain.recipes.compare import compare, paired
 from mmpretrain.recipes.doctor import checks
 from mmpretrain.recipes.dry_run import dry_run
 from mmpretrain.recipes.pretrain import pretrain
-from tests.conftest import ConfigWriter, toy_samples, write_card, write_tar
+from tests.conftest import ConfigWriter
 
 QUIET = Console(quiet=True)
 
@@ -47,14 +46,6 @@ def test_a_dry_run_names_parameters_that_no_gradient_reaches(toy_config: ConfigW
 
 def test_indexing_a_dataset_counts_its_samples(shapes: Path):
     assert "61 samples in 4 shards" in " ".join(invoke("data", "index", str(shapes)).split())
-
-
-def test_a_text_in_two_splits_is_a_leak(tmp_path: Path):
-    write_tar(tmp_path / "a.tar", toy_samples(8))
-    write_tar(tmp_path / "b.tar", toy_samples(3, "bob"))
-    write_card(tmp_path, {"train": (["a.tar"], 8), "test": (["b.tar"], 3)})
-    with pytest.raises(DataError, match="stand in both train and test"):
-        data.check(str(tmp_path), QUIET)
 
 
 def test_the_embedded_data_is_as_its_card_says_and_leaks_nowhere():

@@ -186,6 +186,13 @@ def test_data_shows_splits_counts_and_licences(page: Page):
     assert "Toys by Ada" in data
 
 
+def test_charts_of_a_part_say_so(toy_run: Run, page: Page):
+    assert "Counted over" not in page.texts["data"]
+    data = json.loads((toy_run.folder / "data.json").read_text())
+    (toy_run.folder / "data.json").write_text(json.dumps({**data, "counted": 5000}))
+    assert "Counted over 5,000 samples drawn from the 12,345 trained on." in Page(toy_run).texts["data"]
+
+
 def test_searches_mark_hits_and_misses_in_both_directions(page: Page):
     listed = [a["class"] for tag, a in page.tags if tag == "li" and a.get("class") in ("hit", "miss")]
     assert listed == ["hit"] + ["miss"] * 4 + ["miss"] * 5 + ["miss"] * 3 + ["hit", "miss"]

@@ -1,0 +1,37 @@
+"""What a rule sees, and what it may ask for."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from mmpretrain.data.card import Card
+from mmpretrain.data.uids import Uid
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One sample of the pool; its picture is not decoded."""
+
+    number: int
+    """Place in the pool, in the order of its shards."""
+    uid: Uid
+    caption: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """What rules may ask for when they are built."""
+
+    card: Card
+    scores: Callable[[str], np.ndarray]
+    """Run folder -> cosine between picture and caption of each sample; float32, NaN where it cannot be used."""
+
+
+class Rule(Protocol):
+    """Says why a sample is dropped, None where it is kept."""
+
+    def __call__(self, candidate: Candidate) -> str | None: ...

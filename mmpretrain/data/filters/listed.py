@@ -1,0 +1,25 @@
+"""Samples that a list names, such as the one that `data dedup` writes."""
+
+from pathlib import Path
+from typing import Literal
+
+from mmpretrain.core.settings import settings
+from mmpretrain.data.filters.base import Candidate, Pool, Rule
+from mmpretrain.data.uids import read_uids
+
+
+@settings
+class Listed:
+    """A list of samples to keep."""
+
+    kind: Literal["list"] = "list"
+    file: str
+    """Lines of `shard<TAB>key`."""
+
+    def build(self, pool: Pool) -> Rule:
+        uids = read_uids(Path(self.file))
+
+        def judge(candidate: Candidate) -> str | None:
+            return None if candidate.uid in uids else "not_listed"
+
+        return judge

@@ -1,0 +1,49 @@
+"""Lists of samples: one line each, `shard<TAB>key`; or DataComp's sorted array of 128-bit identifiers."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mmpretrain.core.errors import ConfigError, DataError
+from mmpretrain.core.files import write_atomic
+
+Uid = tuple[str, str]
+"""Name of the shard, and key."""
+
+
+def write_uids(path: Path, uids: Iterable[Uid]) -> None:
+    """A list as text, in the order given."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, "".join(f"{shard}\t{key}\n" for shard, key in uids))
+
+
+def read_uids(path: Path) -> set[Uid]:
+    """The samples that a text lists.
+
+    Raises:
+        ConfigError: there is no such file.
+        DataError: a line is not `shard<TAB>key`.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    pairs = [line.split("\t") for line in lines]
+    for number, pair in enumerate(pairs, start=1):
+        if len(pair) != 2:
+            raise DataError(f"{path}: line {number} is not shard<TAB>key; write the list with `mmpretrain data filter`")
+    return {(shard, key) for shard, key in pairs}
+
+
+def datacomp_array(uids: Sequence[str]) -> np.ndarray:
+    """32 hex digits each as DataComp's resharder reads them: rows of (upper, lower) 64 bits, sorted.
+
+    Raises:
+        DataError: one is not a 128-bit number in hex.
+    """
+    try:
+        numbers = sorted(int(uid, 16) for uid in uids)
+    except ValueError as error:
+        raise DataError(f"uid: {error}; DataComp's are 32 hex digits, without them write a list as text") from error
+    return np.array([divmod(number, 1 << 64) for number in numbers], dtype="u8,u8")
