@@ -1,5 +1,6 @@
 """The card of a dataset: what its shards hold, how they split, who made them. `data_shards/NAME/dataset.yaml`."""
 
+import math
 import re
 from dataclasses import field
 from pathlib import Path
@@ -9,10 +10,13 @@ from pydantic import Field
 
 from mmpretrain.core.errors import ConfigError, DataError
 from mmpretrain.core.settings import build, did_you_mean, read_yaml, settings
+from mmpretrain.data.storage import Shard, Storage, locate
 
 ROOT = Path("data_shards")
 CARD = "dataset.yaml"
-_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+MAX_SHARDS = 1_000_000
+"""A range such as {0..99999999999} is a slip, and would fill the memory with names."""
+_RANGE = re.compile(r"\{([0-9]{1,9})\.\.([0-9]{1,9})\}")
 
 
 @settings
@@ -34,7 +38,7 @@ class Split:
     """One named part of the dataset."""
 
     shards: list[str]
-    """Tar names beside the card; `{00000..00007}` stands for a range."""
+    """Tar names beside the card, or URLs (https://, s3://); `{00000..00007}` stands for a range."""
     samples: Annotated[int, Field(gt=0)]
     """How many samples the shards hold together; contradicted cards are refused."""
     purpose: str = ""
@@ -112,19 +116,23 @@ def load_card(folder: Path) -> Card:
         raise DataError("\n".join(f"{folder / CARD}: {line}" for line in str(error).splitlines())) from error
 
 
-def shard_paths(folder: Path, card: Card, split: str) -> list[Path]:
+def shard_paths(folder: Path, card: Card, split: str, storage: Storage | None = None) -> list[Shard]:
     """The tars of a split, in the order that the card gives.
 
+    Args:
+        storage: how those behind URLs are read; None: the defaults.
+
     Raises:
-        ConfigError: the card has no such split.
+        ConfigError: the card has no such split, or names a URL that the config does not allow.
         DataError: the split names no shards, or a shard is missing.
     """
     if split not in card.splits:
         raise ConfigError(f"data: {folder.name} has no split {split!r}{did_you_mean(split, card.splits)}")
-    paths = [folder / name for pattern in card.splits[split].shards for name in expand_range(pattern)]
+    names = [name for pattern in card.splits[split].shards for name in expand_range(pattern)]
+    paths = [locate(name, folder, storage or Storage()) for name in names]
     if not paths:
         raise DataError(f"{folder / CARD}: splits.{split}.shards is empty; name the tars of the split")
-    missing = [path.name for path in paths if not path.is_file()]
+    missing = [path.name for path in paths if isinstance(path, Path) and not path.is_file()]
     if missing:
         raise DataError(
             f"{folder}: {len(missing)} of {len(paths)} shards of {split!r} are missing, first {missing[0]}; "
@@ -134,10 +142,24 @@ def shard_paths(folder: Path, card: Card, split: str) -> list[Path]:
 
 
 def expand_range(pattern: str) -> list[str]:
-    """`a-{000..002}.tar` as its three names; a name without a range as itself."""
+    """`a-{000..002}.tar` as its three names; a name without a range as itself.
+
+    Raises:
+        DataError: it stands for more names than a dataset has shards.
+    """
+    ranges = [(int(first), int(last) + 1) for first, last in _RANGE.findall(pattern)]
+    count = math.prod(max(0, end - start) for start, end in ranges)
+    if count > MAX_SHARDS:
+        raise DataError(
+            f"{pattern}: stands for {count:,} shards, more than {MAX_SHARDS:,}; correct the range in {CARD}"
+        )
+    return _expand(pattern)
+
+
+def _expand(pattern: str) -> list[str]:
     match = _RANGE.search(pattern)
     if match is None:
         return [pattern]
     first, last = match.groups()
     numbers = (f"{number:0{len(first)}d}" for number in range(int(first), int(last) + 1))
-    return [name for n in numbers for name in expand_range(f"{pattern[: match.start()]}{n}{pattern[match.end() :]}")]
+    return [name for n in numbers for name in _expand(f"{pattern[: match.start()]}{n}{pattern[match.end() :]}")]

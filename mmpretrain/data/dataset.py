@@ -10,16 +10,23 @@ from mmpretrain.data.faults import BadSample
 from mmpretrain.data.index import ShardIndex, open_index
 from mmpretrain.data.order import Order, digest_of_shards
 from mmpretrain.data.samples import Limits, Sample, ShardReader, decode
+from mmpretrain.data.storage import Storage
 
 
 class Dataset:
-    """One split of one dataset on disk: its card, its shards' indexes and its digest."""
+    """One split of one dataset on disk: its card, its shards' indexes and its digest.
 
-    def __init__(self, name: str, split: str, verify: bool = False) -> None:
+    Args:
+        verify: hash every shard, not only compare its size.
+        storage: how shards behind URLs are read; None: the defaults.
+    """
+
+    def __init__(self, name: str, split: str, verify: bool = False, storage: Storage | None = None) -> None:
         self.folder = find_dataset(name)
         self.card: Card = load_card(self.folder)
         self.split = split
-        self.shards: list[ShardIndex] = [open_index(p, verify) for p in shard_paths(self.folder, self.card, split)]
+        self.paths = shard_paths(self.folder, self.card, split, storage)
+        self.shards: list[ShardIndex] = [open_index(path, verify) for path in self.paths]
         expected = self.card.splits[split].samples
         if len(self) != expected:
             raise DataError(

@@ -19,6 +19,7 @@ from safetensors.numpy import save_file
 
 from mmpretrain.core.errors import DataError
 from mmpretrain.core.files import TEMPORARY, sha256
+from mmpretrain.data.storage import Shard
 
 FORMAT = "mmpretrain-index-1"
 SUFFIX = ".index"
@@ -39,7 +40,7 @@ class Member:
 class ShardIndex:
     """The samples of one shard, in the order of their first member."""
 
-    path: Path
+    path: Shard
     keys: list[str]
     suffixes: tuple[str, ...]
     starts: np.ndarray
@@ -64,7 +65,7 @@ class ShardIndex:
             )
 
 
-def open_index(shard: Path, verify: bool = False) -> ShardIndex:
+def open_index(shard: Shard, verify: bool = False) -> ShardIndex:
     """The index of a shard; made and kept beside it on first use.
 
     Args:
@@ -88,7 +89,7 @@ def open_index(shard: Path, verify: bool = False) -> ShardIndex:
     return index
 
 
-def scan(shard: Path) -> ShardIndex:
+def scan(shard: Shard) -> ShardIndex:
     """Read a tar from end to end and note where everything is.
 
     Strict: Python's tarfile takes a damaged header behind the first one for the end of the archive and says
@@ -113,7 +114,7 @@ def scan(shard: Path) -> ShardIndex:
     return _columns(shard, rows)
 
 
-def _add(rows: dict[str, dict[str, Member]], shard: Path, info: tarfile.TarInfo, file: object) -> None:
+def _add(rows: dict[str, dict[str, Member]], shard: Shard, info: tarfile.TarInfo, file: object) -> None:
     folder, _, name = info.name.rpartition("/")
     stem, _, suffix = name.partition(".")
     key = f"{folder}/{stem}" if folder else stem
@@ -128,7 +129,7 @@ def _add(rows: dict[str, dict[str, Member]], shard: Path, info: tarfile.TarInfo,
     rows[key][suffix.lower()] = Member(suffix.lower(), info.offset_data, info.size, zlib.crc32(content))
 
 
-def _require_end(shard: Path, file: object, end: int) -> None:
+def _require_end(shard: Shard, file: object, end: int) -> None:
     file.seek(end)  # type: ignore[attr-defined]
     rest = file.read()  # type: ignore[attr-defined]
     if rest.strip(b"\0"):
@@ -137,7 +138,7 @@ def _require_end(shard: Path, file: object, end: int) -> None:
         raise DataError(f"{shard}: cut off at byte {end + len(rest)}: the end mark is missing; restore or re-pack it")
 
 
-def _columns(shard: Path, rows: dict[str, dict[str, Member]]) -> ShardIndex:
+def _columns(shard: Shard, rows: dict[str, dict[str, Member]]) -> ShardIndex:
     members = [member for sample in rows.values() for member in sample.values()]
     suffixes = tuple(sorted({member.suffix for member in members}))
     return ShardIndex(
@@ -174,7 +175,7 @@ def write_index(index: ShardIndex, file: Path) -> None:
     temporary.replace(file)
 
 
-def _read_index(shard: Path, file: Path) -> tuple[ShardIndex, int]:
+def _read_index(shard: Shard, file: Path) -> tuple[ShardIndex, int]:
     try:
         with safe_open(file, framework="numpy") as tensors:
             facts = tensors.metadata() or {}

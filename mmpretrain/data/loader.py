@@ -24,6 +24,7 @@ from mmpretrain.data.mixture import Mixture, Place
 from mmpretrain.data.order import positions_of_micro_batch
 from mmpretrain.data.samples import Limits
 from mmpretrain.data.stages import collated, read_strictly, read_with_reserves
+from mmpretrain.data.storage import Storage
 from mmpretrain.data.tokenizer import ClipTokenizer, Tokenizer, WordPieceTokenizer
 from mmpretrain.data.transforms import Augmentation, evaluation_transform
 
@@ -49,6 +50,7 @@ class Data:
     limits: Limits = field(default_factory=Limits)
     verify: bool = False
     """Hash every shard before the first step; sizes are always compared, members checked as they are read."""
+    storage: Storage = field(default_factory=Storage)
 
 
 def check_batch(data: Data, dataset: Dataset, ranks: int, micros: int) -> None:

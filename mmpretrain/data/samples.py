@@ -1,25 +1,23 @@
 """From members of a tar to a sample as its card reads it."""
 
 import json
-import os
 import zlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 from torch import Tensor
 
 from mmpretrain.core.counter import name_to_int
-from mmpretrain.core.errors import DataError
 from mmpretrain.core.settings import settings
 from mmpretrain.data.captions import CaptionLimits, decode_caption
 from mmpretrain.data.card import Card
 from mmpretrain.data.faults import BadSample
 from mmpretrain.data.images import ImageLimits, decode_image
-from mmpretrain.data.index import ShardIndex
+from mmpretrain.data.index import Member, ShardIndex
+from mmpretrain.data.storage import RandomAccess, Shard, open_bytes
 
 OPEN_FILES = 32
 
@@ -55,7 +53,7 @@ class ShardReader:
     """Members by offset, each checked against its CRC-32; keeps a bounded number of files open."""
 
     def __init__(self) -> None:
-        self._files: OrderedDict[Path, int] = OrderedDict()
+        self._files: OrderedDict[Shard, RandomAccess] = OrderedDict()
 
     def read(self, index: ShardIndex, sample: int, only: Sequence[str] | None = None) -> dict[str, bytes]:
         """The members of a sample by suffix.
@@ -65,29 +63,34 @@ class ShardReader:
 
         Raises:
             BadSample: the bytes are not those that were indexed.
-            DataError: the shard cannot be opened.
+            DataError: the shard cannot be opened, or a remote one not be read after all tries.
         """
         file = self._open(index.path)
         members = {}
         for member in index.members(sample):
             if only is not None and member.suffix not in only:
                 continue
-            content = os.pread(file, member.size, member.offset)
+            content = file.read(member.offset, member.size)
             if zlib.crc32(content) != member.crc32:
-                raise BadSample("checksum", f".{member.suffix} at byte {member.offset} differs from the index")
+                content = _read_again(file, member)
             members[member.suffix] = content
         return members
 
-    def _open(self, path: Path) -> int:
-        if path not in self._files:
+    def _open(self, shard: Shard) -> RandomAccess:
+        if shard not in self._files:
             while len(self._files) >= OPEN_FILES:
-                os.close(self._files.popitem(last=False)[1])
-            try:
-                self._files[path] = os.open(path, os.O_RDONLY)
-            except OSError as error:
-                raise DataError(f"{path}: {error.strerror}; restore the shard") from error
-        self._files.move_to_end(path)
-        return self._files[path]
+                self._files.popitem(last=False)[1].close()
+            self._files[shard] = open_bytes(shard)
+        self._files.move_to_end(shard)
+        return self._files[shard]
+
+
+def _read_again(file: RandomAccess, member: Member) -> bytes:
+    """A second look, past caches: bytes may have changed on the way and be right at the source."""
+    content = file.read_again(member.offset, member.size)
+    if zlib.crc32(content) != member.crc32:
+        raise BadSample("checksum", f".{member.suffix} at byte {member.offset} differs from the index")
+    return content
 
 
 def decode(card: Card, members: dict[str, bytes], key: str, position: int, limits: Limits) -> Sample:

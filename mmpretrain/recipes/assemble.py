@@ -110,7 +110,7 @@ def build_parts(config: Pretrain, world: World, tokenizer: Tokenizer | None = No
     Args:
         tokenizer: the one of a checkpoint; None builds the config's.
     """
-    dataset = Dataset(config.data.name, config.data.split, config.data.verify)
+    dataset = Dataset(config.data.name, config.data.split, config.data.verify, config.data.storage)
     tokenizer = tokenizer or config.data.tokenizer.build(dataset.captions())
     seed_torch(config.train.seed)
     model = config.towers.build(tokenizer.vocabulary, tokenizer.context_length)

@@ -10,6 +10,7 @@ from mmpretrain.core.errors import DataError
 from mmpretrain.data.card import find_dataset, load_card, shard_paths
 from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.index import SUFFIX, scan, write_index
+from mmpretrain.data.storage import Shard
 
 
 def index(name: str, console: Console) -> None:
@@ -30,7 +31,7 @@ def index(name: str, console: Console) -> None:
     )
 
 
-def all_shards(folder: Path) -> list[Path]:
+def all_shards(folder: Path) -> list[Shard]:
     card = load_card(folder)
     return list(dict.fromkeys(path for split in card.splits for path in shard_paths(folder, card, split)))
 

@@ -35,7 +35,7 @@ def dry_run(path: Path, overrides: Sequence[str], console: Console) -> None:
         parts = build_parts(config, world)
         check_batch(config.data, parts.dataset, world.size, config.train.micro_batches)
         for evaluator in config.evaluation:
-            Dataset(config.data.name, evaluator.split, config.data.verify)
+            Dataset(config.data.name, evaluator.split, config.data.verify, config.data.storage)
         checkpoint_bytes = require_space_for_checkpoints(parts)
         measure_norms(parts)
         counts = parameter_counts(parts)  # before stage 3 of DeepSpeed empties the parameters

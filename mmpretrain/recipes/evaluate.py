@@ -40,8 +40,9 @@ class Evaluation:
         self.parts = parts
         self.place = place
         self.evaluators = [settings.build() for settings in chosen]
-        name = dataset or parts.config.data.name
-        self.datasets = {e.split: Dataset(name, e.split, parts.config.data.verify) for e in self.evaluators}
+        data = parts.config.data
+        name = dataset or data.name
+        self.datasets = {e.split: Dataset(name, e.split, data.verify, data.storage) for e in self.evaluators}
 
     def run(self, engine: Engine, step: int, display: Display | None, with_examples: bool = False) -> list[dict]:
         """Every evaluator once; results go to results.jsonl, the last ones' examples beside it."""

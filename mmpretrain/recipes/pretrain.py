@@ -102,6 +102,7 @@ def refuse_other_config(place: Run, config: Pretrain) -> None:
         "evaluation",
         "data.workers",
         "data.verify",
+        "data.storage.",
         "train.log_every",
         "train.micro_batches",
         "train.save_every",
