@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
-from mmpretrain.core.errors import DataError
+from mmpretrain.core.errors import ConfigError, DataError
 from mmpretrain.data.captions import decode_caption
 from mmpretrain.data.card import Card, find_dataset, load_card, shard_paths
 from mmpretrain.data.faults import BadSample
@@ -19,14 +19,17 @@ class Dataset:
     Args:
         verify: hash every shard, not only compare its size.
         storage: how shards behind URLs are read; None: the defaults.
+        indexed: False for shards that are only streamed: nothing is read, the card is believed.
     """
 
-    def __init__(self, name: str, split: str, verify: bool = False, storage: Storage | None = None) -> None:
+    def __init__(
+        self, name: str, split: str, verify: bool = False, storage: Storage | None = None, indexed: bool = True
+    ) -> None:
         self.folder = find_dataset(name)
         self.card: Card = load_card(self.folder)
         self.split = split
         self.paths = shard_paths(self.folder, self.card, split, storage)
-        self.shards: list[ShardIndex] = [open_index(path, verify) for path in self.paths]
+        self.shards: list[ShardIndex] = [open_index(path, verify) for path in self.paths] if indexed else []
         expected = self.card.splits[split].samples
         if len(self) != expected:
             raise DataError(
@@ -35,7 +38,7 @@ class Dataset:
             )
 
     def __len__(self) -> int:
-        return sum(len(shard) for shard in self.shards)
+        return sum(len(shard) for shard in self.shards) if self.shards else self.card.splits[self.split].samples
 
     @property
     def bytes(self) -> int:
@@ -43,6 +46,8 @@ class Dataset:
 
     @property
     def digest(self) -> str:
+        if not self.shards:  # what is only streamed has nothing but its names
+            return digest_of_shards([(path.name, "") for path in self.paths])
         return digest_of_shards([(shard.path.name, shard.digest) for shard in self.shards])
 
     def order(self, seed: int) -> Order:
@@ -82,7 +87,16 @@ class Dataset:
         )
 
     def captions(self, limits: Limits | None = None) -> Iterator[str]:
-        """The caption of every sample that has one, without a look at the pictures."""
+        """The caption of every sample that has one, without a look at the pictures.
+
+        Raises:
+            ConfigError: the shards are only streamed.
+        """
+        if not self.shards:
+            raise ConfigError(
+                "data.tokenizer: wordpiece learns from all captions, and data.order: streaming does not read them "
+                "beforehand; use data.tokenizer.kind=clip"
+            )
         reader = ShardReader()
         for shard in self.shards:
             for row in range(len(shard)):

@@ -8,7 +8,7 @@ import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import field
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 import webdataset
@@ -22,9 +22,10 @@ from mmpretrain.core.settings import settings
 from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.mixture import Mixture, Place
 from mmpretrain.data.order import positions_of_micro_batch
-from mmpretrain.data.samples import Limits
+from mmpretrain.data.samples import Limits, decode
 from mmpretrain.data.stages import collated, read_strictly, read_with_reserves
 from mmpretrain.data.storage import Storage
+from mmpretrain.data.streaming import Streaming
 from mmpretrain.data.tokenizer import ClipTokenizer, Tokenizer, WordPieceTokenizer
 from mmpretrain.data.transforms import Augmentation, evaluation_transform
 
@@ -48,6 +49,9 @@ class Data:
     seed: int = 0
     """Another seed is another order and another set of random crops."""
     limits: Limits = field(default_factory=Limits)
+    order: Literal["exact", "streaming"] = "exact"
+    """exact: every sample once an epoch, the same for any number of ranks and workers, resumed where it stopped.
+    streaming: shards are drawn at random and read once from front to back; for networks where seeks are dear."""
     verify: bool = False
     """Hash every shard before the first step; sizes are always compared, members checked as they are read."""
     storage: Storage = field(default_factory=Storage)
@@ -76,20 +80,38 @@ def training_loader(
 ) -> Iterator[list[Batch]]:
     """For each step from `start` on, without end, this rank's micro-batches of it."""
     check_batch(data, dataset, world.size, micros)
-    plan = Mixture([dataset.order(data.seed)], [[(0, 1.0)]], data.batch, data.seed)
 
     def positions() -> Iterator[int]:
         for number in _share_of_worker(itertools.count(start * micros)):
             step, micro = divmod(number, micros)
             yield from positions_of_micro_batch(step, micro, data.batch, world.rank, world.size, micros)
 
-    read = functools.partial(read_with_reserves, plan=plan, datasets=[dataset], limits=data.limits)
+    if data.order == "exact":
+        plan = Mixture([dataset.order(data.seed)], [[(0, 1.0)]], data.batch, data.seed)
+        read = functools.partial(read_with_reserves, plan=plan, datasets=[dataset], limits=data.limits)
+        stages: list[Callable] = [positions, read]
+    else:
+        stages = _streaming(data, dataset, world, start)
     rows = data.batch // (world.size * micros)
     batch = functools.partial(
         collated, rows=rows, transform=data.augmentation.build(size, data.seed), tokenizer=tokenizer
     )
-    batches = iter(_loader([positions, read, batch], data.workers))
+    batches = iter(_loader([*stages, batch], data.workers))
     return iter(lambda: list(itertools.islice(batches, micros)), [])
+
+
+def _streaming(data: Data, dataset: Dataset, world: World, start: int) -> list[Callable]:
+    card = dataset.card
+    return Streaming(
+        shards={str(number): shard for number, shard in enumerate(dataset.paths)},
+        dataset=dataset.folder.name,
+        decode=lambda members, key, position: decode(card, members, key, position, data.limits),
+        suffixes=frozenset({card.image, card.caption, "json"}),
+        max_bytes=max(data.limits.image.max_bytes, data.limits.json_bytes),
+        seed=data.seed,
+        world=world,
+        first=start * data.batch,
+    ).stages()
 
 
 def evaluation_loader(

@@ -8,7 +8,7 @@ import io
 import ipaddress
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Protocol, TypeAlias
@@ -113,6 +113,10 @@ class RemoteShard:
         """The shard as a file that is read from front to back; seeking works."""
         return io.BufferedReader(Stream(self.bytes(), self.storage.chunk_bytes))
 
+    def stream(self) -> io.BufferedReader:
+        """As `open`, for those who read it once: nothing is kept on disk."""
+        return replace(self, storage=replace(self.storage, cache_bytes=0)).open()
+
     def bytes(self) -> "RemoteBytes":
         # aiohttp and fsspec are imported by those who need them
         from mmpretrain.data.remote import RemoteBytes
@@ -197,21 +201,22 @@ class LocalBytes:
 
     def __init__(self, path: Path) -> None:
         try:
-            self._file = os.open(path, os.O_RDONLY)
+            self._file = io.FileIO(path)  # closes itself when it is forgotten
         except (OSError, ValueError) as error:
             raise DataError(f"{path}: {getattr(error, 'strerror', error)}; restore the shard") from error
+        self._number = self._file.fileno()
 
     @property
     def size(self) -> int:
-        return os.fstat(self._file).st_size
+        return os.fstat(self._number).st_size
 
     def read(self, offset: int, size: int) -> bytes:
-        return os.pread(self._file, size, offset)
+        return os.pread(self._number, size, offset)
 
     read_again = read
 
     def close(self) -> None:
-        os.close(self._file)
+        self._file.close()
 
 
 class Stream(io.RawIOBase):

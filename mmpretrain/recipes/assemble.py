@@ -110,7 +110,8 @@ def build_parts(config: Pretrain, world: World, tokenizer: Tokenizer | None = No
     Args:
         tokenizer: the one of a checkpoint; None builds the config's.
     """
-    dataset = Dataset(config.data.name, config.data.split, config.data.verify, config.data.storage)
+    data = config.data
+    dataset = Dataset(data.name, data.split, data.verify, data.storage, indexed=data.order == "exact")
     tokenizer = tokenizer or config.data.tokenizer.build(dataset.captions())
     seed_torch(config.train.seed)
     model = config.towers.build(tokenizer.vocabulary, tokenizer.context_length)

@@ -12,6 +12,7 @@ from mmpretrain.core.files import write_atomic
 from mmpretrain.core.run import Run
 from mmpretrain.core.settings import difference, digest, dump, load, read_yaml, to_yaml
 from mmpretrain.data.loader import check_batch
+from mmpretrain.data.streaming import NOTICE
 from mmpretrain.data.tokenizer import Tokenizer, load_tokenizer
 from mmpretrain.engines.base import Engine, OptimizerState
 from mmpretrain.recipes.assemble import (
@@ -57,6 +58,8 @@ def pretrain(path: Path, overrides: Sequence[str], resume: str, console: Console
 
         with Display(console, world.is_main, start, config.train.steps) as display:
             display.say(f"{place.folder}: {'resuming at step' if start else 'starting, step'} {start}")
+            if config.data.order == "streaming":
+                display.say(NOTICE)
             hooks = make_hooks(parts, engine, place, evaluation, display)
             done = run(
                 engine, training_batches(parts, start), config.train, hooks, start, config.data.batch, display, stop
