@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import field
+from os.path import isfile  # Path.is_file raises for a name that is too long
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -101,11 +102,11 @@ def find_dataset(name: str) -> Path:
     """
     roots = [ROOT, Path(__file__).parents[2] / ROOT]
     for folder in (Path(name), *(root / name for root in roots)):
-        if (folder / CARD).is_file():
+        if isfile(folder / CARD):
             return folder
     known = sorted({card.parent.name for root in roots for card in root.glob(f"*/{CARD}")})
     hint = did_you_mean(name, known) if known else ""
-    raise ConfigError(f"data.name: no {CARD} in {name} nor in {ROOT / name}{hint}")
+    raise ConfigError(f"data.name: no {CARD} in {name[:200]} nor in {str(ROOT / name)[:200]}{hint}")
 
 
 def load_card(folder: Path) -> Card:
@@ -132,7 +133,7 @@ def shard_paths(folder: Path, card: Card, split: str, storage: Storage | None = 
     paths = [locate(name, folder, storage or Storage()) for name in names]
     if not paths:
         raise DataError(f"{folder / CARD}: splits.{split}.shards is empty; name the tars of the split")
-    missing = [path.name for path in paths if isinstance(path, Path) and not path.is_file()]
+    missing = [path.name for path in paths if isinstance(path, Path) and not isfile(path)]
     if missing:
         raise DataError(
             f"{folder}: {len(missing)} of {len(paths)} shards of {split!r} are missing, first {missing[0]}; "

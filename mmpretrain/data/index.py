@@ -104,10 +104,12 @@ def scan(shard: Shard) -> ShardIndex:
             end = 0
             for info in tar:
                 end = info.offset_data + -(-info.size // BLOCK) * BLOCK
-                if info.isfile() and "." in Path(info.name).name:
+                if info.isfile() and not info.issparse() and "." in info.name.rpartition("/")[2]:
+                    if end > shard.stat().st_size:  # before a claim of a terabyte is believed
+                        raise DataError(f"{shard}: cut off inside {info.name}; restore or re-pack it")
                     _add(rows, shard, info, file)
             _require_end(shard, file, end)
-    except (OSError, tarfile.TarError) as error:
+    except (OSError, tarfile.TarError, ValueError) as error:  # ValueError: hostile numbers in PAX headers
         raise DataError(f"{shard}: not a readable tar: {error}; restore or re-pack it") from error
     if not rows:
         raise DataError(f"{shard}: holds no samples; take it out of the card")
