@@ -11,7 +11,7 @@ from typing import Annotated
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 from pydantic import Field
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
@@ -19,6 +19,8 @@ from torchvision.io import ImageReadMode, decode_jpeg
 from mmpretrain.core.settings import settings
 from mmpretrain.data.faults import BadSample
 
+# Pillow unpacks up to 64 MB of texts that nobody reads, for a PNG of 50 KB; it has no argument for this
+PngImagePlugin.MAX_TEXT_MEMORY = 4_194_304
 MAGIC = {"JPEG": b"\xff\xd8\xff", "PNG": b"\x89PNG\r\n\x1a\n", "WEBP": b"RIFF"}
 
 

@@ -4,14 +4,18 @@ A card is data from somewhere else, so what it names never reaches a shell, an e
 that picks a protocol by itself: the scheme is looked up here, and anything that is not listed is refused.
 """
 
+import contextlib
 import io
 import ipaddress
 import os
 import re
+import shutil
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Protocol, TypeAlias
+from typing import IO, TYPE_CHECKING, Annotated, Literal, Protocol, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from pydantic import Field
@@ -194,6 +198,24 @@ def open_bytes(shard: Shard) -> RandomAccess:
         DataError: it cannot be opened.
     """
     return LocalBytes(shard) if isinstance(shard, Path) else shard.bytes()
+
+
+@contextlib.contextmanager
+def as_file(shard: Shard) -> Iterator[IO[bytes]]:
+    """The shard as a file of this machine, for those who map it into memory; a remote one for as long as it is open.
+
+    Raises:
+        DataError: a remote one cannot be read.
+        OSError: a local one cannot be opened, or the disk is full.
+    """
+    if isinstance(shard, Path):
+        with shard.open("rb") as file:
+            yield file
+        return
+    with tempfile.TemporaryFile() as copy, shard.open() as source:
+        shutil.copyfileobj(source, copy, shard.storage.chunk_bytes)
+        copy.seek(0)
+        yield copy
 
 
 class LocalBytes:

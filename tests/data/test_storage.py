@@ -1,3 +1,4 @@
+import mmap
 import multiprocessing
 import os
 import random
@@ -16,7 +17,7 @@ from mmpretrain.data.faults import BadSample
 from mmpretrain.data.index import open_index
 from mmpretrain.data.remote import _filesystem
 from mmpretrain.data.samples import ShardReader
-from mmpretrain.data.storage import RemoteShard, Storage, locate, open_bytes
+from mmpretrain.data.storage import RemoteShard, Storage, as_file, locate, open_bytes
 from tests.conftest import write_card
 from tests.data.object_server import ObjectServer, Script, serving
 from tests.data.test_loader import assert_same, steps
@@ -503,6 +504,13 @@ def test_a_shard_that_vanishes_is_named_with_its_cause(far_shapes: Path, server:
     del server.objects["shapes/val-00000.tar"]
     with pytest.raises(DataError, match=r"val-00000\.tar: status 404"):
         list(dataset.samples())
+
+
+def test_a_remote_shard_can_be_mapped_as_a_local_one_is(server: ObjectServer, storage: Storage, tmp_path: Path):
+    (tmp_path / "a.bin").write_bytes(CONTENT)
+    for shard in (remote(server, storage), tmp_path / "a.bin"):
+        with as_file(shard) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            assert content[:] == CONTENT
 
 
 def test_a_remote_tar_that_is_cut_off_is_named(server: ObjectServer, storage: Storage, shapes: Path, tmp_path: Path):
