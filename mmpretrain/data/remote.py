@@ -258,8 +258,7 @@ async def _answer(storage: Storage, url: str, wanted: str) -> AsyncIterator[aioh
 async def _respond(storage: Storage, url: str, wanted: str) -> aiohttp.ClientResponse:
     """The answer to a request for a range, headers read; redirects followed to where the config allows."""
     address = await _address(storage, url)
-    # an answer from this machine may lead on to this machine, one from elsewhere may not
-    schemes = ("https", "http") if "http" in storage.schemes or is_loopback(address) else ("https",)
+    schemes = ("https", "http") if "http" in storage.schemes else ("https",)
     headers = {"Range": wanted, "Accept-Encoding": "identity"}
     filesystem = _filesystem(os.getpid(), "https", None, False)
     session = await filesystem.set_session()
@@ -273,7 +272,7 @@ async def _respond(storage: Storage, url: str, wanted: str) -> aiohttp.ClientRes
                 response.close()
                 was_local, address = is_loopback(address), urljoin(address, location)
                 refuse_url(address, schemes, "redirected", Lasting)
-                if is_loopback(address) and not was_local:
+                if is_loopback(address) and not was_local:  # services here trust whoever asks from here
                     raise Lasting("redirected to this machine; name the right URL in the card")
     except TimeoutError as error:
         raise Passing(f"no answer within {storage.stall_seconds:g} s") from error

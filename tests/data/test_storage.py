@@ -1,14 +1,21 @@
+import datetime
+import io
+import ipaddress
 import mmap
 import multiprocessing
 import os
 import random
 import re
+import ssl
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from mmpretrain.core.errors import DataError
 from mmpretrain.data.chunks import PAGE, ChunkCache
@@ -18,6 +25,7 @@ from mmpretrain.data.index import open_index
 from mmpretrain.data.remote import _filesystem
 from mmpretrain.data.samples import ShardReader
 from mmpretrain.data.storage import RemoteShard, Storage, as_file, locate, open_bytes
+from mmpretrain.recipes import data as data_commands
 from tests.conftest import write_card
 from tests.data.object_server import ObjectServer, Script, serving
 from tests.data.test_loader import assert_same, steps
@@ -310,15 +318,73 @@ def test_a_redirect_is_followed(server: ObjectServer, storage: Storage):
 
 @pytest.mark.parametrize(
     ("target", "cause"),
-    [("file:///etc/passwd", "scheme 'file'"), ("http://example.org/a", "scheme 'http'"), ("/a.bin", "more than 5")],
+    [
+        ("file:///etc/passwd", "scheme 'file'"),
+        ("http://example.org/a", "scheme 'http'"),
+        ("gopher://example.org/", "scheme 'gopher'"),
+        ("/a.bin", "more than 5"),
+    ],
 )
 def test_a_redirect_out_of_what_is_allowed_is_refused(server: ObjectServer, storage: Storage, target: str, cause: str):
     # the last one leads to itself
     server.script = lambda request: request.answer(302, b"", Location=target) or True
-    if target.startswith("http:"):
-        server.script = lambda request: request.answer(302, b"", Location="gopher://example.org/") or True
-        cause = "scheme 'gopher'"
     assert cause in refusal(server, storage)
+
+
+# -- https ---------------------------------------------------------------------------------------------------
+
+READ_AS_ANOTHER_PROCESS = """
+import sys
+from pathlib import Path
+from mmpretrain.core.errors import DataError
+from mmpretrain.data.storage import Storage, locate, open_bytes
+storage = Storage(cache=sys.argv[2], chunk_bytes=65536, tries=1, stall_seconds=10)
+try:
+    print(len(open_bytes(locate(sys.argv[1], Path("."), storage)).read(0, 10**9)))
+except DataError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_https_wants_a_certificate_that_this_machine_trusts(server: ObjectServer, tmp_path: Path, trusted: bool):
+    write_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    url = server.url("a.bin").replace("http:", "https:")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    if trusted:
+        environment["SSL_CERT_FILE"] = str(tmp_path / "cert.pem")
+    command = [sys.executable, "-c", READ_AS_ANOTHER_PROCESS, url, str(tmp_path / "cache")]
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60).stdout
+    assert said.strip() == str(len(CONTENT)) if trusted else "certificate verify failed" in said
+
+
+def write_certificate(folder: Path) -> None:
+    """cert.pem and key.pem of a server at 127.0.0.1 that vouches for itself."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    (folder / "cert.pem").write_bytes(certificate.public_bytes(pem))
+    plain = serialization.NoEncryption()
+    (folder / "key.pem").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
 
 
 # -- the cache -----------------------------------------------------------------------------------------------
@@ -465,6 +531,16 @@ def test_a_shard_is_downloaded_once_for_index_digest_and_training(
     list(Dataset(str(far_shapes), "train", verify=True, storage=storage).samples())
     ranges = [request for request in server.requests if request[1] != "bytes=0-0"]
     assert len(ranges) == len(set(ranges)) > 0
+
+
+def test_the_index_and_check_commands_take_remote_shards(far_shapes: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    said = Console(file=io.StringIO(), width=300)
+    data_commands.index(str(far_shapes), said)
+    with pytest.raises(DataError, match="stand in both train and val"):  # as toys do; all were read to know it
+        data_commands.check(str(far_shapes), said)
+    assert "61 samples in 4 shards" in said.file.getvalue()
+    assert list((tmp_path / "xdg" / "mmpretrain" / "chunks").iterdir())
 
 
 def test_a_remote_shard_that_is_another_one_now_is_refused(far_shapes: Path, server: ObjectServer, storage: Storage):
