@@ -2,13 +2,21 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test check format shards clean
+.PHONY: quickstart test fuzz peers check format shards clean
 
 quickstart: .venv/run
 	$(BIN)/mmpretrain quickstart
 
 test: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest
+
+# Hostile inputs in full; `make test` takes a seeded sample of them.
+fuzz: .venv/dev
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m fuzz
+
+# Against other systems, each in an environment of its own (downloads some hundred MB).
+peers: .venv/dev
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m peers
 
 check: .venv/dev
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports

@@ -1,13 +1,14 @@
 """Writing so that a reader never sees half of it, and digests to prove it."""
 
 import hashlib
+import io
 import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol
 
 from mmpretrain.core.errors import MmpretrainError
 
@@ -50,7 +51,13 @@ def folder_in_one_step(path: Path) -> Iterator[Path]:
         raise
 
 
-def sha256(path: Path) -> str:
+class Openable(Protocol):
+    """A Path, or what is read like one."""
+
+    def open(self, mode: Literal["rb"], /) -> io.BufferedReader: ...
+
+
+def sha256(path: Openable) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -1,8 +1,10 @@
 """The card of a dataset: what its shards hold, how they split, who made them. `data_shards/NAME/dataset.yaml`."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import field
+from os.path import isfile  # Path.is_file raises for a name that is too long
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,11 +12,14 @@ from pydantic import BeforeValidator, Field
 
 from mmpretrain.core.errors import ConfigError, DataError
 from mmpretrain.core.settings import build, did_you_mean, read_yaml, settings
+from mmpretrain.data.storage import Shard, Storage, locate
 
 ROOT = Path("data_shards")
 CARD = "dataset.yaml"
 ImageSuffix = Literal["png", "jpg", "jpeg", "webp"]
-_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+MAX_SHARDS = 1_000_000
+"""A range such as {0..99999999999} is a slip, and would fill the memory with names."""
+_RANGE = re.compile(r"\{([0-9]{1,9})\.\.([0-9]{1,9})\}")
 _LAST_NUMBER = re.compile(r"(.*?)(\d+)(\D*)", re.DOTALL)
 
 
@@ -37,7 +42,7 @@ class Split:
     """One named part of the dataset."""
 
     shards: list[str]
-    """Tar names beside the card; `{00000..00007}` stands for a range."""
+    """Tar names beside the card, or URLs (https://, s3://); `{00000..00007}` stands for a range."""
     samples: Annotated[int, Field(gt=0)] | None = None
     """How many samples the shards hold together; a card that contradicts them is refused. None: as many as there
     are."""
@@ -138,11 +143,11 @@ def find_dataset(name: str) -> Path:
     """
     roots = [ROOT, Path(__file__).parents[2] / ROOT]
     for folder in (Path(name), *(root / name for root in roots)):
-        if (folder / CARD).is_file():
+        if isfile(folder / CARD):
             return folder
     known = sorted({card.parent.name for root in roots for card in root.glob(f"*/{CARD}")})
     hint = did_you_mean(name, known) if known else ""
-    raise ConfigError(f"data.name: no {CARD} in {name} nor in {ROOT / name}{hint}")
+    raise ConfigError(f"data.name: no {CARD} in {name[:200]} nor in {str(ROOT / name)[:200]}{hint}")
 
 
 def load_card(folder: Path) -> Card:
@@ -153,19 +158,23 @@ def load_card(folder: Path) -> Card:
         raise DataError("\n".join(f"{folder / CARD}: {line}" for line in str(error).splitlines())) from error
 
 
-def shard_paths(folder: Path, card: Card, split: str) -> list[Path]:
+def shard_paths(folder: Path, card: Card, split: str, storage: Storage | None = None) -> list[Shard]:
     """The tars of a split, in the order that the card gives.
 
+    Args:
+        storage: how those behind URLs are read; None: the defaults.
+
     Raises:
-        ConfigError: the card has no such split.
+        ConfigError: the card has no such split, or names a URL that the config does not allow.
         DataError: the split names no shards, or a shard is missing.
     """
     if split not in card.splits:
         raise ConfigError(f"data: {folder.name} has no split {split!r}{did_you_mean(split, card.splits)}")
-    paths = [folder / name for pattern in card.splits[split].shards for name in expand_range(pattern)]
+    names = [name for pattern in card.splits[split].shards for name in expand_range(pattern)]
+    paths = [locate(name, folder, storage or Storage()) for name in names]
     if not paths:
         raise DataError(f"{folder / CARD}: splits.{split}.shards is empty; name the tars of the split")
-    missing = [path.name for path in paths if not path.is_file()]
+    missing = [path.name for path in paths if isinstance(path, Path) and not isfile(path)]
     if missing:
         raise DataError(
             f"{folder}: {len(missing)} of {len(paths)} shards of {split!r} are missing, first {missing[0]}; "
@@ -174,19 +183,35 @@ def shard_paths(folder: Path, card: Card, split: str) -> list[Path]:
     return paths
 
 
-def shard_name(folder: Path, path: Path) -> str:
-    """How a dataset calls a shard: its path below the folder of the card."""
-    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
+def shard_name(folder: Path, shard: Shard) -> str:
+    """How a dataset calls a shard: its path below the folder of the card, or its URL without secrets."""
+    if isinstance(shard, Path) and shard.is_relative_to(folder):
+        return shard.relative_to(folder).as_posix()
+    return str(shard)
 
 
 def expand_range(pattern: str) -> list[str]:
-    """`a-{000..002}.tar` as its three names; a name without a range as itself."""
+    """`a-{000..002}.tar` as its three names; a name without a range as itself.
+
+    Raises:
+        DataError: it stands for more names than a dataset has shards.
+    """
+    ranges = [(int(first), int(last) + 1) for first, last in _RANGE.findall(pattern)]
+    count = math.prod(max(0, end - start) for start, end in ranges)
+    if count > MAX_SHARDS:
+        raise DataError(
+            f"{pattern}: stands for {count:,} shards, more than {MAX_SHARDS:,}; correct the range in {CARD}"
+        )
+    return _expand(pattern)
+
+
+def _expand(pattern: str) -> list[str]:
     match = _RANGE.search(pattern)
     if match is None:
         return [pattern]
     first, last = match.groups()
     numbers = (f"{number:0{len(first)}d}" for number in range(int(first), int(last) + 1))
-    return [name for n in numbers for name in expand_range(f"{pattern[: match.start()]}{n}{pattern[match.end() :]}")]
+    return [name for n in numbers for name in _expand(f"{pattern[: match.start()]}{n}{pattern[match.end() :]}")]
 
 
 def as_ranges(names: Sequence[str]) -> list[str]:

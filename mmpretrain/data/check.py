@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from os.path import isfile  # Path.is_file raises for a name that is too long
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from mmpretrain.core.errors import DataError
 from mmpretrain.data.card import CARD, Card, expand_range
 from mmpretrain.data.fingerprints import Fingerprints
 from mmpretrain.data.index import ShardIndex, open_index
+from mmpretrain.data.storage import Storage, locate
 
 APART = ("train", "val", "test")
 """Splits that must share nothing."""
@@ -43,7 +45,8 @@ def check_card(folder: Path, card: Card) -> Iterator[Problem]:
         names = [name for pattern in part.shards for name in expand_range(pattern)]
         for name in names:
             named[name].append(split)
-        missing = [name for name in names if not (folder / name).is_file()]
+        local = [name for name in names if isinstance(locate(name, folder, Storage()), Path)]
+        missing = [name for name in local if not isfile(folder / name)]
         if missing or not names:
             detail = "the card names shards that are not there; restore them or take them out"
             yield _problem("missing_shard", split, missing, detail if names else "the split names no shard")
@@ -67,8 +70,9 @@ def open_shards(folder: Path, card: Card) -> tuple[dict[str, list[ShardIndex]], 
     shards: dict[str, list[ShardIndex]] = {split: [] for split in card.splits}
     problems = []
     for split, part in card.splits.items():
-        paths = [folder / name for pattern in part.shards for name in expand_range(pattern)]
-        for path in filter(Path.is_file, paths):
+        names = [name for pattern in part.shards for name in expand_range(pattern)]
+        paths = [locate(name, folder, Storage()) for name in names]
+        for path in (path for path in paths if not isinstance(path, Path) or isfile(path)):
             try:
                 shards[split].append(open_index(path, verify=True))
             except DataError as error:
@@ -125,7 +129,9 @@ def check_leaks(prints: Fingerprints, labels_N: np.ndarray | None, by_caption: b
     """
     text = "caption" if by_caption else "text group"
     yield from _shared(prints, prints.pixels_N, "leak_picture", "the same picture")
-    yield from _shared(prints, prints.text_group_N, "leak_text", f"the same {text}")
+    # of pictures sorted by class the caption is the class: it stands in every split, and has to
+    named = len(np.unique(prints.text_group_N)) <= len(np.unique(prints.label_N[prints.label_N >= 0]))
+    yield from _shared(prints, prints.text_group_N, "leak_text", f"the same {text}", warning=by_caption and named)
     yield from _shared(prints, prints.caption_N, "near_caption", "captions equal but for case and signs", warning=True)
     if labels_N is not None:
         yield from _shared(prints, labels_N, "near_picture", "pictures that look nearly the same", warning=True)

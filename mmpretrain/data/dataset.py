@@ -3,10 +3,11 @@
 import contextlib
 import functools
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from mmpretrain.core.errors import DataError
+from mmpretrain.core.errors import ConfigError, DataError
 from mmpretrain.core.files import sha256
 from mmpretrain.data.captions import decode_caption
 from mmpretrain.data.card import CARD, Card, find_dataset, load_card, shard_name, shard_paths
@@ -16,7 +17,10 @@ from mmpretrain.data.manifest import FILE as MANIFEST
 from mmpretrain.data.manifest import ShardFacts, add_to_manifest, read_manifest
 from mmpretrain.data.order import Order, digest_of_shards
 from mmpretrain.data.samples import Limits, Reading, Sample, ShardReader, decode
+from mmpretrain.data.storage import Shard, Storage
 
+REQUESTS = 16
+"""Sizes of shards that are asked for at the same time."""
 OPEN_INDEXES = 160
 """Indexes that a process keeps in memory: more than the windows that the order reads at a time touch."""
 
@@ -24,7 +28,7 @@ OPEN_INDEXES = 160
 class Shards(Sequence[ShardIndex]):
     """The indexes of a split's shards, each opened when it is first needed."""
 
-    def __init__(self, paths: Sequence[Path], on_damage: OnDamage) -> None:
+    def __init__(self, paths: Sequence[Shard], on_damage: OnDamage) -> None:
         self.paths = paths
         self._on_damage = on_damage
         self._open = functools.lru_cache(maxsize=OPEN_INDEXES)(self._open_one)
@@ -60,19 +64,30 @@ class Dataset:
     Args:
         verify: hash every shard, not only compare its size.
         on_damage: what to do with shards that differ from their index.
+        storage: how shards behind URLs are read; None: the defaults.
+        indexed: False for shards that are only streamed: nothing is read, the card is believed.
     """
 
-    def __init__(self, name: str, split: str, verify: bool = False, on_damage: OnDamage = "refuse") -> None:
+    def __init__(
+        self,
+        name: str,
+        split: str,
+        verify: bool = False,
+        on_damage: OnDamage = "refuse",
+        storage: Storage | None = None,
+        indexed: bool = True,
+    ) -> None:
         self.folder = find_dataset(name)
         self.card: Card = load_card(self.folder)
         self.split = split
-        self.shards = Shards(shard_paths(self.folder, self.card, split), on_damage)
+        self.paths = shard_paths(self.folder, self.card, split, storage)
+        self.shards = Shards(self.paths if indexed else [], on_damage)
         self.facts = self._find_facts()
         if on_damage == "refuse":
             self._refuse_changed(verify)
         self.shards.expect(self.facts)
         expected = self.card.splits[split].samples
-        if expected is not None and len(self) != expected:
+        if indexed and expected is not None and len(self) != expected:
             raise DataError(
                 f"{self.folder}: the card says {expected:,} samples in {split!r}, its shards hold {len(self):,}; "
                 "correct dataset.yaml or restore the shards"
@@ -93,8 +108,9 @@ class Dataset:
         Raises:
             DataError: a shard has another size, or with `verify` another digest, than the manifest says.
         """
-        for path, facts in zip(self.shards.paths, self.facts, strict=True):
-            size = path.stat().st_size
+        with ThreadPoolExecutor(REQUESTS) as pool:  # remote shards take a request each
+            sizes = list(pool.map(lambda path: path.stat().st_size, self.shards.paths))
+        for path, facts, size in zip(self.shards.paths, self.facts, sizes, strict=True):
             if size != facts.bytes or (verify and sha256(path) != facts.sha256):
                 raise DataError(
                     f"{path}: is not the file that was indexed ({size:,} bytes, then {facts.bytes:,}); restore the "
@@ -103,7 +119,15 @@ class Dataset:
                 )
 
     def __len__(self) -> int:
-        return sum(facts.samples for facts in self.facts)
+        if self.facts:
+            return sum(facts.samples for facts in self.facts)
+        counted = self.card.splits[self.split].samples
+        if counted is None:
+            raise DataError(
+                f"{self.folder / CARD}: splits.{self.split}.samples is not given, and what is only streamed cannot "
+                "be counted; write the number"
+            )
+        return counted
 
     @property
     def bytes(self) -> int:
@@ -112,8 +136,8 @@ class Dataset:
     @property
     def digest(self) -> str:
         """Identifies the split's data: names and SHA-256 of all shards, in the order of the card."""
-        names = (path.name for path in self.shards.paths)
-        return digest_of_shards([(name, facts.sha256) for name, facts in zip(names, self.facts, strict=True)])
+        digests = [facts.sha256 for facts in self.facts] or [""] * len(self.paths)  # a stream has names alone
+        return digest_of_shards([(path.name, digest) for path, digest in zip(self.paths, digests, strict=True)])
 
     def order(self, seed: int) -> Order:
         return Order([facts.samples for facts in self.facts], self.digest, seed)
@@ -153,7 +177,16 @@ class Dataset:
         )
 
     def captions(self, limits: Limits | None = None) -> Iterator[str]:
-        """The caption of every sample that has one, without a look at the pictures."""
+        """The caption of every sample that has one, without a look at the pictures.
+
+        Raises:
+            ConfigError: the shards are only streamed.
+        """
+        if not self.shards:
+            raise ConfigError(
+                "data.tokenizer: wordpiece learns from all captions, and data.order: streaming does not read them "
+                "beforehand; use data.tokenizer.kind=clip"
+            )
         reader = ShardReader()
         for shard in self.shards:
             for row in range(len(shard)):

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 from pydantic import Field
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
@@ -19,6 +19,8 @@ from torchvision.io import ImageReadMode, decode_jpeg
 from mmpretrain.core.settings import settings
 from mmpretrain.data.faults import BadSample
 
+# Pillow unpacks up to 64 MB of texts that nobody reads, for a PNG of 50 KB; it has no argument for this
+PngImagePlugin.MAX_TEXT_MEMORY = 4_194_304
 MAGIC = {"JPEG": b"\xff\xd8\xff", "PNG": b"\x89PNG\r\n\x1a\n", "WEBP": b"RIFF"}
 
 
@@ -53,6 +55,8 @@ def decode_image(content: bytes, limits: ImageLimits | None = None, least_side: 
             if shrink == 1:
                 return _decode_jpeg(content)
             image.draft(None, (image.width // shrink, image.height // shrink))
+        elif image.format == "PNG":
+            _scale_transparency(image, depth=content[24])
         pixels = np.array(to_rgb(ImageOps.exif_transpose(image)))
     except Exception as error:  # whatever a decoder says of hostile bytes
         raise BadSample("damaged_image", _first_line(error)) from error
@@ -118,12 +122,31 @@ def to_rgb(image: Image.Image) -> Image.Image:
     and cuts 16-bit values at 255.
     """
     if image.mode.startswith("I"):
-        levels = np.asarray(image).astype(np.float64) / 257
-        image = Image.fromarray(np.clip(np.rint(levels), 0, 255).astype(np.uint8))
+        image = _grey_of_8_bits(image)
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
     return image.convert("RGB")
+
+
+def _grey_of_8_bits(image: Image.Image) -> Image.Image:
+    levels = np.asarray(image)
+    grey = Image.fromarray(np.clip(np.rint(levels.astype(np.float64) / 257), 0, 255).astype(np.uint8))
+    clear = image.info.get("transparency")
+    if isinstance(clear, int):
+        grey.putalpha(Image.fromarray(np.where(levels == clear, 0, 255).astype(np.uint8)))
+    return grey
+
+
+def _scale_transparency(image: Image.Image, depth: int) -> None:
+    """Make the one transparent colour of a PNG fit the pixels: Pillow brings 2, 4 and 16 bits a channel to 8 and leaves
+    that colour as the file has it. Of 16-bit colours those that share its upper bytes go with it.
+    """
+    clear = image.info.get("transparency")
+    if isinstance(clear, int) and depth in (2, 4) and image.mode == "L":
+        image.info["transparency"] = clear * 255 // (2**depth - 1)
+    elif isinstance(clear, tuple) and depth == 16:
+        image.info["transparency"] = tuple(level >> 8 for level in clear)
 
 
 def _first_line(error: Exception) -> str:

@@ -22,6 +22,7 @@ from safetensors.numpy import save
 from mmpretrain.core.counter import name_to_int
 from mmpretrain.core.errors import DataError
 from mmpretrain.core.files import TEMPORARY, sha256
+from mmpretrain.data.storage import Shard, as_file
 from mmpretrain.data.tar import Damage, Entry, walk
 
 FORMAT = "mmpretrain-index-2"
@@ -47,7 +48,7 @@ class Member:
 class ShardIndex:
     """The samples of one shard, in the order of their first member."""
 
-    path: Path
+    path: Shard
     keys: list[str]
     suffixes: tuple[str, ...]
     starts: np.ndarray
@@ -85,7 +86,7 @@ class ShardIndex:
         return int(self.image_groups[sample]) if len(pictures) == 1 and pictures[0] in suffixes else None
 
 
-def open_index(shard: Path, verify: bool = False, on_damage: OnDamage = "refuse") -> ShardIndex:
+def open_index(shard: Shard, verify: bool = False, on_damage: OnDamage = "refuse") -> ShardIndex:
     """The index of a shard; made and kept beside it on first use.
 
     Args:
@@ -120,7 +121,7 @@ def open_index(shard: Path, verify: bool = False, on_damage: OnDamage = "refuse"
 # -- from a tar -------------------------------------------------------------------------------------------
 
 
-def scan(shard: Path) -> ShardIndex:
+def scan(shard: Shard) -> ShardIndex:
     """Read a tar from end to end and note where everything is.
 
     Raises:
@@ -134,7 +135,7 @@ def scan(shard: Path) -> ShardIndex:
     return index
 
 
-def scan_damaged(shard: Path) -> tuple[ShardIndex, list[Damage]]:
+def scan_damaged(shard: Shard) -> tuple[ShardIndex, list[Damage]]:
     """Where everything intact in a tar is, and everything that is wrong with its structure.
 
     A member in front of damage is left out: bytes lost or inserted inside it are a likely cause. What nothing but
@@ -158,9 +159,9 @@ def scan_damaged(shard: Path) -> tuple[ShardIndex, list[Damage]]:
 
 
 @contextlib.contextmanager
-def _mapped(shard: Path) -> Iterator[mmap.mmap | bytes]:
+def _mapped(shard: Shard) -> Iterator[mmap.mmap | bytes]:
     try:
-        with shard.open("rb") as file:
+        with as_file(shard) as file:
             if not os.fstat(file.fileno()).st_size:
                 yield b""
                 return
@@ -206,7 +207,7 @@ class _Found:
             self.damages.append(Damage(member.offset, f"'{key}.{suffix}' may be damaged by it and is left out"))
         self._last = None
 
-    def index(self, shard: Path, digest: str, size: int) -> ShardIndex:
+    def index(self, shard: Shard, digest: str, size: int) -> ShardIndex:
         """The columns of what was found."""
         samples = {key: members for key, members in self.members.items() if members}
         rows = [member for members in samples.values() for member in members.values()]
@@ -298,7 +299,7 @@ def _narrow(values: np.ndarray) -> np.ndarray:
     return values.astype(np.min_scalar_type(int(values.max())))
 
 
-def read_index(shard: Path, file: Path) -> ShardIndex:
+def read_index(shard: Shard, file: Path) -> ShardIndex:
     """An index from disk.
 
     Raises:

@@ -27,8 +27,10 @@ from mmpretrain.data.index import OnDamage
 from mmpretrain.data.ledger import Breaker
 from mmpretrain.data.mixture import Mixture, Place, weight_at
 from mmpretrain.data.order import positions_of_micro_batch
-from mmpretrain.data.samples import Limits, Reading
+from mmpretrain.data.samples import Limits, Reading, decode
 from mmpretrain.data.stages import collated, errors_as_items, read_strictly, read_with_reserves
+from mmpretrain.data.storage import Storage
+from mmpretrain.data.streaming import Streaming
 from mmpretrain.data.tokenizer import ClipTokenizer, Tokenizer, WordPieceTokenizer
 from mmpretrain.data.transforms import Augmentation, evaluation_transform
 
@@ -85,12 +87,18 @@ class Data:
     on_damage: OnDamage = "refuse"
     """Of a shard that differs from its index: refuse it before the first step, or salvage what is intact; what is
     not is replaced and stands in the ledger."""
+    order: Literal["exact", "streaming"] = "exact"
+    """exact: every sample once an epoch, the same for any number of ranks and workers, resumed where it stopped.
+    streaming: shards are drawn at random and read once from front to back; for networks where seeks are dear."""
     verify: bool = False
     """Hash every shard before the first step; sizes are always compared, members checked as they are read."""
+    storage: Storage = field(default_factory=Storage)
 
     def __post_init__(self) -> None:
         if (self.name is None) == (not self.sources):
             raise ValueError("needs either a name or sources")
+        if self.sources and self.order == "streaming":
+            raise ValueError("order: streaming reads one dataset by name; a mixture needs the exact order")
         steps = {step for source in self.sources for step, _ in source.stages()}
         for step in steps:
             if not any(weight_at(source.stages(), step) for source in self.sources):
@@ -107,7 +115,10 @@ class TrainingData:
 
     def __init__(self, data: Data) -> None:
         self.settings = data
-        self.datasets = [Dataset(part.name, part.split, data.verify, data.on_damage) for part in data.parts]
+        self.datasets = [
+            Dataset(part.name, part.split, data.verify, data.on_damage, data.storage, data.order == "exact")
+            for part in data.parts
+        ]
         for dataset in self.datasets:
             if not dataset.card.image:
                 raise ConfigError(
@@ -163,7 +174,7 @@ def training_loader(
         DataError: from next(), where no sample can be had for a position.
     """
     check_batch(training, world.size, micros)
-    data, plan = training.settings, training.plan()
+    data = training.settings
 
     def positions() -> Iterator[int]:
         for number in _share_of_worker(itertools.count(start * micros)):
@@ -177,11 +188,30 @@ def training_loader(
         seed=data.seed,
         least_side=augment.least_side if data.decode == "scaled" else None,
     )
-    read = functools.partial(read_with_reserves, plan=plan, datasets=training.datasets, reading=reading)
+    if data.order == "exact":
+        read = functools.partial(read_with_reserves, plan=training.plan(), datasets=training.datasets, reading=reading)
+        stages: list[Callable] = [positions, read]
+    else:
+        stages = _streaming(training, reading, world, start)
     rows = data.batch // (world.size * micros)
     batch = functools.partial(collated, rows=rows, transform=augment, tokenizer=tokenizer)
-    batches = _raising(_loader([positions, read, batch, errors_as_items], data.workers))
+    batches = _raising(_loader([*stages, batch, errors_as_items], data.workers))
     return iter(lambda: list(itertools.islice(batches, micros)), [])
+
+
+def _streaming(training: TrainingData, reading: Reading, world: World, start: int) -> list[Callable]:
+    data, dataset = training.settings, training.datasets[0]
+    card = dataset.card
+    return Streaming(
+        shards={str(number): shard for number, shard in enumerate(dataset.paths)},
+        dataset=dataset.folder.name,
+        decode=lambda members, key, position: decode(card, members, key, position, reading),
+        suffixes=frozenset({*card.image, card.caption, "json"}),
+        max_bytes=max(data.limits.image.max_bytes, data.limits.json_bytes),
+        seed=data.seed,
+        world=world,
+        first=start * data.batch,
+    ).stages()
 
 
 def evaluation_loader(

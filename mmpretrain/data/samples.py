@@ -1,13 +1,10 @@
 """From members of a tar to a sample as its card reads it."""
 
-import io
 import json
-import os
 import zlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import torch
@@ -15,13 +12,13 @@ from pydantic import Field
 from torch import Tensor
 
 from mmpretrain.core.counter import name_to_int
-from mmpretrain.core.errors import DataError
 from mmpretrain.core.settings import settings
 from mmpretrain.data.captions import CaptionChoice, CaptionLimits, clean_caption, decode_caption
 from mmpretrain.data.card import Card
 from mmpretrain.data.faults import BadSample
 from mmpretrain.data.images import ImageLimits, decode_image
-from mmpretrain.data.index import ShardIndex
+from mmpretrain.data.index import Member, ShardIndex
+from mmpretrain.data.storage import RandomAccess, Shard, open_bytes
 
 OPEN_FILES = 32
 NO_PICTURE = torch.empty(3, 0, 0, dtype=torch.uint8)
@@ -70,7 +67,7 @@ class ShardReader:
     """Members by offset, each checked against its CRC-32; keeps a bounded number of files open."""
 
     def __init__(self) -> None:
-        self._files: OrderedDict[Path, io.FileIO] = OrderedDict()  # closed with the reader
+        self._files: OrderedDict[Shard, RandomAccess] = OrderedDict()
 
     def read(self, index: ShardIndex, sample: int, only: Sequence[str] | None = None) -> dict[str, bytes]:
         """The members of a sample by suffix.
@@ -80,29 +77,34 @@ class ShardReader:
 
         Raises:
             BadSample: the bytes are not those that were indexed.
-            DataError: the shard cannot be opened.
+            DataError: the shard cannot be opened, or a remote one not be read after all tries.
         """
         file = self._open(index.path)
         members = {}
         for member in index.members(sample):
             if only is not None and member.suffix not in only:
                 continue
-            content = os.pread(file, member.size, member.offset)
+            content = file.read(member.offset, member.size)
             if zlib.crc32(content) != member.crc32:
-                raise BadSample("checksum", f".{member.suffix} at byte {member.offset} differs from the index")
+                content = _read_again(file, member)
             members[member.suffix] = content
         return members
 
-    def _open(self, path: Path) -> int:
-        if path not in self._files:
+    def _open(self, shard: Shard) -> RandomAccess:
+        if shard not in self._files:
             while len(self._files) >= OPEN_FILES:
                 self._files.popitem(last=False)[1].close()
-            try:
-                self._files[path] = io.FileIO(path)
-            except OSError as error:
-                raise DataError(f"{path}: {error.strerror}; restore the shard") from error
-        self._files.move_to_end(path)
-        return self._files[path].fileno()
+            self._files[shard] = open_bytes(shard)
+        self._files.move_to_end(shard)
+        return self._files[shard]
+
+
+def _read_again(file: RandomAccess, member: Member) -> bytes:
+    """A second look, past caches: bytes may have changed on the way and be right at the source."""
+    content = file.read_again(member.offset, member.size)
+    if zlib.crc32(content) != member.crc32:
+        raise BadSample("checksum", f".{member.suffix} at byte {member.offset} differs from the index")
+    return content
 
 
 class Texts(NamedTuple):

@@ -13,7 +13,7 @@ from mmpretrain.core.counter import counter_hash, name_to_int, permutation
 from mmpretrain.data.card import Card
 from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.faults import BadSample
-from mmpretrain.data.fingerprints import Work, shards_of
+from mmpretrain.data.fingerprints import Work
 from mmpretrain.data.images import open_image
 from mmpretrain.data.index import ShardIndex
 from mmpretrain.data.samples import Reading, ShardReader, decode_texts, find_picture
@@ -32,11 +32,15 @@ def draw(length: int, count: int, seed: int) -> np.ndarray:
 
 def draw_samples(datasets: Sequence[Dataset], count: int, seed: int) -> list[Work]:
     """Some samples of all splits together, every sample as likely as any other, by shard."""
-    work = shards_of(datasets)
-    starts = np.cumsum([0, *(len(part.shard) for part in work)])
+    places = [(dataset, number) for dataset in datasets for number in range(len(dataset.shards))]
+    starts = np.cumsum([0, *(facts.samples for dataset in datasets for facts in dataset.facts)])
     chosen = draw(int(starts[-1]), count, seed)
     rows = [chosen[(chosen >= start) & (chosen < end)] - start for start, end in pairwise(starts)]
-    return [part._replace(rows=r.tolist()) for part, r in zip(work, rows, strict=True) if len(r)]
+    return [
+        Work(dataset.card, dataset.split, dataset.shards[number], part.tolist())
+        for (dataset, number), part in zip(places, rows, strict=True)
+        if len(part)  # no other index is opened
+    ]
 
 
 def split_facts(dataset: Dataset) -> dict[str, Any]:

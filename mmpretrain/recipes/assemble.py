@@ -128,7 +128,7 @@ def open_split(parts: Parts, name: str) -> Dataset:
     """The split that an evaluator names: SPLIT of the (first) training dataset, or NAME:SPLIT of any."""
     data = parts.config.data
     dataset, _, split = name.rpartition(":")
-    return Dataset(dataset or data.parts[0].name, split, data.verify)
+    return Dataset(dataset or data.parts[0].name, split, data.verify, storage=data.storage)
 
 
 def measure_norms(parts: Parts) -> None:

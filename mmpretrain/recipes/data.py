@@ -8,6 +8,7 @@ from rich.progress import track
 from mmpretrain.data.card import find_dataset, load_card, shard_name, shard_paths
 from mmpretrain.data.index import SUFFIX, scan, write_index
 from mmpretrain.data.manifest import ShardFacts, write_manifest
+from mmpretrain.data.storage import Shard
 
 
 def index(name: str, console: Console) -> None:
@@ -33,6 +34,6 @@ def index(name: str, console: Console) -> None:
     )
 
 
-def all_shards(folder: Path) -> list[Path]:
+def all_shards(folder: Path) -> list[Shard]:
     card = load_card(folder)
     return list(dict.fromkeys(path for split in card.splits for path in shard_paths(folder, card, split)))

@@ -41,7 +41,7 @@ def data_facts(parts: Parts, others: dict[str, Dataset]) -> dict[str, Any]:
         "splits": {name: split_facts(split) for name, split in {dataset.split: dataset, **others}.items()},
         "train_split": dataset.split,
         "epochs": config.train.steps * config.data.batch / len(dataset),
-        "counted": min(CAPTIONS, len(dataset)),
+        "counted": len(texts),
         "caption_words": {str(count): words[count] for count in sorted(words)},
         "galleries": dict(Counter(text.gallery for text in texts if text.gallery)),
         "labels": {name: labels[name] for name in classes if labels[name]},
@@ -63,7 +63,9 @@ def draw_texts(dataset: Dataset, reading: Reading) -> list[Texts]:
 def examples(parts: Parts) -> list[dict[str, Any]]:
     """Pictures from all over the split, evenly spaced."""
     dataset, reader, shown = parts.data.datasets[0], ShardReader(), []
-    starts = list(itertools.accumulate(map(len, dataset.shards), initial=0))
+    if not dataset.shards:  # only streamed: nothing stands at a place
+        return []
+    starts = list(itertools.accumulate((facts.samples for facts in dataset.facts), initial=0))
     step = max(1, len(dataset) // EXAMPLES)
     for place in range(0, len(dataset), step)[:EXAMPLES]:
         shard = bisect.bisect_right(starts, place) - 1

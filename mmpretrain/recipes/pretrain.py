@@ -14,6 +14,7 @@ from mmpretrain.core.run import Run
 from mmpretrain.core.settings import difference, digest, dump, load, read_yaml, to_yaml
 from mmpretrain.data.ledger import Ledger
 from mmpretrain.data.loader import check_batch
+from mmpretrain.data.streaming import NOTICE
 from mmpretrain.data.tokenizer import Tokenizer, load_tokenizer
 from mmpretrain.engines.base import Engine, OptimizerState
 from mmpretrain.recipes.assemble import (
@@ -59,6 +60,8 @@ def pretrain(path: Path, overrides: Sequence[str], resume: str, console: Console
 
         with Display(console, world.is_main, start, config.train.steps) as display:
             display.say(f"{place.folder}: {'resuming at step' if start else 'starting, step'} {start}")
+            if config.data.order == "streaming":
+                display.say(NOTICE)
             hooks = make_hooks(parts, engine, place, evaluation, display)
             done = run(
                 engine, training_batches(parts, start), config.train, hooks, start, config.data.batch, display, stop
@@ -104,6 +107,7 @@ def refuse_other_config(place: Run, config: Pretrain) -> None:
         "evaluation",
         "data.workers",
         "data.verify",
+        "data.storage.",
         "train.log_every",
         "train.micro_batches",
         "train.save_every",

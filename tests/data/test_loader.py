@@ -8,6 +8,7 @@ from mmpretrain.core.distributed import World
 from mmpretrain.core.errors import ConfigError, DataError
 from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.loader import Data, TrainingData, evaluation_loader, training_loader
+from mmpretrain.data.storage import Storage
 from mmpretrain.data.tokenizer import WordPieceTokenizer
 from mmpretrain.data.transforms import Augmentation
 from tests.conftest import toy_samples, write_card, write_tar
@@ -18,15 +19,16 @@ def settings_for(folder: Path, **more: object) -> Data:
     return Data(**{"name": str(folder), "batch": 12, "workers": 0, "augmentation": augmentation, **more})
 
 
-def open_toys(folder: Path, split: str = "train"):
-    dataset = Dataset(str(folder), split)
+def open_toys(folder: Path, split: str = "train", storage: Storage | None = None):
+    dataset = Dataset(str(folder), split, storage=storage)
     return dataset, WordPieceTokenizer(context_length=12, vocabulary=100).build(dataset.captions())
 
 
 def steps(folder: Path, count: int, ranks: int = 1, micros: int = 1, start: int = 0, **more: object) -> list:
     """For each step the rows of all ranks in order: (keys, pictures, tokens)."""
-    tokenizer = open_toys(folder)[1]
-    data = TrainingData(settings_for(folder, **more))
+    settings = settings_for(folder, **more)
+    tokenizer = open_toys(folder, storage=settings.storage)[1]
+    data = TrainingData(settings)
     loaders = [training_loader(data, tokenizer, 16, World(rank, ranks), micros, start) for rank in range(ranks)]
     found = []
     for _ in range(count):
