@@ -1,7 +1,7 @@
 """From the bytes of a picture to upright RGB pixels. Only JPEG, PNG and WebP are ever decoded.
 
 What a file is says its first bytes, not its name. Its size is read before its pixels. JPEG in colour or grey is
-decoded by torchvision, whose pixels equal Pillow's at a fraction of the time; everything else by Pillow, with the
+decoded by simplejpeg, whose pixels equal Pillow's at a fraction of the time; everything else by Pillow, with the
 conversions that a plain `convert("RGB")` gets wrong.
 """
 
@@ -10,6 +10,7 @@ import warnings
 from typing import Annotated
 
 import numpy as np
+import simplejpeg
 import torch
 from PIL import Image, ImageOps, PngImagePlugin
 from pydantic import Field
@@ -21,6 +22,8 @@ from mmpretrain.data.faults import BadSample
 
 # Pillow unpacks up to 64 MB of texts that nobody reads, for a PNG of 50 KB; it has no argument for this
 PngImagePlugin.MAX_TEXT_MEMORY = 4_194_304
+ORIENTATION = 0x0112
+"""EXIF's tag."""
 MAGIC = {"JPEG": b"\xff\xd8\xff", "PNG": b"\x89PNG\r\n\x1a\n", "WEBP": b"RIFF"}
 
 
@@ -51,22 +54,13 @@ def decode_image(content: bytes, limits: ImageLimits | None = None, least_side: 
     image = open_image(content, limits or ImageLimits())
     try:
         if image.format == "JPEG" and image.mode in ("RGB", "L"):
-            shrink = _shrink(image, least_side)
-            if shrink == 1:
-                return _decode_jpeg(content)
-            image.draft(None, (image.width // shrink, image.height // shrink))
-        elif image.format == "PNG":
+            return _turned(_decode_jpeg(content, image, least_side), image.getexif().get(ORIENTATION, 1))
+        if image.format == "PNG":
             _scale_transparency(image, depth=content[24])
         pixels = np.array(to_rgb(ImageOps.exif_transpose(image)))
     except Exception as error:  # whatever a decoder says of hostile bytes
         raise BadSample("damaged_image", _first_line(error)) from error
     return torch.from_numpy(pixels).permute(2, 0, 1)
-
-
-def _shrink(image: Image.Image, least_side: int | None) -> int:
-    """How many times smaller libjpeg may decode: 8, 4, 2 or 1."""
-    short = min(image.size)
-    return next((factor for factor in (8, 4, 2) if least_side and short // factor >= least_side), 1)
 
 
 def open_image(content: bytes, limits: ImageLimits) -> Image.Image:
@@ -110,11 +104,31 @@ def _refuse_beyond(width: int, height: int, limits: ImageLimits) -> None:
         raise BadSample("narrow_image", f"{size} is more than {limits.max_aspect:g} times longer than wide")
 
 
-def _decode_jpeg(content: bytes) -> Tensor:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # bytes cannot be written to, and nobody does
-        raw = torch.frombuffer(content, dtype=torch.uint8)
-    return decode_jpeg(raw, mode=ImageReadMode.RGB, apply_exif_orientation=True)
+def _decode_jpeg(content: bytes, image: Image.Image, least_side: int | None) -> Tensor:
+    """Simplejpeg's pixels are those of Pillow, in two thirds of the time; it cannot turn them upright."""
+    shrink = _shrink(image, least_side)
+    size = {"min_height": image.height // shrink, "min_width": image.width // shrink} if shrink > 1 else {}
+    try:
+        pixels = simplejpeg.decode_jpeg(content, "RGB", **size)
+    except ValueError:
+        # strict: it gives up at bytes too many between two markers, where torchvision gives up only at missing ones
+        raw = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+        return decode_jpeg(raw, mode=ImageReadMode.RGB)
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def _shrink(image: Image.Image, least_side: int | None) -> int:
+    """How many times smaller libjpeg may decode: 8, 4, 2 or 1."""
+    short = min(image.size)
+    return next((factor for factor in (8, 4, 2) if least_side and short // factor >= least_side), 1)
+
+
+def _turned(image: Tensor, orientation: int) -> Tensor:
+    """Upright, by the EXIF orientation: 2 to 4 mirror or turn over, 5 to 8 also change height and width."""
+    if orientation in (5, 6, 7, 8):
+        image = image.transpose(1, 2)
+    flips = {2: [2], 3: [1, 2], 4: [1], 6: [2], 7: [1, 2], 8: [1]}.get(orientation)
+    return image.flip(flips) if flips else image
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

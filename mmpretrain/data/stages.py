@@ -6,6 +6,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from mmpretrain.core.batch import Batch, Fault
 from mmpretrain.core.errors import DataError
@@ -110,7 +111,9 @@ def collated(stream: Iterable[Read], rows: int, transform: Transform, tokenizer:
 
 def stack(images: Sequence[Tensor]) -> Tensor:
     """images_BCHW with its colours side by side in memory, as decoders leave them and convolutions like them."""
-    return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
+    # torch's own collation: in a loader process it stacks straight into the memory that it shares with the trainer
+    batch_BHWC: Tensor = default_collate([image.permute(1, 2, 0) for image in images])
+    return batch_BHWC.permute(0, 3, 1, 2)
 
 
 def errors_as_items(stream: Iterable[Batch]) -> Iterator[Batch | DataError]:

@@ -25,6 +25,6 @@ def bench_data(rounds: int, as_json: bool, console: Console) -> None:
     console.print(shown)
     console.print(
         f"one core of {processor()}, batches of {data_bench.BATCH} crops of {data_bench.SIZE} px from JPEG in tars; "
-        f"median [least most] of {rounds} rounds in turn",
+        f"median \\[least most] of {rounds} rounds in turn",
         soft_wrap=True,
     )
