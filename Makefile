@@ -13,6 +13,7 @@ test: .venv/dev
 # Hostile inputs in full; `make test` takes a seeded sample of them.
 fuzz: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m fuzz
+	OMP_NUM_THREADS=1 FUZZ_MUTANTS=200 FUZZ_LOADERS=200 $(BIN)/pytest tests/data/test_salvage.py tests/data/test_faults.py
 
 # Against other systems, each in an environment of its own (downloads some hundred MB).
 peers: .venv/dev
