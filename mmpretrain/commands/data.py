@@ -192,34 +192,36 @@ def data_filter(name: str, as_json: bool, **more: Any) -> None:
 
 
 @data.command("order")
-@click.argument("name")
-@click.option("--split", default="train", help="Split of NAME.")
-@click.option("--epoch", default=0, type=click.IntRange(min=0), help="Which pass over the data.")
+@click.argument("given", metavar="NAME[:SPLIT]|CONFIG|RUN")
+@click.option("--epoch", type=click.IntRange(min=0), help="Which pass over the data.  [default: 0]")
+@click.option("--steps", metavar="FIRST:END", help="Steps of a run instead of an epoch; a mixture has no epochs.")
 @click.option("--ranks", default=1, type=click.IntRange(min=1), help="Training processes.")
 @click.option("--workers", default=0, type=click.IntRange(min=0), help="Loader processes of each rank.")
-@click.option("--batch", default=None, type=click.IntRange(min=1), help="Pairs in a step; default: 4 a rank.")
-@click.option("--seed", default=0, help="data.seed of the run.")
-@click.option("--from-step", default=None, type=click.IntRange(min=0), help="Stop here and go on as a resumed run.")
+@click.option("--batch", type=click.IntRange(min=1), help="For a NAME: pairs in a step.  [default: 4 a rank]")
+@click.option("--seed", type=int, help="For a NAME: seed of the order.  [default: 0]")
+@click.option("--from-step", type=click.IntRange(min=0), help="Stop here and go on as a resumed run.")
 @click.option("--sha256", is_flag=True, help="Print one digest instead of every position and key.")
 def data_order(
-    name: str,
-    split: str,
-    epoch: int,
+    given: str,
+    epoch: int | None,
+    steps: str | None,
     ranks: int,
     workers: int,
     batch: int | None,
-    seed: int,
+    seed: int | None,
     from_step: int | None,
     sha256: bool,
 ) -> None:
-    """Print the order of an epoch of NAME as the real loader delivers it."""
-    from mmpretrain.data.loader import Data
-    from mmpretrain.recipes.data_order import digest_of_epoch, keys_of_epoch
+    """Print the order of an epoch, or of steps of a run, as the real loader delivers it."""
+    from mmpretrain.data.loader import TrainingData
+    from mmpretrain.recipes import data_order as recipe
 
-    settings = Data(name=name, split=split, batch=batch or 4 * ranks, workers=workers, seed=seed)
-    if sha256:
-        digest, count = digest_of_epoch(settings, epoch, ranks, from_step)
-        click.echo(f"{digest}  {count:,} samples, epoch {epoch} of {name}:{split}, seed {seed}")
+    training = TrainingData(recipe.find_data(given, batch, seed, ranks, workers))
+    found = recipe.keys(training, recipe.find_positions(training, epoch, steps), ranks, from_step)
+    if not sha256:
+        for position, key in found:
+            click.echo(f"{position}\t{key}")
         return
-    for position, key in keys_of_epoch(settings, epoch, ranks, from_step):
-        click.echo(f"{position}\t{key}")
+    value, count = recipe.digest(found)
+    part = f"steps {steps}" if steps else f"epoch {epoch or 0}"
+    click.echo(f"{value}  {count:,} samples, {part} of {training.label}, seed {training.settings.seed}")

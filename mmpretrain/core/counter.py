@@ -54,5 +54,5 @@ def seed_torch(seed: int, device: torch.device | None = None) -> None:
 
 def name_to_int(text: str | bytes) -> int:
     """A stable non-negative 63-bit integer for a name or for content (BLAKE2b)."""
-    raw = text.encode() if isinstance(text, str) else text
+    raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     return int.from_bytes(hashlib.blake2b(raw, digest_size=8).digest(), "big") >> 1

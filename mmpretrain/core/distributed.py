@@ -1,7 +1,7 @@
 """Ranks and the few collectives that code above the engines may use; on one process each is the identity."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -135,6 +135,27 @@ def raise_together(failure: MmpretrainError | None) -> None:
     if first is not None:
         first.on_every_rank = True
         raise first
+
+
+def together(items: Iterable[T]) -> Iterator[T]:
+    """The items of each rank, equally many everywhere; where one rank's fail, all ranks raise its error.
+
+    Raises:
+        MmpretrainError: the error of the lowest rank that has one.
+    """
+    iterator = iter(items)
+    while True:
+        item, failure, ended = None, None, False
+        try:
+            item = next(iterator)
+        except StopIteration:
+            ended = True
+        except MmpretrainError as error:
+            failure = error
+        raise_together(failure)
+        if ended:
+            return
+        yield item  # type: ignore[misc]
 
 
 def _device() -> torch.device:

@@ -26,7 +26,7 @@ def sync(path: Path) -> None:
 
 def write_atomic(path: Path, content: str | bytes) -> None:
     """The whole content under its name, or what was there before."""
-    temporary = path.with_name(f"{path.name}{TEMPORARY}")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")  # processes may write the same at once
     temporary.write_bytes(content.encode() if isinstance(content, str) else content)
     sync(temporary)
     temporary.replace(path)
@@ -62,9 +62,9 @@ def sha256(path: Openable) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def append_json_line(path: Path, record: dict[str, Any]) -> None:
+def append_json_line(path: Path, record: dict[str, Any], ascii_only: bool = False) -> None:
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        file.write(json.dumps(record, ensure_ascii=ascii_only) + "\n")
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:

@@ -58,14 +58,14 @@ class Run:
         append_json_line(self.results, record)
 
     def add_fault(self, record: dict[str, Any]) -> None:
-        append_json_line(self.ledger, record)
+        append_json_line(self.ledger, record, ascii_only=True)  # names in foreign tars need not be text
 
     def forget_after(self, step: int) -> None:
         """Drop the metrics and the faults of steps that a resumed run will take again."""
         for file in (self.metrics, self.ledger):
             if file.exists():
                 kept = [record for record in read_json_lines(file) if record["step"] <= step]
-                write_atomic(file, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in kept))
+                write_atomic(file, "".join(json.dumps(record) + "\n" for record in kept))
 
 
 def environment() -> dict[str, Any]:

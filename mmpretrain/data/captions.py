@@ -110,14 +110,16 @@ class CaptionChoice:
 _CHOICE = name_to_int("caption")
 
 
-def _all_captions(captions: Any, languages: Sequence[str]) -> Iterator[str]:
+def _all_captions(captions: Any, languages: Sequence[str], depth: int = 3) -> Iterator[str]:
+    if not depth:
+        raise BadSample("captions", "lists in lists in lists")
     if isinstance(captions, str):
         yield captions
     elif isinstance(captions, list):
         for caption in captions:
-            yield from _all_captions(caption, languages)
+            yield from _all_captions(caption, languages, depth - 1)
     elif isinstance(captions, dict):
         for language in languages or captions:
-            yield from _all_captions(captions.get(language, []), ())
+            yield from _all_captions(captions.get(language, []), (), depth - 1)
     else:
         raise BadSample("captions", f"texts were expected, found {type(captions).__name__}")

@@ -20,6 +20,7 @@ ImageSuffix = Literal["png", "jpg", "jpeg", "webp"]
 MAX_SHARDS = 1_000_000
 """A range such as {0..99999999999} is a slip, and would fill the memory with names."""
 _RANGE = re.compile(r"\{([0-9]{1,9})\.\.([0-9]{1,9})\}")
+_SPLIT_NAME = re.compile(r"\w[\w.-]*")
 _LAST_NUMBER = re.compile(r"(.*?)(\d+)(\D*)", re.DOTALL)
 
 
@@ -119,6 +120,9 @@ class Card:
     """Parts by name."""
 
     def __post_init__(self) -> None:
+        for name in self.splits:
+            if not _SPLIT_NAME.fullmatch(name):
+                raise ValueError(f"splits: {name!r} is no name; use letters, digits, -, _ and .")
         for name in self.descriptions:
             if name not in self.classes:
                 raise ValueError(f"descriptions: {name!r} is no class{did_you_mean(name, self.classes)}")
@@ -185,9 +189,10 @@ def shard_paths(folder: Path, card: Card, split: str, storage: Storage | None = 
 
 def shard_name(folder: Path, shard: Shard) -> str:
     """How a dataset calls a shard: its path below the folder of the card, or its URL without secrets."""
-    if isinstance(shard, Path) and shard.is_relative_to(folder):
-        return shard.relative_to(folder).as_posix()
-    return str(shard)
+    if isinstance(shard, Path):
+        return shard.relative_to(folder).as_posix() if shard.is_relative_to(folder) else str(shard)
+    # what stands behind the question mark tells shards apart, and may be a signature
+    return f"{shard}#{shard.mark}" if "?" in shard.url else str(shard)
 
 
 def expand_range(pattern: str) -> list[str]:

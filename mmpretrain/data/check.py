@@ -45,8 +45,8 @@ def check_card(folder: Path, card: Card) -> Iterator[Problem]:
         names = [name for pattern in part.shards for name in expand_range(pattern)]
         for name in names:
             named[name].append(split)
-        local = [name for name in names if isinstance(locate(name, folder, Storage()), Path)]
-        missing = [name for name in local if not isfile(folder / name)]
+        places = {name: locate(name, folder, Storage()) for name in names}
+        missing = [name for name, place in places.items() if isinstance(place, Path) and not isfile(place)]
         if missing or not names:
             detail = "the card names shards that are not there; restore them or take them out"
             yield _problem("missing_shard", split, missing, detail if names else "the split names no shard")

@@ -97,9 +97,10 @@ class Dataset:
         """From the manifest; shards that it does not know are indexed now, and added to it."""
         known = read_manifest(self.folder)
         names = [shard_name(self.folder, path) for path in self.shards.paths]
-        found = {name: ShardFacts.of(self.shards[number]) for number, name in enumerate(names) if name not in known}
-        if found:
-            add_to_manifest(self.folder, found)
+        opened = {name: self.shards[number] for number, name in enumerate(names) if name not in known}
+        found = {name: ShardFacts.of(index) for name, index in opened.items()}
+        if whole := {name: facts for name, facts in found.items() if opened[name].intact}:
+            add_to_manifest(self.folder, whole)
         return [found.get(name) or known[name] for name in names]
 
     def _refuse_changed(self, verify: bool) -> None:

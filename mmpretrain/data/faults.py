@@ -13,3 +13,6 @@ class BadSample(Exception):
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+
+    def __reduce__(self) -> tuple[type["BadSample"], tuple[str, str]]:
+        return BadSample, (self.reason, self.detail)  # worker processes hand it over

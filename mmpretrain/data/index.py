@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -44,12 +44,47 @@ class Member:
     crc32: int
 
 
+class Keys(Sequence[str]):
+    """The keys of a shard's samples, decoded one by one: an index is opened for a few of them.
+
+    Args:
+        lines: the keys as UTF-8, a line end between each two.
+    """
+
+    def __init__(self, lines: np.ndarray) -> None:
+        self.lines = lines
+        self._ends = np.append(np.flatnonzero(lines == ord("\n")), len(lines))
+
+    @staticmethod
+    def of(names: Sequence[str]) -> "Keys":
+        """From a list."""
+        return Keys(np.frombuffer("\n".join(names).encode(errors="surrogateescape"), dtype=np.uint8))
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __getitem__(self, sample: Any) -> Any:
+        if isinstance(sample, slice):
+            return list(self)[sample]
+        sample = range(len(self))[sample]  # from the end too, and IndexError beyond it
+        start = int(self._ends[sample - 1]) + 1 if sample else 0
+        return self.lines[start : self._ends[sample]].tobytes().decode(errors="surrogateescape")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.lines.tobytes().decode(errors="surrogateescape").split("\n"))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 @dataclass(frozen=True)
 class ShardIndex:
     """The samples of one shard, in the order of their first member."""
 
     path: Shard
-    keys: list[str]
+    keys: Keys
     suffixes: tuple[str, ...]
     starts: np.ndarray
     """Row of each sample's first member, and the number of rows at the end; int64, len(keys) + 1."""
@@ -67,6 +102,8 @@ class ShardIndex:
     """Size of the tar."""
     notes: tuple[str, ...] = ()
     """Files of the tar that stand in no sample, a line each."""
+    intact: bool = True
+    """False for what was left of a damaged shard that had no index."""
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -99,9 +136,9 @@ def open_index(shard: Shard, verify: bool = False, on_damage: OnDamage = "refuse
     """
     file = shard.with_name(shard.name + SUFFIX)
     if not file.exists():
-        if on_damage == "salvage":
-            return scan_damaged(shard)[0]
-        index = scan(shard)
+        index = salvage_unindexed(shard) if on_damage == "salvage" else scan(shard)
+        if not index.intact:
+            return index  # what is left of a shard is no description of it
         with contextlib.suppress(OSError):  # a read-only folder: the next start scans again
             write_index(index, file)
         return index
@@ -216,7 +253,7 @@ class _Found:
         groups = [self.groups.get(key, {}) for key in samples]
         return ShardIndex(
             path=shard,
-            keys=list(samples),
+            keys=Keys.of(list(samples)),
             suffixes=suffixes,
             starts=np.cumsum([0, *(len(members) for members in samples.values())]),
             suffix_ids=np.array([number[member.suffix] for member in rows], dtype=np.int64),
@@ -245,6 +282,13 @@ def tell(damages: list[Damage]) -> str:
     return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
+def salvage_unindexed(shard: Shard) -> ShardIndex:
+    """What is left of a shard that was never indexed; the notes name the damage."""
+    index, damages = scan_damaged(shard)
+    lines = (f"{damage.what} at byte {damage.offset}" for damage in damages)
+    return replace(index, notes=(*index.notes, *lines), intact=not damages)
+
+
 def salvage(index: ShardIndex) -> ShardIndex:
     """The index of a shard that has changed since, with members where they stand now.
 
@@ -271,7 +315,7 @@ def salvage(index: ShardIndex) -> ShardIndex:
 def write_index(index: ShardIndex, file: Path) -> None:
     """Keep an index on disk: whole or not at all."""
     columns = {
-        "keys": np.frombuffer("\n".join(index.keys).encode(errors="surrogateescape"), dtype=np.uint8),
+        "keys": index.keys.lines,
         "members": _narrow(np.diff(index.starts)),
         "suffix_ids": _narrow(index.suffix_ids),
         "offsets": index.offsets,
@@ -316,7 +360,7 @@ def read_index(shard: Shard, file: Path) -> ShardIndex:
     names = ("suffix_ids", "offsets", "sizes", "crc32s", "image_groups", "text_groups")
     return ShardIndex(
         path=shard,
-        keys=columns["keys"].tobytes().decode(errors="surrogateescape").split("\n"),
+        keys=Keys(columns["keys"]),
         suffixes=tuple(facts["suffixes"]),
         starts=np.concatenate([[0], np.cumsum(columns["members"].astype(np.int64))]),
         digest=facts["sha256"],

@@ -31,7 +31,13 @@ class Ledger:
     def __init__(self, breaker: Breaker, batch: int) -> None:
         self._breaker = breaker
         self._batch = batch
+        self._window = max(breaker.window, batch)  # a step is the least that can be looked at
         self._recent: deque[Fault] = deque()
+
+    def refill(self, records: Sequence[dict[str, Any]]) -> None:
+        """Take over what the ledger of a resumed run holds, so that it breaks where the run would have broken."""
+        faults = (Fault(**{name: record[name] for name in Fault._fields}) for record in records)
+        self._recent.extend(fault for fault in faults if fault.attempt == 0)
 
     def account(self, step: int, faults: Sequence[Fault]) -> list[dict[str, Any]]:
         """Records for the ledger of a step, in the order of positions.
@@ -42,7 +48,7 @@ class Ledger:
         """
         ordered = sorted(faults)
         self._recent.extend(fault for fault in ordered if fault.attempt == 0)
-        start = step * self._batch - self._breaker.window
+        start = step * self._batch - self._window
         while self._recent and self._recent[0].position < start:
             self._recent.popleft()
         return [{"step": step, **fault._asdict()} for fault in ordered]
@@ -53,7 +59,7 @@ class Ledger:
         Raises:
             DataError: more than the breaker's share of the last positions were bad; the same on every rank.
         """
-        bad, window = len(self._recent), self._breaker.window
+        bad, window = len(self._recent), self._window
         if bad > self._breaker.share * window:
             last = self._recent[-1]
             error = DataError(

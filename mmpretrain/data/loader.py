@@ -134,6 +134,16 @@ class TrainingData:
         """What the run is trained on, for tables."""
         return " + ".join(f"{dataset.folder.name}:{dataset.split}" for dataset in self.datasets)
 
+    @property
+    def notes(self) -> int:
+        """Files of the shards that stand in no sample."""
+        return sum(facts.notes for dataset in self.datasets for facts in dataset.facts)
+
+    def digests(self) -> dict[str, str]:
+        """What identifies each source's shards."""
+        names = (f"{part.name}:{part.split}" for part in self.settings.parts)
+        return {name: dataset.digest for name, dataset in zip(names, self.datasets, strict=True)}
+
     def plan(self) -> Mixture:
         """What stands at each position."""
         data = self.settings
@@ -256,6 +266,8 @@ def _loader(stages: Sequence[Callable], workers: int) -> DataLoader:
         prefetch_factor=4 if workers else None,
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=_start_worker,
+        # stages are closures over settings and open datasets, which no other way of starting could hand over
+        multiprocessing_context="fork" if workers else None,
         # iter() of a DataLoader draws from the global generator unless it has one of its own
         generator=torch.Generator(),
     )

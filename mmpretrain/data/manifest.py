@@ -22,11 +22,13 @@ class ShardFacts(NamedTuple):
     samples: int
     bytes: int
     sha256: str
+    notes: int = 0
+    """Files that stand in no sample; `mmpretrain data check` names them."""
 
     @staticmethod
     def of(index: ShardIndex) -> "ShardFacts":
         """The facts of an opened shard."""
-        return ShardFacts(len(index), index.bytes, index.digest)
+        return ShardFacts(len(index), index.bytes, index.digest, len(index.notes))
 
 
 def read_manifest(folder: Path) -> dict[str, ShardFacts]:

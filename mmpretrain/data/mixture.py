@@ -48,7 +48,8 @@ class Mixture:
         self._stages = stages(weights)
         self._batch = batch
         self._key = name_to_int(f"mixture {seed}")
-        self._taken = functools.lru_cache(maxsize=8)(self._count_before)
+        self.taken = functools.lru_cache(maxsize=8)(self._count_before)
+        """step -> samples of each source that stand before it"""
         self._rows = functools.lru_cache(maxsize=4)(self._shuffle_step)
 
     def __getitem__(self, position: int) -> Place:
@@ -67,7 +68,7 @@ class Mixture:
             return 0, position
         step, row = divmod(position, self._batch)
         place = int(self._rows(step)[row])
-        for source, (first, end) in enumerate(zip(self._taken(step), self._taken(step + 1), strict=True)):
+        for source, (first, end) in enumerate(zip(self.taken(step), self.taken(step + 1), strict=True)):
             if place < end - first:
                 return source, first + place
             place -= end - first

@@ -1,11 +1,10 @@
 """New shards out of samples of old ones: keys and bytes stay, equal input gives equal bytes."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import webdataset
 import yaml
 
 from mmpretrain.core.errors import ConfigError, DataError
@@ -13,13 +12,12 @@ from mmpretrain.core.files import folder_in_one_step
 from mmpretrain.core.settings import build, read_yaml
 from mmpretrain.data.card import CARD, ROOT, Card
 from mmpretrain.data.faults import BadSample
-from mmpretrain.data.index import ShardIndex, open_index
+from mmpretrain.data.index import ShardIndex
 from mmpretrain.data.samples import ShardReader
+from mmpretrain.data.writer import MAX_SAMPLES, ShardWriter
 
 Source = tuple[ShardIndex, int]
 """Where a sample stands now: shard, and sample in the shard."""
-SHARD_SAMPLES = 10_000
-"""Samples of one new shard, as img2dataset writes them."""
 
 
 def new_folder(out: str) -> Path:
@@ -35,7 +33,7 @@ def new_folder(out: str) -> Path:
 
 
 def write_dataset(
-    folder: Path, card: Mapping[str, Any], parts: Mapping[str, Sequence[Source]], shard_samples: int = SHARD_SAMPLES
+    folder: Path, card: Mapping[str, Any], parts: Mapping[str, Sequence[Source]], shard_samples: int = MAX_SAMPLES
 ) -> None:
     """Shards, their indexes and the card, all at once or not at all.
 
@@ -52,7 +50,7 @@ def write_dataset(
         for split, sources in parts.items():
             if not sources:
                 continue
-            shards = list(_write_shards(temporary, split, sources, reader, shard_samples))
+            shards = _write_shards(temporary, split, sources, reader, shard_samples)
             purpose = card.get("splits", {}).get(split, {}).get("purpose")
             splits[split] = {"shards": shards, "samples": len(sources)} | ({"purpose": purpose} if purpose else {})
         tree = {**card, "splits": splits}
@@ -62,28 +60,17 @@ def write_dataset(
 
 def _write_shards(
     folder: Path, split: str, sources: Iterable[Source], reader: ShardReader, shard_samples: int
-) -> Iterator[str]:
-    for number, part in enumerate(_parts(sources, shard_samples)):
-        path = folder / f"{split}-{number:05d}.tar"
-        with webdataset.TarWriter(str(path), mtime=0, user="", group="", encoder=False) as tar:
-            for shard, row in part:
-                tar.write({"__key__": shard.keys[row], **read_whole(reader, shard, row)})
-        open_index(path)
-        yield path.name
-
-
-def _parts(sources: Iterable[Source], shard_samples: int) -> Iterator[list[Source]]:
-    """Runs of samples for one shard each; one ends early where a key comes again, because keys stay."""
-    part: list[Source] = []
+) -> list[str]:
+    """A shard ends early where a key comes again, because keys stay."""
     keys: set[str] = set()
-    for shard, row in sources:
-        if len(part) == shard_samples or shard.keys[row] in keys:
-            yield part
-            part, keys = [], set()
-        part.append((shard, row))
-        keys.add(shard.keys[row])
-    if part:
-        yield part
+    with ShardWriter(folder, split, max_samples=shard_samples) as writer:
+        for shard, row in sources:
+            if shard.keys[row] in keys:
+                writer.close()
+                keys.clear()
+            keys.add(shard.keys[row])
+            writer.write(shard.keys[row], read_whole(reader, shard, row))
+    return [path.name for path in writer.paths]
 
 
 def read_whole(reader: ShardReader, shard: ShardIndex, row: int) -> dict[str, bytes]:

@@ -20,7 +20,8 @@ from mmpretrain.data.images import ImageLimits, decode_image
 from mmpretrain.data.index import Member, ShardIndex
 from mmpretrain.data.storage import RandomAccess, Shard, open_bytes
 
-OPEN_FILES = 32
+OPEN_FILES = 160
+"""More than the shards of the windows that the order reads at a time."""
 NO_PICTURE = torch.empty(3, 0, 0, dtype=torch.uint8)
 
 

@@ -10,6 +10,7 @@ from torch.utils.data import default_collate
 
 from mmpretrain.core.batch import Batch, Fault
 from mmpretrain.core.errors import DataError
+from mmpretrain.data.card import shard_name
 from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.faults import BadSample
 from mmpretrain.data.mixture import Place
@@ -80,7 +81,7 @@ def fault(dataset: Dataset, place: Place, position: int, attempt: int, error: Ba
         position=position,
         attempt=attempt,
         dataset=dataset.folder.name,
-        shard=shard.path.name,
+        shard=shard_name(dataset.folder, shard.path),
         key=shard.keys[place.sample],
         offset=next(shard.members(place.sample)).offset,
         reason=error.reason,

@@ -5,6 +5,7 @@ that picks a protocol by itself: the scheme is looked up here, and anything that
 """
 
 import contextlib
+import errno
 import io
 import ipaddress
 import os
@@ -22,6 +23,7 @@ from pydantic import Field
 
 from mmpretrain.core.errors import ConfigError, DataError
 from mmpretrain.core.settings import settings
+from mmpretrain.data.faults import BadSample
 
 if TYPE_CHECKING:
     from mmpretrain.data.remote import RemoteBytes
@@ -44,7 +46,7 @@ class Storage:
     """Folder for chunks of remote shards; None: mmpretrain/chunks in $XDG_CACHE_HOME or ~/.cache."""
     cache_bytes: Annotated[int, Field(ge=0)] = 16_000_000_000
     """Most bytes that the folder holds, over all processes; the chunks unused for longest go first. An order that
-    shuffles within 64 blocks wants at least 64 chunks. 0 keeps nothing and fetches each member by itself."""
+    shuffles within 64 blocks wants some 200 chunks. 0 keeps nothing and fetches each member by itself."""
     chunk_bytes: Annotated[int, Field(ge=65_536)] = 8_388_608
     """What one request fetches, and what one entry of the cache holds; a multiple of 64 KiB."""
     deadline_seconds: Annotated[float, Field(gt=0)] = 120.0
@@ -99,13 +101,17 @@ class RemoteShard:
         return unquote(urlsplit(self.url).path).rpartition("/")[2]
 
     @property
+    def mark(self) -> str:
+        """A few digits that are this URL's and no other's."""
+        return blake2b(self.url.encode(), digest_size=4).hexdigest()
+
+    @property
     def parent(self) -> Path:
         return self.folder
 
     def with_name(self, name: str) -> Path:
         """A file beside the card that belongs to this URL and to no other, such as its index."""
-        mark = blake2b(self.url.encode(), digest_size=4).hexdigest()
-        readable = re.sub(r"[^\w.\-]", "_", f"{urlsplit(self.url).hostname}-{mark}-{name}")
+        readable = re.sub(r"[^\w.\-]", "_", f"{urlsplit(self.url).hostname}-{self.mark}-{name}")
         return self.folder / readable[-200:]
 
     def stat(self) -> os.stat_result:
@@ -233,7 +239,12 @@ class LocalBytes:
         return os.fstat(self._number).st_size
 
     def read(self, offset: int, size: int) -> bytes:
-        return os.pread(self._number, size, offset)
+        try:
+            return os.pread(self._number, size, offset)
+        except OSError as error:
+            if error.errno == errno.EIO:  # a bad place on the disk: the next sample may be well
+                raise BadSample("unreadable", f"{error.strerror} at byte {offset}") from error
+            raise DataError(f"{self._file.name}: {error.strerror}; restore the shard") from error
 
     read_again = read
 

@@ -86,7 +86,7 @@ class Streaming:
         for source in sources:
             shard = self.shards[source["url"]]
             found = 0
-            for name, content in read_tar(shard, self.max_bytes, account):
+            for name, content in read_tar(shard, self.suffixes, self.max_bytes, account):
                 found += 1
                 yield {"fname": name, "data": content, "__url__": source["url"]}
             yield {}  # what webdataset puts between shards, so that no sample spans two
@@ -154,7 +154,7 @@ class Account:
         return faults
 
 
-def read_tar(shard: Shard, max_bytes: int, account: Account) -> Iterator[tuple[str, bytes]]:
+def read_tar(shard: Shard, suffixes: frozenset[str], max_bytes: int, account: Account) -> Iterator[tuple[str, bytes]]:
     """(name, content) of the files in a tar as they come; damage is counted and ends the shard.
 
     Raises:
@@ -164,7 +164,7 @@ def read_tar(shard: Shard, max_bytes: int, account: Account) -> Iterator[tuple[s
         try:
             # not "r|*": a compressed stream may unpack to anything
             with tarfile.open(fileobj=file, mode="r|") as tar:
-                yield from _files(tar, shard, max_bytes, account)
+                yield from _files(tar, shard, suffixes, max_bytes, account)
                 _require_end(tar)
         except DataError:
             raise
@@ -186,10 +186,13 @@ def open_stream(shard: Shard) -> IO[bytes]:
         raise DataError(f"{shard}: {error.strerror}; restore the shard") from error
 
 
-def _files(tar: tarfile.TarFile, shard: Shard, max_bytes: int, account: Account) -> Iterator[tuple[str, bytes]]:
+def _files(
+    tar: tarfile.TarFile, shard: Shard, suffixes: frozenset[str], max_bytes: int, account: Account
+) -> Iterator[tuple[str, bytes]]:
     for info in tar:
         tar.members = []  # type: ignore[attr-defined]  # tarfile remembers every header otherwise
-        if not info.isreg() or "." not in info.name.rpartition("/")[2]:
+        suffix = info.name.rpartition("/")[2].partition(".")[2].lower()
+        if not info.isreg() or suffix not in suffixes:
             continue
         if info.issparse() or info.size > max_bytes:  # a sparse member of 1 KB may claim a terabyte of zeros
             account.note(shard, info.name, BadSample("large_member", f"{info.size:,} bytes or sparse"))

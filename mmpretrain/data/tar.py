@@ -127,9 +127,10 @@ def _rest_of(content: mmap.mmap | bytes, offset: int) -> bool:
 def _header(block: bytes) -> tarfile.TarInfo | None:
     """The header in a block, None where its checksum is wrong."""
     try:
-        return tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+        info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
     except (tarfile.HeaderError, ValueError, OverflowError):
         return None
+    return info if info.size >= 0 else None  # a negative one would lead back to this header for ever
 
 
 def _next_header(content: mmap.mmap | bytes, start: int) -> int:
@@ -154,7 +155,7 @@ def _extend(cursor: _Cursor, kind: bytes, content: bytes) -> None:
         records = _pax_records(content)
         cursor.name = records.get("path", cursor.name)
         size = records.get("size", "")
-        cursor.size = int(size) if size.isascii() and size.isdigit() else cursor.size
+        cursor.size = int(size) if size.isascii() and size.isdigit() and len(size) < 20 else cursor.size
 
 
 def _pax_records(content: bytes) -> dict[str, str]:
@@ -163,7 +164,7 @@ def _pax_records(content: bytes) -> dict[str, str]:
     place = 0
     while place < len(content):
         length, space, _ = content[place : place + 20].partition(b" ")
-        if not space or not length.isdigit() or int(length) <= len(length):
+        if not space or not length.isdigit() or len(length) > 9 or int(length) <= len(length):
             break
         record = content[place + len(length) + 1 : place + int(length)].rstrip(b"\n")
         key, _, value = record.partition(b"=")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mmpretrain.core.batch import Batch, Features
-from mmpretrain.core.distributed import gather_objects
+from mmpretrain.core.distributed import gather_objects, together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +96,7 @@ class Embedder:
     def _collect(self, source: SplitSource) -> EmbeddedSplit:
         """This rank's rows, exchanged with all others; repeats that fill the last round are dropped."""
         rows = []
-        for batch in source.batches():
+        for batch in together(source.batches()):
             features = self._embed(batch.to(self._device))
             rows.append((replace(batch, images_BCHW=torch.empty(0)), features.image_BE.cpu(), features.text_BE.cpu()))
         everyone = [item for part in gather_objects(rows) for item in part]

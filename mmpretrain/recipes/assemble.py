@@ -114,9 +114,12 @@ def build_parts(config: Pretrain, world: World, tokenizer: Tokenizer | None = No
     Args:
         tokenizer: the one of a checkpoint; None builds the config's.
     """
-    on_main(lambda: len(TrainingData(config.data)))  # indexes on first use: made once, not by every rank
-    data = TrainingData(config.data)
-    tokenizer = tokenizer or config.data.tokenizer.build(data.captions())
+    # indexes on first use are made once, not by every rank; so are checks of whole shards and a learned vocabulary
+    on_main(lambda: len(TrainingData(config.data)))
+    data = TrainingData(replace(config.data, verify=False))
+    if tokenizer is None:
+        learned = on_main(lambda: config.data.tokenizer.build(data.captions()).to_json())
+        tokenizer = Tokenizer.from_json(learned, config.data.tokenizer.context_length)
     seed_torch(config.train.seed)
     model = config.towers.build(tokenizer.vocabulary, tokenizer.context_length)
     names = [part.name for part in config.data.parts]
@@ -128,7 +131,10 @@ def open_split(parts: Parts, name: str) -> Dataset:
     """The split that an evaluator names: SPLIT of the (first) training dataset, or NAME:SPLIT of any."""
     data = parts.config.data
     dataset, _, split = name.rpartition(":")
-    return Dataset(dataset or data.parts[0].name, split, data.verify, storage=data.storage)
+    name = dataset or data.parts[0].name
+    # indexes on first use: made once, not by every rank
+    on_main(lambda: len(Dataset(name, split, data.verify, storage=data.storage)))
+    return Dataset(name, split, storage=data.storage)
 
 
 def measure_norms(parts: Parts) -> None:
@@ -138,7 +144,7 @@ def measure_norms(parts: Parts) -> None:
         return
     config = parts.config
     # always as one process sees them: the statistics must not depend on how many ranks there are
-    data = TrainingData(replace(config.data, batch=min(STATISTICS_ROWS, len(parts.data)), workers=0))
+    data = TrainingData(replace(config.data, verify=False, batch=min(STATISTICS_ROWS, len(parts.data)), workers=0))
     batches = training_loader(data, parts.tokenizer, config.towers.image.size, World(), 1, 0)
     measure_statistics(image, [batch.images_BCHW for batch in next(batches)])
 
@@ -187,7 +193,9 @@ def embedder(parts: Parts, engine: Engine, datasets: dict[str, Dataset]) -> Embe
             dataset=dataset.folder.name,
             split=dataset.split,
             length=len(dataset),
-            batches=lambda: evaluation_loader(dataset, parts.tokenizer, size, parts.world, EVALUATION_ROWS),
+            batches=lambda: evaluation_loader(
+                dataset, parts.tokenizer, size, parts.world, EVALUATION_ROWS, limits=parts.config.data.limits
+            ),
             classes=dataset.card.classes,
             sentences=dataset.card.sentences(),
         )

@@ -1,35 +1,60 @@
 """Commands that look after a dataset."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
 
+from mmpretrain.core.errors import DataError
+from mmpretrain.core.parallel import ordered_map
 from mmpretrain.data.card import find_dataset, load_card, shard_name, shard_paths
 from mmpretrain.data.index import SUFFIX, scan, write_index
 from mmpretrain.data.manifest import ShardFacts, write_manifest
 from mmpretrain.data.storage import Shard
 
+Indexed = tuple[ShardFacts, int, tuple[str, ...]]
+"""Facts of a shard, bytes of its index, and files of it that stand in no sample."""
+
 
 def index(name: str, console: Console) -> None:
-    """Scan every shard and write its index, replacing what is there."""
+    """Scan every shard and write its index, replacing what is there, and the manifest over all.
+
+    Raises:
+        DataError: shards that cannot be read, each named; the others are indexed all the same.
+    """
     folder = find_dataset(name)
     paths = all_shards(folder)
-    facts, size = {}, 0
-    for path in track(paths, "indexing", console=console, disable=not console.is_terminal):
-        found = scan(path)
-        file = path.with_name(path.name + SUFFIX)
-        write_index(found, file)
-        facts[shard_name(folder, path)] = ShardFacts.of(found)
-        size += file.stat().st_size
-        for note in found.notes:
+    done = ordered_map(index_one, paths, chunk=1)
+    shown = track(done, "indexing", len(paths), console=console, disable=not console.is_terminal)
+    results = dict(zip(paths, shown, strict=True))
+    good = {path: result for path, result in results.items() if not isinstance(result, str)}
+    write_manifest(folder, {shard_name(folder, path): facts for path, (facts, _, _) in good.items()})
+    for path, (_, _, notes) in good.items():
+        for note in notes:
             console.print(f"{path.name}: {note}", soft_wrap=True)
-    write_manifest(folder, facts)
-    total = sum(path.stat().st_size for path in paths)
-    samples = sum(found.samples for found in facts.values())
+    if bad := [result for result in results.values() if isinstance(result, str)]:
+        raise DataError("\n".join(bad))
+    say_counts(folder, name, list(good.values()), console)
+
+
+def index_one(shard: Shard) -> Indexed | str:
+    """Index a shard; returns its error where it cannot be read."""
+    try:
+        found = scan(shard)
+    except DataError as error:
+        return str(error)
+    file = shard.with_name(shard.name + SUFFIX)
+    write_index(found, file)
+    return ShardFacts.of(found), file.stat().st_size, found.notes
+
+
+def say_counts(folder: Path, name: str, done: Sequence[Indexed], console: Console) -> None:
+    samples, size = (sum(getattr(facts, part) for facts, _, _ in done) for part in ("samples", "bytes"))
+    share = sum(length for _, length, _ in done) / size
     console.print(
-        f"{folder}: {samples:,} samples in {len(paths)} shards, {total / 1e6:.1f} MB; "
-        f"indexes take {100 * size / total:.2f} %. next: mmpretrain data check {name}",
+        f"{folder}: {samples:,} samples in {len(done)} shards, {size / 1e6:.1f} MB; "
+        f"indexes take {100 * share:.2f} %. next: mmpretrain data check {name}",
         soft_wrap=True,
     )
 

@@ -36,17 +36,24 @@ def data_facts(parts: Parts, others: dict[str, Dataset]) -> dict[str, Any]:
         "name": dataset.folder.name,
         "title": dataset.card.title,
         "description": dataset.card.description,
-        "sources": [dump(source) for source in dataset.card.sources],
+        "sources": [dump(source) for each in parts.data.datasets for source in each.card.sources],
         "digest": dataset.digest,
         "splits": {name: split_facts(split) for name, split in {dataset.split: dataset, **others}.items()},
         "train_split": dataset.split,
-        "epochs": config.train.steps * config.data.batch / len(dataset),
+        "epochs": rows_taken(parts) / len(dataset),
         "counted": len(texts),
         "caption_words": {str(count): words[count] for count in sorted(words)},
         "galleries": dict(Counter(text.gallery for text in texts if text.gallery)),
         "labels": {name: labels[name] for name in classes if labels[name]},
         "examples": examples(parts),
     }
+
+
+def rows_taken(parts: Parts) -> int:
+    """Samples of the first source in all steps."""
+    steps = parts.config.train.steps
+    exact = parts.config.data.order == "exact"
+    return parts.data.plan().taken(steps)[0] if exact else steps * parts.config.data.batch
 
 
 def draw_texts(dataset: Dataset, reading: Reading) -> list[Texts]:
@@ -62,7 +69,7 @@ def draw_texts(dataset: Dataset, reading: Reading) -> list[Texts]:
 
 def examples(parts: Parts) -> list[dict[str, Any]]:
     """Pictures from all over the split, evenly spaced."""
-    dataset, reader, shown = parts.data.datasets[0], ShardReader(), []
+    dataset, limits, reader, shown = parts.data.datasets[0], parts.config.data.limits, ShardReader(), []
     if not dataset.shards:  # only streamed: nothing stands at a place
         return []
     starts = list(itertools.accumulate((facts.samples for facts in dataset.facts), initial=0))
@@ -70,7 +77,7 @@ def examples(parts: Parts) -> list[dict[str, Any]]:
     for place in range(0, len(dataset), step)[:EXAMPLES]:
         shard = bisect.bisect_right(starts, place) - 1
         with contextlib.suppress(BadSample):
-            shown.append(example(dataset.sample(reader, shard, place - starts[shard], 0, Reading())))
+            shown.append(example(dataset.sample(reader, shard, place - starts[shard], 0, Reading(limits=limits))))
     return shown
 
 

@@ -1,31 +1,75 @@
-"""The order of a dataset as the real loader delivers it: keys, or one digest of them."""
+"""The order of a dataset or a run as the real loader delivers it: keys, or one digest of them."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
 
 from mmpretrain.core.distributed import World
 from mmpretrain.core.errors import ConfigError
+from mmpretrain.core.settings import load
 from mmpretrain.data.loader import Data, TrainingData, training_loader
 from mmpretrain.data.tokenizer import ClipTokenizer
+from mmpretrain.recipes.assemble import Pretrain
+from mmpretrain.recipes.configs import find_config
 
 PIXELS = 32
 """Size that pictures are brought to: the order does not depend on it."""
 
 
-def keys_of_epoch(data: Data, epoch: int, ranks: int, from_step: int | None) -> Iterator[tuple[int, str]]:
-    """(position, key) of every sample of an epoch, from loaders like those of `ranks` training processes.
+def find_data(given: str, batch: int | None, seed: int | None, ranks: int, workers: int) -> Data:
+    """The data settings of a config or run, or those of NAME[:SPLIT] by itself.
+
+    Args:
+        batch: for a NAME; None is four pairs a rank.
+
+    Raises:
+        ConfigError: an option that the config decides, or a streaming order, which is none.
+    """
+    try:
+        file = find_config("pretrain", Path(given))
+    except ConfigError:
+        if given.endswith((".yaml", ".yml")):
+            raise
+        name, colon, split = given.rpartition(":")
+        name, split = (name, split) if colon else (given, "train")
+        return Data(name=name, split=split, batch=batch or 4 * ranks, seed=seed or 0, workers=workers)
+    if batch is not None or seed is not None:
+        raise ConfigError(f"--batch, --seed: {file} decides them; leave them out")
+    data = load(Pretrain, file).data
+    if data.order == "streaming":
+        raise ConfigError(f"{file}: data.order is streaming, which keeps no order")
+    return replace(data, workers=workers)
+
+
+def find_positions(training: TrainingData, epoch: int | None, steps: str | None) -> range:
+    """The positions of an epoch, or of steps `FIRST:END`.
+
+    Raises:
+        ConfigError: an epoch of a mixture, or steps that are no range.
+    """
+    batch = training.settings.batch
+    if steps is not None:
+        first, _, end = steps.partition(":")
+        if epoch is not None or not (first.isdigit() and end.isdigit() and int(first) < int(end)):
+            raise ConfigError(f"--steps: {steps!r}; write FIRST:END such as 0:100, and leave --epoch out")
+        return range(int(first) * batch, int(end) * batch)
+    if training.settings.sources:
+        raise ConfigError("data order: a mixture of several datasets has no epochs; use --steps FIRST:END")
+    return range((epoch or 0) * len(training), ((epoch or 0) + 1) * len(training))
+
+
+def keys(training: TrainingData, positions: range, ranks: int, from_step: int | None) -> Iterator[tuple[int, str]]:
+    """(position, key) of each sample, from loaders like those of `ranks` training processes.
 
     Args:
         from_step: stop all loaders before this step of the run and go on with new ones, as a resumed run does.
     """
-    training = TrainingData(data)
-    first, end = epoch * len(training), (epoch + 1) * len(training)
-    steps = range(first // data.batch, -(-end // data.batch))
+    batch = training.settings.batch
+    steps = range(positions.start // batch, -(-positions.stop // batch))
     cut = steps.stop if from_step is None else min(max(from_step, steps.start), steps.stop)
     for part in (range(steps.start, cut), range(cut, steps.stop)):
-        yield from (
-            (position, key) for position, key in _keys_of_steps(training, part, ranks) if first <= position < end
-        )
+        yield from ((place, key) for place, key in _keys_of_steps(training, part, ranks) if place in positions)
 
 
 def _keys_of_steps(training: TrainingData, steps: range, ranks: int) -> Iterator[tuple[int, str]]:
@@ -40,16 +84,10 @@ def _keys_of_steps(training: TrainingData, steps: range, ranks: int) -> Iterator
                 yield from zip(batch.positions_B.tolist(), batch.keys, strict=True)
 
 
-def digest_of_epoch(data: Data, epoch: int, ranks: int, from_step: int | None) -> tuple[str, int]:
-    """SHA-256 over the keys of an epoch, a line each, and how many there are.
-
-    Raises:
-        ConfigError: a mixture, which has no epochs.
-    """
-    if data.sources:
-        raise ConfigError("data order: a mixture of several datasets has no epochs")
-    digest, count = hashlib.sha256(), 0
-    for _, key in keys_of_epoch(data, epoch, ranks, from_step):
-        digest.update(f"{key}\n".encode(errors="surrogateescape"))
+def digest(found: Iterable[tuple[int, str]]) -> tuple[str, int]:
+    """SHA-256 over keys, a line each, and how many there are."""
+    hashed, count = hashlib.sha256(), 0
+    for _, key in found:
+        hashed.update(f"{key}\n".encode(errors="surrogateescape"))
         count += 1
-    return digest.hexdigest(), count
+    return hashed.hexdigest(), count

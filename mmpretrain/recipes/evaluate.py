@@ -16,6 +16,7 @@ from mmpretrain.core.errors import ConfigError, QualityError
 from mmpretrain.core.files import write_atomic
 from mmpretrain.core.run import Run
 from mmpretrain.core.settings import build, did_you_mean, digest, read_yaml
+from mmpretrain.data.samples import Reading
 from mmpretrain.data.tokenizer import load_tokenizer
 from mmpretrain.engines.base import Engine
 from mmpretrain.engines.single import Single
@@ -101,7 +102,8 @@ class Evaluation:
         count = max(2, EXAMPLES * 2 // len(rankings))
         queries = [query for ranking in rankings for query in examples(split, ranking, count)]
         wanted = {row for query in queries for row in (query["query"], *(answer["row"] for answer in query["top"]))}
-        shown = {row: example(s) for row, s in enumerate(self.datasets[evaluator.split].samples()) if row in wanted}
+        samples = self.datasets[evaluator.split].samples(Reading(limits=self.parts.config.data.limits))
+        shown = {row: example(sample) for row, sample in enumerate(samples) if row in wanted}
         for query in queries:
             query["query"] = shown[query["query"]]
             query["top"] = [{**answer, **shown[answer.pop("row")]} for answer in query["top"]]

@@ -14,6 +14,7 @@ from mmpretrain.data.card import CARD, as_ranges
 from mmpretrain.data.convert.new_card import card_text
 from mmpretrain.data.convert.tars import Survey, find_tars, read_tar, survey
 from mmpretrain.data.index import SUFFIX, ShardIndex, write_index
+from mmpretrain.data.manifest import ShardFacts, write_manifest
 from mmpretrain.recipes.pack import ERRORS, Pack, errors_beside, errors_table, refuse_existing
 
 
@@ -38,7 +39,8 @@ def pack_shards(options: Pack, console: Console) -> None:
     )
     result = survey(options.source, found.items())
     refuse_too_many(result, names, options, in_place)
-    indexes = {name: index for name, index in found.items() if name in set(result.names)}
+    kept = set(result.names)
+    indexes = {name: index for name, index in found.items() if name in kept}
     if in_place:
         write(options.out, result, indexes, options, link=None)
     else:
@@ -84,6 +86,7 @@ def write(folder: Path, result: Survey, indexes: dict[str, ShardIndex | str], op
             os.symlink(link / name, place(name))
         if isinstance(index, ShardIndex):
             write_index(index, folder / (name + SUFFIX))
+    write_manifest(folder, {n: ShardFacts.of(index) for n, index in indexes.items() if isinstance(index, ShardIndex)})
     write_atomic(folder / ERRORS, errors_table(result.left_out))
     splits = {options.split: {"shards": as_ranges(result.names), "samples": result.samples}}
     source = options.source.resolve().name

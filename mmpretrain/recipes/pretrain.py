@@ -8,12 +8,12 @@ from rich.console import Console
 
 from mmpretrain.core.batch import Batch
 from mmpretrain.core.distributed import World, gather_objects, on_main
-from mmpretrain.core.errors import ConfigError, Interrupted
-from mmpretrain.core.files import write_atomic
+from mmpretrain.core.errors import ConfigError, DataError, Interrupted
+from mmpretrain.core.files import read_json_lines, write_atomic
 from mmpretrain.core.run import Run
 from mmpretrain.core.settings import difference, digest, dump, load, read_yaml, to_yaml
 from mmpretrain.data.ledger import Ledger
-from mmpretrain.data.loader import check_batch
+from mmpretrain.data.loader import TrainingData, check_batch
 from mmpretrain.data.streaming import NOTICE
 from mmpretrain.data.tokenizer import Tokenizer, load_tokenizer
 from mmpretrain.engines.base import Engine, OptimizerState
@@ -52,9 +52,11 @@ def pretrain(path: Path, overrides: Sequence[str], resume: str, console: Console
         parts = build_parts(config, world, tokenizer)
         check_batch(parts.data, world.size, config.train.micro_batches)
         evaluation = Evaluation(parts, place, config.evaluation)
-        on_main(lambda: lay_out(place, parts, evaluation, new=start_from is None))
         if start_from is None:
             measure_norms(parts)
+        else:
+            refuse_other_data(start_from, parts.data)
+        on_main(lambda: lay_out(place, parts, evaluation, start_from))
         engine = build_engine(parts)
         start = restore(engine, start_from) if start_from else 0
 
@@ -62,6 +64,10 @@ def pretrain(path: Path, overrides: Sequence[str], resume: str, console: Console
             display.say(f"{place.folder}: {'resuming at step' if start else 'starting, step'} {start}")
             if config.data.order == "streaming":
                 display.say(NOTICE)
+            if parts.data.notes:
+                display.say(
+                    f"{parts.data.notes:,} files of {parts.data.label} stand in no sample; data check names them"
+                )
             hooks = make_hooks(parts, engine, place, evaluation, display)
             done = run(
                 engine, training_batches(parts, start), config.train, hooks, start, config.data.batch, display, stop
@@ -91,7 +97,11 @@ def choose_checkpoint(place: Run, config: Pretrain, resume: str) -> Path | None:
         raise ConfigError(f"{place.folder}: this run {state}; a new one needs another run.folder=PATH")
     refuse_other_config(place, config)
     if resume.isdigit():
-        return place.checkpoints / f"step_{int(resume):08d}"
+        steps = {checkpoint.step_of(folder): folder for folder in checkpoint.list_checkpoints(place.checkpoints)}
+        if int(resume) not in steps:
+            there = ", ".join(map(str, sorted(steps))) or "none"
+            raise ConfigError(f"--resume: {place.folder} has no checkpoint of step {resume}; there are {there}")
+        return steps[int(resume)]
     folder, _ = checkpoint.find_newest(place.checkpoints)
     return folder
 
@@ -108,6 +118,8 @@ def refuse_other_config(place: Run, config: Pretrain) -> None:
         "data.workers",
         "data.verify",
         "data.storage.",
+        "data.breaker",
+        "data.on_damage",
         "train.log_every",
         "train.micro_batches",
         "train.save_every",
@@ -136,23 +148,42 @@ def restore(engine: Engine, folder: Path) -> int:
     return found.step
 
 
-def lay_out(place: Run, parts: Parts, evaluation: Evaluation, new: bool) -> None:
+def refuse_other_data(folder: Path, data: TrainingData) -> None:
+    """Refuse to go on in the order of other shards than those that the run began with.
+
+    Raises:
+        DataError: a source's digest differs from the checkpoint's; names the source.
+    """
+    file = folder / "data.json"
+    began = json.loads(file.read_text(encoding="utf-8")) if file.exists() else data.digests()
+    changed = [name for name, found in data.digests().items() if began.get(name) != found]
+    if changed:
+        raise DataError(
+            f"{', '.join(changed)}: not the shards that {folder.parent.parent} was trained on; restore them, or start "
+            "anew with another run.folder=PATH"
+        )
+
+
+def lay_out(place: Run, parts: Parts, evaluation: Evaluation, start_from: Path | None) -> None:
     """The run folder and what the report will want to know of data and model."""
     steps = parts.config.train.steps
     require_space_for_checkpoints(parts)
-    if not new or place.config.is_file():
-        newest, _ = checkpoint.find_newest(place.checkpoints)
-        place.forget_after(checkpoint.step_of(newest) if newest else 0)
+    if start_from is not None or place.config.is_file():
+        place.forget_after(checkpoint.step_of(start_from) if start_from else 0)
         return
     place.create(to_yaml(parts.config))
-    write_atomic(place.folder / "data.json", json.dumps(data_facts(parts, evaluation.datasets), ensure_ascii=False))
+    write_atomic(place.folder / "data.json", json.dumps(data_facts(parts, evaluation.datasets)))
     write_atomic(place.folder / "model.json", json.dumps(model_facts(parts, steps), indent=1))
 
 
 def make_hooks(parts: Parts, engine: Engine, place: Run, evaluation: Evaluation, display: Display) -> Hooks:
     """What the loop does now and then, on this rank."""
     config = parts.config
-    texts = {"tokenizer.json": parts.tokenizer.to_json(), "config.yaml": to_yaml(config)}
+    texts = {
+        "tokenizer.json": parts.tokenizer.to_json(),
+        "config.yaml": to_yaml(config),
+        "data.json": json.dumps(parts.data.digests(), indent=1),
+    }
 
     def log(record: dict) -> None:
         if parts.world.is_main:
@@ -167,6 +198,7 @@ def make_hooks(parts: Parts, engine: Engine, place: Run, evaluation: Evaluation,
         evaluation.run(engine, step, display)
 
     ledger = Ledger(config.data.breaker, config.data.batch)
+    ledger.refill(on_main(lambda: read_json_lines(place.ledger)))
 
     def account(step: int, micro_batches: Sequence[Batch]) -> None:
         mine = [fault for batch in micro_batches for fault in batch.faults]

@@ -127,7 +127,7 @@ def plain_view(name: str, plain: dict[str, Any]) -> View:
 
 def describe(batch: Batch, tokenizer: Tokenizer, rank: int, micro: int) -> list[Facts]:
     """What each row is; the caption is what is left of it once it became tokens."""
-    replaced = {fault.position: fault for fault in batch.faults}
+    replaced = {fault.position: fault for fault in batch.faults if fault.attempt == 0}
     described = []
     for row, position in enumerate(batch.positions_B.tolist()):
         ids = batch.tokens_BL[row][batch.mask_BL[row]].tolist()

@@ -1,5 +1,6 @@
 """The loop: steps from batches, and one line for each thing that happens now and then."""
 
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -7,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from mmpretrain.core.batch import Batch
-from mmpretrain.core.distributed import raise_together
+from mmpretrain.core.distributed import raise_together, world
 from mmpretrain.core.errors import MmpretrainError
 from mmpretrain.core.settings import settings
 from mmpretrain.train.guards import SkipGuard, StopRequest
@@ -85,10 +86,10 @@ def run(
         if record:
             hooks.log(record)
         display.step(done, record)
-        if train.evaluate_every and done % train.evaluate_every == 0 and not last:
-            hooks.evaluate(done)
         if last or result.stop or (train.save_every and done % train.save_every == 0):
             hooks.save(done)
+        if train.evaluate_every and done % train.evaluate_every == 0 and not (last or result.stop):
+            hooks.evaluate(done)
         if result.stop and not last:
             return False
     return True
@@ -97,10 +98,13 @@ def run(
 def _next_of_all_ranks(batches: Iterator[Sequence[Batch]]) -> Sequence[Batch]:
     """This rank's micro-batches, or on all ranks the error of one that has none."""
     micro_batches: Sequence[Batch] = ()
-    failure = None
+    failure: MmpretrainError | None = None
     try:
         micro_batches = next(batches)
     except MmpretrainError as error:
         failure = error
+    except Exception as error:  # a loader process that was killed, a disk that is gone: the other ranks must not wait
+        traceback.print_exc()
+        failure = MmpretrainError(f"rank {world().rank}: {type(error).__name__}: {error}")
     raise_together(failure)
     return micro_batches

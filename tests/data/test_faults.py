@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import pickle
 import random
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 from mmpretrain.core.batch import Fault
 from mmpretrain.core.distributed import World
 from mmpretrain.core.errors import DataError
+from mmpretrain.core.files import append_json_line, read_json_lines
+from mmpretrain.data.faults import BadSample
 from mmpretrain.data.ledger import Breaker, Ledger
 from mmpretrain.data.loader import Data, TrainingData, evaluation_loader, training_loader
 from mmpretrain.data.tokenizer import WordPieceTokenizer
@@ -141,3 +144,37 @@ def test_few_faults_at_the_start_break_nothing():
     ledger.check()
     assert [(record["position"], record["attempt"]) for record in records] == [(2, 0), (2, 1), (5, 0)]
     assert json.loads(json.dumps(records[0]))["reason"] == "damaged_image"
+
+
+def test_a_fault_travels_between_processes():
+    sent = pickle.loads(pickle.dumps(BadSample("damaged_image", "cut off")))
+    assert (sent.reason, sent.detail) == ("damaged_image", "cut off")
+
+
+def test_a_name_that_is_no_text_is_accounted_for(tmp_path: Path):
+    append_json_line(tmp_path / "ledger.jsonl", {"key": "caf\udce9"}, ascii_only=True)
+    assert read_json_lines(tmp_path / "ledger.jsonl") == [{"key": "caf\udce9"}]
+    samples = toy_samples(3)
+    for sample in samples:
+        sample["json"] = json.dumps({"concept": "\ud800", "category": "red", "artist": "ada"}).encode()
+    write_tar(tmp_path / "a.tar", samples)
+    write_card(tmp_path, {"train": (["a.tar"], 3)})
+    keys, faults = read_steps(tmp_path, 1, 1, 3)
+    assert (len(keys), faults) == (3, [])
+
+
+def test_a_resumed_ledger_breaks_where_the_run_would_have():
+    whole, resumed = (Ledger(Breaker(share=0.05, window=100), batch=10) for _ in range(2))
+    records = [record for step in range(1, 6) for record in whole.account(step, [fault(10 * step - 5)])]
+    resumed.refill(json.loads(json.dumps(records)))
+    for ledger in (whole, resumed):
+        ledger.account(6, [fault(52)])
+        with pytest.raises(DataError, match="6 of the last 100"):
+            ledger.check()
+
+
+def test_a_step_larger_than_the_window_is_looked_at_whole():
+    ledger = Ledger(Breaker(share=0.05, window=10), batch=100)
+    ledger.account(1, [fault(position) for position in range(6)])
+    with pytest.raises(DataError, match="6 of the last 100"):
+        ledger.check()

@@ -3,12 +3,17 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
 
 from mmpretrain.core.errors import DataError
 from mmpretrain.data.faults import BadSample
-from mmpretrain.data.index import SUFFIX, open_index, scan
+from mmpretrain.data.index import SUFFIX, Keys, open_index, scan
+from mmpretrain.data.manifest import read_manifest
 from mmpretrain.data.samples import ShardReader
-from tests.conftest import toy_samples, write_tar
+from mmpretrain.recipes.data import index as index_dataset
+from tests.conftest import toy_samples, write_card, write_tar
 
 
 @pytest.fixture
@@ -165,3 +170,52 @@ def test_a_damaged_index_says_what_to_do(shard: Path):
     shard.with_name(shard.name + SUFFIX).write_bytes(b"garbage")
     with pytest.raises(DataError, match="delete it and index again"):
         open_index(shard)
+
+
+def header(size: bytes) -> bytes:
+    """A ustar header of a.txt with any size field and the right checksum."""
+    info = tarfile.TarInfo("a.txt").tobuf(tarfile.USTAR_FORMAT)
+    block = bytearray(info[:124] + size.ljust(12, b"\0") + info[136:148] + b" " * 8 + info[156:])
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+@pytest.mark.timeout(20)
+def test_a_size_that_leads_backwards_is_damage_and_no_endless_walk(tmp_path: Path):
+    path = tmp_path / "backwards.tar"
+    minus = b"\xff" + (2**88 - 512).to_bytes(11, "big")
+    path.write_bytes(header(minus) + bytes(1024))
+    with pytest.raises(DataError, match="damaged header"):
+        scan(path)
+
+
+def test_a_size_of_thousands_of_digits_is_not_believed(tmp_path: Path):
+    path = tmp_path / "digits.tar"
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
+        info = tarfile.TarInfo("a.txt")
+        info.size, info.pax_headers = 1, {"size": "9" * 5001}
+        tar.addfile(info, io.BytesIO(b"x"))
+    assert scan(path).keys == ["a"]
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"])), min_size=1, max_size=9))
+def test_keys_are_a_list_that_is_decoded_when_asked(names: list[str]):
+    keys = Keys.of(names)
+    assert list(keys) == names == keys
+    assert [keys[place] for place in range(len(keys))] == names
+    assert keys[-1] == names[-1]
+    assert keys[1:] == names[1:]
+    with pytest.raises(IndexError):
+        keys[len(names)]
+
+
+def test_a_damaged_shard_does_not_keep_the_others_from_being_indexed(tmp_path: Path):
+    for name in ("a.tar", "b.tar", "c.tar"):
+        write_tar(tmp_path / name, toy_samples(3))
+    for name in ("a.tar", "c.tar"):
+        (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:3000])
+    write_card(tmp_path, {"train": (["a.tar", "b.tar", "c.tar"], 9)})
+    with pytest.raises(DataError) as caught:
+        index_dataset(str(tmp_path), Console(quiet=True))
+    assert [line.partition(".tar")[0][-1] for line in str(caught.value).splitlines()] == ["a", "c"]
+    assert list(read_manifest(tmp_path)) == ["b.tar"]

@@ -12,9 +12,10 @@ import torch
 import yaml
 from rich.console import Console
 
-from mmpretrain.core.errors import ConfigError, MmpretrainError, QualityError
+from mmpretrain.core.errors import ConfigError, DataError, MmpretrainError, QualityError
 from mmpretrain.core.files import read_json_lines
 from mmpretrain.core.weights import load_tensors
+from mmpretrain.recipes.data import index
 from mmpretrain.recipes.evaluate import evaluate
 from mmpretrain.recipes.pretrain import pretrain
 from mmpretrain.report.page import write_report
@@ -230,3 +231,28 @@ def test_a_config_needs_a_dataset_or_sources(toy_config: ConfigWriter, shapes: P
             "auto",
             QUIET,
         )
+
+
+def test_a_run_does_not_go_on_with_other_shards(toy_config: ConfigWriter, tmp_path: Path):
+    data = tmp_path / "data"
+    data.mkdir()
+    write_tar(data / "a.tar", toy_samples(24))
+    write_card(data, {"train": (["a.tar"], 24)})
+    config = toy_config(data__name=str(data), evaluation=[], train__save_every=3)
+    place = pretrain(config, [], "auto", QUIET)
+    (place.folder / "complete").unlink()
+    shutil.rmtree(place.checkpoints / "step_00000006")
+    write_tar(data / "a.tar", toy_samples(24, artist="eve"))
+    index(str(data), QUIET)
+    with pytest.raises(DataError, match="not the shards that"):
+        pretrain(config, [], "auto", QUIET)
+
+
+def test_a_chosen_step_drops_the_metrics_behind_it_and_has_to_exist(toy_config: ConfigWriter):
+    config = toy_config(evaluation=[], train__save_every=2, train__keep_last=9)
+    place = pretrain(config, [], "auto", QUIET)
+    (place.folder / "complete").unlink()
+    with pytest.raises(ConfigError, match="no checkpoint of step 3; there are 2, 4, 6"):
+        pretrain(config, [], "3", QUIET)
+    pretrain(config, [], "2", QUIET)
+    assert [record["step"] for record in read_json_lines(place.metrics)] == [2, 4, 6]
