@@ -20,6 +20,7 @@ from mmpretrain.data.tokenizer import Tokenizer, load_tokenizer
 from mmpretrain.recipes.assemble import Pretrain
 from mmpretrain.recipes.configs import find_config
 from mmpretrain.recipes.looks import Facts, place_for, plural, say, write
+from mmpretrain.recipes.pretrain import refuse_other_data
 from mmpretrain.report.contact_sheet import Tile, draw_sheet
 from mmpretrain.train import checkpoint
 
@@ -36,6 +37,8 @@ class View:
     micros: int
     tokenizer: Tokenizer | None
     """The one of a checkpoint; None builds the config's."""
+    checkpoint: Path | None = None
+    """Of the run, which knows what data it was trained on."""
 
 
 def show(
@@ -55,6 +58,8 @@ def show(
     """
     view = find_view(given, plain)
     training = TrainingData(view.data)
+    if view.checkpoint:
+        refuse_other_data(view.checkpoint, training)
     dataset = training.datasets[0]
     tokenizer = view.tokenizer or view.data.tokenizer.build(training.captions())
     rows: list[Facts] = []
@@ -105,6 +110,8 @@ def find_view(given: str, plain: dict[str, Any]) -> View:
     if chosen:
         raise ConfigError(f"{', '.join(chosen)}: {file} decides that; without a config name the dataset itself")
     config = load(Pretrain, file)
+    if config.data.order == "streaming":
+        raise ConfigError(f"{file}: data.order is streaming: what a step got can not be drawn again")
     newest, _ = checkpoint.find_newest(path / "checkpoints")
     length = config.data.tokenizer.context_length
     tokenizer = load_tokenizer(newest / "tokenizer.json", length) if newest else None
@@ -113,6 +120,7 @@ def find_view(given: str, plain: dict[str, Any]) -> View:
         size=config.towers.image.size,
         micros=config.train.micro_batches,
         tokenizer=tokenizer,
+        checkpoint=newest,
     )
 
 

@@ -184,7 +184,7 @@ def test_hostile_member_names_are_never_paths(tmp_path: Path, started: list[str]
 def test_links_and_devices_are_no_samples(tmp_path: Path):
     shard = tmp_path / "links.tar"
     with tarfile.open(shard, "w") as tar:
-        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE):
+        for kind in (b"1", b"2", b"3", b"4", b"5", b"6"):  # links, devices, a folder, a pipe
             info = tarfile.TarInfo(f"{kind.decode()}.txt")
             info.type, info.linkname = kind, "/etc/passwd"
             tar.addfile(info)

@@ -124,19 +124,6 @@ def test_long_and_foreign_names_are_read_in_every_dialect(tmp_path: Path, form: 
     assert index.keys == [f"{folder}/{last.partition('.')[0]}"]
 
 
-def test_links_folders_and_devices_are_no_samples(tmp_path: Path):
-    path = tmp_path / "odd.tar"
-    with tarfile.open(path, "w") as tar:
-        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE):
-            info = tarfile.TarInfo(f"k{kind.decode()}.txt")
-            info.type, info.linkname = kind, "/etc/passwd"
-            tar.addfile(info)
-        info = tarfile.TarInfo("real.txt")
-        info.size = 1
-        tar.addfile(info, io.BytesIO(b"x"))
-    assert scan(path).keys == ["real"]
-
-
 def test_equal_pictures_and_captions_share_their_groups(tmp_path: Path):
     write_tar(tmp_path / "a.tar", [{**sample, "txt": b"same"} for sample in toy_samples(2)])
     write_tar(tmp_path / "b.tar", toy_samples(1))
