@@ -1,5 +1,7 @@
 """Errors that a person reads: one line that names the thing and the remedy, and an exit code for scripts."""
 
+from typing import Any
+
 
 class MmpretrainError(Exception):
     """A failure with a one-line cause; ends the command with `exit_code`."""
@@ -19,6 +21,8 @@ class DataError(MmpretrainError):
     """Shards, cards or samples that cannot be used as they are."""
 
     exit_code = 3
+    faults: tuple[Any, ...] = ()
+    """Samples that led to it and are in no batch: the ledger takes them all the same."""
 
 
 class QualityError(MmpretrainError):

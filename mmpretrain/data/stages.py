@@ -48,16 +48,18 @@ def read_with_reserves(
             dataset = datasets[place.source]
             try:
                 sample = dataset.sample(reader, place.shard, place.sample, position, reading)
-            except BadSample as error:
-                faults.append(fault(dataset, place, position, attempt, error))
+            except BadSample as bad:
+                faults.append(fault(dataset, place, position, attempt, bad))
             else:
                 yield place, sample, faults
                 break
         else:
-            raise DataError(
+            error = DataError(
                 f"{dataset.folder}: {MAX_ATTEMPTS} samples in a row cannot be used, the last one "
                 f"{dataset.complaint(place.shard, place.sample, BadSample(faults[-1].reason, faults[-1].detail))}"
             )
+            error.faults = tuple(faults)
+            raise error
 
 
 def read_strictly(places: Iterable[tuple[int, Place]], dataset: Dataset, reading: Reading) -> Iterator[Read]:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mmpretrain.core.batch import Batch
-from mmpretrain.core.distributed import World, gather_objects, on_main
+from mmpretrain.core.batch import Batch, Fault
+from mmpretrain.core.distributed import World, gather_objects, on_main, world
 from mmpretrain.core.errors import ConfigError, DataError, Interrupted
 from mmpretrain.core.files import read_json_lines, write_atomic
 from mmpretrain.core.run import Run
@@ -69,9 +69,12 @@ def pretrain(path: Path, overrides: Sequence[str], resume: str, console: Console
                     f"{parts.data.notes:,} files of {parts.data.label} stand in no sample; data check names them"
                 )
             hooks = make_hooks(parts, engine, place, evaluation, display)
-            done = run(
-                engine, training_batches(parts, start), config.train, hooks, start, config.data.batch, display, stop
-            )
+            batches = training_batches(parts, start)
+            try:
+                done = run(engine, batches, config.train, hooks, start, config.data.batch, display, stop)
+            except DataError as error:
+                keep_last_faults(place, config.data.batch, error.faults)
+                raise
         if not done:
             assert stop.signal is not None or world.size > 1
             raise Interrupted(stop.signal or 15, f"{place.folder}: saved and stopped; the same command resumes")
@@ -215,6 +218,13 @@ def make_hooks(parts: Parts, engine: Engine, place: Run, evaluation: Evaluation,
         evaluate=evaluate,
         save=save,
     )
+
+
+def keep_last_faults(place: Run, batch: int, faults: Sequence[Fault]) -> None:
+    """The samples that ended a run stand in its ledger too, though no step took others in their place."""
+    if world().is_main:
+        for fault in faults:
+            place.add_fault({"step": fault.position // batch + 1, **fault._asdict()})
 
 
 def say_what_is_next(place: Run, console: Console) -> None:

@@ -124,6 +124,15 @@ def test_too_many_bad_samples_end_the_run_with_one_line(toy_config: ConfigWriter
     assert "a.tar: broken-" in line
 
 
+def test_samples_that_end_a_run_stand_in_its_ledger(toy_config: ConfigWriter, tmp_path: Path):
+    config = str(toy_config(evaluation=[], towers__image__norm="group"))
+    line = refused(command("pretrain", config, faulty(tmp_path, 0, 12)), 3)
+    assert "100 samples in a row cannot be used" in line
+    ledger = read_json_lines(tmp_path / "runs" / "toy" / "ledger.jsonl")
+    assert [record["attempt"] for record in ledger] == list(range(100))
+    assert {record["reason"] for record in ledger} == {"missing_fact"}
+
+
 def test_an_evaluation_with_a_bad_sample_ends_with_its_name(toy_config: ConfigWriter, tmp_path: Path):
     config = str(toy_config(evaluation=[{"kind": "retrieval", "split": "train"}]))
     line = refused(command("pretrain", config, faulty(tmp_path, 23, 1)), 3)
