@@ -29,10 +29,11 @@ from torchvision.transforms import InterpolationMode, v2
 
 from mmpretrain.core.distributed import World
 from mmpretrain.data.images import decode_image
-from mmpretrain.data.index import open_index
-from mmpretrain.data.loader import Data, TrainingData, training_loader
+from mmpretrain.data.loader import training_loader
 from mmpretrain.data.samples import ShardReader
+from mmpretrain.data.shards import open_index
 from mmpretrain.data.tokenizer import Tokenizer, WordPieceTokenizer
+from mmpretrain.data.training import Data, TrainingData
 from mmpretrain.data.transforms import Augmentation
 
 SIZE = 224

@@ -213,7 +213,7 @@ def data_order(
     sha256: bool,
 ) -> None:
     """Print the order of an epoch, or of steps of a run, as the real loader delivers it."""
-    from mmpretrain.data.loader import TrainingData
+    from mmpretrain.data.training import TrainingData
     from mmpretrain.recipes import data_order as recipe
 
     training = TrainingData(recipe.find_data(given, batch, seed, ranks, workers))

@@ -12,7 +12,8 @@ import numpy as np
 from mmpretrain.core.errors import DataError
 from mmpretrain.data.card import CARD, Card, expand_range
 from mmpretrain.data.fingerprints import Fingerprints
-from mmpretrain.data.index import ShardIndex, open_index
+from mmpretrain.data.index import ShardIndex
+from mmpretrain.data.shards import open_index
 from mmpretrain.data.storage import Storage, locate
 
 APART = ("train", "val", "test")

@@ -1,61 +1,23 @@
 """One split of one dataset on disk."""
 
 import contextlib
-import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from mmpretrain.core.errors import ConfigError, DataError
 from mmpretrain.core.files import sha256
 from mmpretrain.data.captions import decode_caption
 from mmpretrain.data.card import CARD, Card, find_dataset, load_card, shard_name, shard_paths
 from mmpretrain.data.faults import BadSample
-from mmpretrain.data.index import OnDamage, ShardIndex, open_index
-from mmpretrain.data.manifest import FILE as MANIFEST
 from mmpretrain.data.manifest import ShardFacts, add_to_manifest, read_manifest
 from mmpretrain.data.order import Order, digest_of_shards
 from mmpretrain.data.samples import Limits, Reading, Sample, ShardReader, decode
-from mmpretrain.data.storage import Shard, Storage
+from mmpretrain.data.shards import OnDamage, Shards
+from mmpretrain.data.storage import Storage
 
 REQUESTS = 16
 """Sizes of shards that are asked for at the same time."""
-OPEN_INDEXES = 160
-"""Indexes that a process keeps in memory: more than the windows that the order reads at a time touch."""
-
-
-class Shards(Sequence[ShardIndex]):
-    """The indexes of a split's shards, each opened when it is first needed."""
-
-    def __init__(self, paths: Sequence[Shard], on_damage: OnDamage) -> None:
-        self.paths = paths
-        self._on_damage = on_damage
-        self._open = functools.lru_cache(maxsize=OPEN_INDEXES)(self._open_one)
-        self._facts: dict[int, ShardFacts] = {}
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, number: Any) -> Any:
-        if not 0 <= number < len(self):
-            raise IndexError(number)
-        return self._open(number)
-
-    def expect(self, facts: Sequence[ShardFacts]) -> None:
-        """What each shard has to be when it is opened."""
-        self._facts = dict(enumerate(facts))
-
-    def _open_one(self, number: int) -> ShardIndex:
-        path = self.paths[number]
-        index = open_index(path, on_damage=self._on_damage)
-        expected = self._facts.get(number)
-        if expected and (expected.samples, expected.sha256) != (len(index), index.digest):
-            raise DataError(
-                f"{path}: its index is not the one that {path.parent / MANIFEST} describes; restore both, or if the "
-                f"change is meant run `mmpretrain data index {path.parent}`"
-            )
-        return index
 
 
 class Dataset:

@@ -6,8 +6,9 @@ from typing import BinaryIO
 
 import webdataset
 
-from mmpretrain.data.index import SUFFIX, scan, write_index
+from mmpretrain.data.index import SUFFIX, write_index
 from mmpretrain.data.manifest import ShardFacts, add_to_manifest
+from mmpretrain.data.scan import scan
 from mmpretrain.data.tar import BLOCK
 
 MAX_BYTES = 256_000_000

@@ -16,8 +16,9 @@ from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.files import require_space
 from mmpretrain.core.settings import did_you_mean, settings
 from mmpretrain.data.dataset import Dataset
-from mmpretrain.data.loader import Data, TrainingData, evaluation_loader, training_loader
+from mmpretrain.data.loader import evaluation_loader, training_loader
 from mmpretrain.data.tokenizer import Tokenizer
+from mmpretrain.data.training import Data, TrainingData
 from mmpretrain.engines.base import Engine, Options
 from mmpretrain.engines.build import EngineSettings, backend_of, device_of
 from mmpretrain.engines.single import Single

@@ -9,8 +9,9 @@ from rich.progress import track
 from mmpretrain.core.errors import DataError
 from mmpretrain.core.parallel import ordered_map
 from mmpretrain.data.card import find_dataset, load_card, shard_name, shard_paths
-from mmpretrain.data.index import SUFFIX, scan, write_index
+from mmpretrain.data.index import SUFFIX, write_index
 from mmpretrain.data.manifest import ShardFacts, write_manifest
+from mmpretrain.data.scan import scan
 from mmpretrain.data.storage import Shard
 
 Indexed = tuple[ShardFacts, int, tuple[str, ...]]

@@ -8,8 +8,9 @@ from pathlib import Path
 from mmpretrain.core.distributed import World
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.settings import load
-from mmpretrain.data.loader import Data, TrainingData, training_loader
+from mmpretrain.data.loader import training_loader
 from mmpretrain.data.tokenizer import ClipTokenizer
+from mmpretrain.data.training import Data, TrainingData
 from mmpretrain.recipes.assemble import Pretrain
 from mmpretrain.recipes.configs import find_config
 

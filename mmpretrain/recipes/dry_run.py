@@ -9,7 +9,7 @@ from rich.table import Table
 
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.settings import load
-from mmpretrain.data.loader import check_batch
+from mmpretrain.data.training import check_batch
 from mmpretrain.engines.base import Engine
 from mmpretrain.recipes.assemble import (
     Parts,

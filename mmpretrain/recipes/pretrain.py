@@ -13,9 +13,9 @@ from mmpretrain.core.files import read_json_lines, write_atomic
 from mmpretrain.core.run import Run
 from mmpretrain.core.settings import difference, digest, dump, load, read_yaml, to_yaml
 from mmpretrain.data.ledger import Ledger
-from mmpretrain.data.loader import TrainingData, check_batch
 from mmpretrain.data.streaming import NOTICE
 from mmpretrain.data.tokenizer import Tokenizer, load_tokenizer
+from mmpretrain.data.training import TrainingData, check_batch
 from mmpretrain.engines.base import Engine, OptimizerState
 from mmpretrain.recipes.assemble import (
     Parts,

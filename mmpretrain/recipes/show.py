@@ -15,8 +15,9 @@ from mmpretrain.core.distributed import World
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.settings import load
 from mmpretrain.data.dataset import Dataset
-from mmpretrain.data.loader import Data, TrainingData, training_loader
+from mmpretrain.data.loader import training_loader
 from mmpretrain.data.tokenizer import Tokenizer, load_tokenizer
+from mmpretrain.data.training import Data, TrainingData
 from mmpretrain.recipes.assemble import Pretrain
 from mmpretrain.recipes.configs import find_config
 from mmpretrain.recipes.looks import Facts, place_for, plural, say, write

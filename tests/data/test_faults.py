@@ -15,8 +15,9 @@ from mmpretrain.core.errors import DataError
 from mmpretrain.core.files import append_json_line, read_json_lines
 from mmpretrain.data.faults import BadSample
 from mmpretrain.data.ledger import Breaker, Ledger
-from mmpretrain.data.loader import Data, TrainingData, evaluation_loader, training_loader
+from mmpretrain.data.loader import evaluation_loader, training_loader
 from mmpretrain.data.tokenizer import WordPieceTokenizer
+from mmpretrain.data.training import Data, TrainingData
 from tests.conftest import toy_samples, write_card, write_tar
 
 TRIALS = int(os.environ.get("FUZZ_LOADERS", "12"))

@@ -20,12 +20,12 @@ from mmpretrain.data.captions import CaptionLimits, decode_caption
 from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.faults import BadSample
 from mmpretrain.data.images import decode_image
-from mmpretrain.data.index import scan
-from mmpretrain.data.loader import Data
 from mmpretrain.data.samples import ShardReader
+from mmpretrain.data.scan import scan
 from mmpretrain.data.storage import Storage
 from mmpretrain.data.streaming import Account, read_tar
 from mmpretrain.data.tokenizer import ClipTokenizer, Tokenizer, WordPieceTokenizer
+from mmpretrain.data.training import Data
 from tests.conftest import write_card
 from tests.data import hostile
 

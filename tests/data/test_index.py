@@ -9,9 +9,11 @@ from rich.console import Console
 
 from mmpretrain.core.errors import DataError
 from mmpretrain.data.faults import BadSample
-from mmpretrain.data.index import SUFFIX, Keys, open_index, scan
+from mmpretrain.data.index import SUFFIX, Keys
 from mmpretrain.data.manifest import read_manifest
 from mmpretrain.data.samples import ShardReader
+from mmpretrain.data.scan import scan
+from mmpretrain.data.shards import open_index
 from mmpretrain.recipes.data import index as index_dataset
 from tests.conftest import toy_samples, write_card, write_tar
 
@@ -46,7 +48,7 @@ def test_a_read_only_folder_needs_no_index_file(shard: Path, monkeypatch: pytest
     def refuse(*arguments: object) -> None:
         raise PermissionError
 
-    monkeypatch.setattr("mmpretrain.data.index.write_index", refuse)
+    monkeypatch.setattr("mmpretrain.data.shards.write_index", refuse)
     assert len(open_index(shard)) == 5
 
 

@@ -7,9 +7,10 @@ import torch
 from mmpretrain.core.distributed import World
 from mmpretrain.core.errors import ConfigError, DataError
 from mmpretrain.data.dataset import Dataset
-from mmpretrain.data.loader import Data, TrainingData, evaluation_loader, training_loader
+from mmpretrain.data.loader import evaluation_loader, training_loader
 from mmpretrain.data.storage import Storage
 from mmpretrain.data.tokenizer import WordPieceTokenizer
+from mmpretrain.data.training import Data, TrainingData
 from mmpretrain.data.transforms import Augmentation
 from tests.conftest import toy_samples, write_card, write_tar
 

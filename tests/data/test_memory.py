@@ -7,8 +7,9 @@ import pytest
 
 from mmpretrain.core.distributed import World
 from mmpretrain.data.index import SUFFIX
-from mmpretrain.data.loader import Data, TrainingData, training_loader
+from mmpretrain.data.loader import training_loader
 from mmpretrain.data.tokenizer import WordPieceTokenizer
+from mmpretrain.data.training import Data, TrainingData
 
 ROOT = Path(__file__).parents[2]
 STEPS = 2000

@@ -9,8 +9,10 @@ import pytest
 
 from mmpretrain.core.errors import DataError
 from mmpretrain.data.faults import BadSample
-from mmpretrain.data.index import SUFFIX, ShardIndex, open_index, scan, scan_damaged
+from mmpretrain.data.index import SUFFIX, ShardIndex
 from mmpretrain.data.samples import ShardReader
+from mmpretrain.data.scan import scan, scan_damaged
+from mmpretrain.data.shards import open_index
 from tests.conftest import toy_samples, write_tar
 
 SAMPLES = 50

@@ -96,7 +96,7 @@ def test_a_key_that_comes_again_begins_a_new_shard(shapes: Path, tmp_path: Path)
 def test_damage_found_while_copying_leaves_nothing_behind(shapes: Path, tmp_path: Path):
     broken = tmp_path / "broken.tar"
     broken.write_bytes((shapes / "train-00000.tar").read_bytes())
-    from mmpretrain.data.index import open_index
+    from mmpretrain.data.shards import open_index
 
     index = open_index(broken)
     raw = bytearray(broken.read_bytes())

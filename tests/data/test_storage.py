@@ -21,9 +21,9 @@ from mmpretrain.core.errors import DataError
 from mmpretrain.data.chunks import PAGE, ChunkCache
 from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.faults import BadSample
-from mmpretrain.data.index import open_index
 from mmpretrain.data.remote import _filesystem
 from mmpretrain.data.samples import ShardReader
+from mmpretrain.data.shards import open_index
 from mmpretrain.data.storage import RemoteShard, Storage, as_file, locate, open_bytes
 from mmpretrain.recipes import data as data_commands
 from mmpretrain.recipes.check import check

@@ -12,10 +12,11 @@ from mmpretrain.core.distributed import World
 from mmpretrain.core.errors import ConfigError, DataError
 from mmpretrain.core.settings import build
 from mmpretrain.data.dataset import Dataset
-from mmpretrain.data.loader import TrainingData, training_loader
+from mmpretrain.data.loader import training_loader
 from mmpretrain.data.samples import Limits
 from mmpretrain.data.storage import Storage
 from mmpretrain.data.tokenizer import WordPieceTokenizer
+from mmpretrain.data.training import TrainingData
 from tests.conftest import toy_samples, write_card, write_tar
 from tests.data.object_server import serving
 from tests.data.test_loader import settings_for

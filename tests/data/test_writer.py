@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmpretrain.data.card import as_ranges, expand_range
-from mmpretrain.data.index import open_index
 from mmpretrain.data.samples import ShardReader
+from mmpretrain.data.shards import open_index
 from mmpretrain.data.writer import ShardWriter
 
 NAMES = st.lists(

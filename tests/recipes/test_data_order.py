@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from mmpretrain.__main__ import cli
 from mmpretrain.core.errors import ConfigError
-from mmpretrain.data.loader import Data, TrainingData
+from mmpretrain.data.training import Data, TrainingData
 from mmpretrain.recipes import data_order
 from tests.conftest import ConfigWriter
 

@@ -15,7 +15,8 @@ from mmpretrain.__main__ import cli
 from mmpretrain.core.distributed import World
 from mmpretrain.core.errors import ConfigError, DataError, MmpretrainError, QualityError
 from mmpretrain.core.settings import load
-from mmpretrain.data.loader import TrainingData, training_loader
+from mmpretrain.data.loader import training_loader
+from mmpretrain.data.training import TrainingData
 from mmpretrain.data.uids import read_uids
 from mmpretrain.recipes.assemble import Pretrain, build_parts, training_batches
 from mmpretrain.recipes.pretrain import pretrain

@@ -13,7 +13,8 @@ from mmpretrain.core.errors import DataError
 from mmpretrain.data.card import ImageSuffix
 from mmpretrain.data.convert.picture import files_below, suffix_of
 from mmpretrain.data.convert.record import LeftOut
-from mmpretrain.data.index import ShardIndex, scan
+from mmpretrain.data.index import ShardIndex
+from mmpretrain.data.scan import scan
 
 CAPTION_SUFFIXES = ("txt", "text", "caption")
 
