@@ -36,7 +36,8 @@ class Batch:
     """
 
     images_BCHW: Tensor
-    """uint8, RGB; the image tower normalises, so that little travels between processes."""
+    """uint8, RGB; the image tower normalises, so that little travels between processes. B x 3 x 0 x 0 where texts
+    stand alone."""
     tokens_BL: Tensor
     """int64, padded to the longest text of the batch, rounded up."""
     mask_BL: Tensor
@@ -55,6 +56,12 @@ class Batch:
     """The card's gallery of each row, for evaluation."""
     source_B: Tensor | None = None
     """int64, which dataset of a mixture a row comes from; None where there is one."""
+    views_BVCHW: Tensor | None = None
+    """uint8, further random views of each picture, where an objective asks for them."""
+    next_tokens_BL: Tensor | None = None
+    """int64, the passage that follows the text, where the card names one; padded like tokens_BL."""
+    next_mask_BL: Tensor | None = None
+    """bool, True on the tokens of that passage."""
     faults: Sequence[Fault] = field(default_factory=tuple)
     """Samples that others stand in for."""
 
@@ -88,11 +95,39 @@ class Features(NamedTuple):
     text_group_B: Tensor
     source_B: Tensor
     """int64, which dataset of a mixture a row comes from."""
+    views: tuple[Tensor, ...] = ()
+    """Further vectors of the same pictures, each B x E."""
+
+    @property
+    def vectors(self) -> tuple[Tensor, ...]:
+        """What a gradient flows through."""
+        return (self.image_BE, self.text_BE, *self.views)
+
+    def with_vectors(self, vectors: Sequence[Tensor]) -> "Features":
+        """The same rows with other vectors, in the order of `vectors`."""
+        return self._replace(image_BE=vectors[0], text_BE=vectors[1], views=tuple(vectors[2:]))
 
     @staticmethod
     def join(parts: Sequence["Features"]) -> "Features":
         """The features of several micro-batches as one."""
-        return Features(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+        columns = [torch.cat(tensors) for tensors in zip(*(part[:5] for part in parts), strict=True)]
+        views = tuple(torch.cat(tensors) for tensors in zip(*(part.views for part in parts), strict=True))
+        return (
+            parts[0]
+            .with_vectors([*columns[:2], *views])
+            ._replace(image_group_B=columns[2], text_group_B=columns[3], source_B=columns[4])
+        )
+
+
+class Encoded(NamedTuple):
+    """What the towers say of a micro-batch: each ran once, and all objectives share it."""
+
+    features: Features
+    """Of width 0 where no objective asks for them."""
+    image_BND: Tensor
+    """Image tokens; N is 0 where no objective asks for them."""
+    text_BLD: Tensor
+    """Text tokens of the text as it is; L is 0 where no objective asks for them."""
 
 
 class Shares(NamedTuple):
@@ -102,3 +137,10 @@ class Shares(NamedTuple):
     """Scalar with a graph: the weighted sum over objectives."""
     metrics: dict[str, Tensor]
     """Detached scalars that also add up, such as each objective's own share."""
+
+    def plus(self, other: "Shares") -> "Shares":
+        """The sum of two parts; a metric of one alone stays as it is."""
+        metrics = dict(self.metrics)
+        for name, value in other.metrics.items():
+            metrics[name] = metrics[name] + value if name in metrics else value
+        return Shares(total=self.total + other.total, metrics=metrics)

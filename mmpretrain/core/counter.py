@@ -8,6 +8,7 @@ import hashlib
 
 import numpy as np
 import torch
+from torch import Tensor
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -29,6 +30,34 @@ def _to_uint64(counter: int | np.ndarray) -> np.ndarray:
     if isinstance(counter, int):
         return np.asarray(counter & 0xFFFFFFFFFFFFFFFF, dtype=np.uint64)
     return counter.astype(np.int64).view(np.uint64) if counter.dtype.kind == "i" else counter.astype(np.uint64)
+
+
+def hash_tensor(*counters: int | Tensor) -> Tensor:
+    """`counter_hash` on the device of its tensors, int64 with the same bits; at least one counter is a tensor."""
+    device = next(counter.device for counter in counters if isinstance(counter, Tensor))
+    state = torch.zeros((), dtype=torch.int64, device=device)
+    for counter in counters:
+        # torch multiplies and adds modulo 2**64 as numpy does; only its shift to the right copies the sign
+        given = counter if isinstance(counter, Tensor) else _to_int64(counter)
+        state = (state + _to_int64(int(_GOLDEN))) ^ given
+        state = (state ^ _shift(state, 30)) * _to_int64(int(_FIRST))
+        state = (state ^ _shift(state, 27)) * _to_int64(int(_SECOND))
+        state = state ^ _shift(state, 31)
+    return state
+
+
+def _shift(state: Tensor, bits: int) -> Tensor:
+    return (state >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _to_int64(counter: int) -> int:
+    counter &= 0xFFFFFFFFFFFFFFFF
+    return counter - (1 << 64) if counter >> 63 else counter
+
+
+def uniform(hashes: Tensor) -> Tensor:
+    """Hashes as numbers in [0, 1), fp64."""
+    return _shift(hashes, 11).double() * 2.0**-53
 
 
 def permutation(length: int, *counters: int) -> np.ndarray:

@@ -102,6 +102,8 @@ class Card:
     text_group: str | None = None
     """Field of the JSON member that names what a text means: rows with the same value are positives of each
     other. None: equal captions are."""
+    next: str | None = None
+    """Field of the JSON member with the passage that follows the text in its document."""
     label: str | None = None
     """Field of the JSON member with the class of a sample."""
     classes: list[str] = field(default_factory=list)

@@ -25,13 +25,16 @@ from mmpretrain.data.stages import collated, errors_as_items, read_strictly, rea
 from mmpretrain.data.streaming import Streaming
 from mmpretrain.data.tokenizer import Tokenizer
 from mmpretrain.data.training import TrainingData, check_batch
-from mmpretrain.data.transforms import evaluation_transform
+from mmpretrain.data.transforms import evaluation_transform, or_blank
 
 
 def training_loader(
     training: TrainingData, tokenizer: Tokenizer, size: int, world: World, micros: int, start: int
 ) -> Iterator[list[Batch]]:
     """For each step from `start` on, without end, this rank's micro-batches of it.
+
+    Args:
+        size: side of the pictures; 0 reads texts alone.
 
     Raises:
         DataError: from next(), where no sample can be had for a position.
@@ -44,12 +47,13 @@ def training_loader(
             step, micro = divmod(number, micros)
             yield from positions_of_micro_batch(step, micro, data.batch, world.rank, world.size, micros)
 
-    augment = data.augmentation.build(size, data.seed)
+    augment = data.augmentation.build(max(size, 1), data.seed)
     reading = Reading(
         limits=data.limits,
         captions=data.captions,
         seed=data.seed,
         least_side=augment.least_side if data.decode == "scaled" else None,
+        pictures=size > 0,
     )
     if data.order == "exact":
         read = functools.partial(read_with_reserves, plan=training.plan(), datasets=training.datasets, reading=reading)
@@ -57,7 +61,10 @@ def training_loader(
     else:
         stages = _streaming(training, reading, world, start)
     rows = data.batch // (world.size * micros)
-    batch = functools.partial(collated, rows=rows, transform=augment, tokenizer=tokenizer)
+    following = any(dataset.card.next for dataset in training.datasets)
+    batch = functools.partial(
+        collated, rows=rows, transform=or_blank(augment, size), tokenizer=tokenizer, following=following
+    )
     batches = _raising(_loader([*stages, batch, errors_as_items], data.workers))
     return iter(lambda: list(itertools.islice(batches, micros)), [])
 
@@ -100,8 +107,12 @@ def evaluation_loader(
                 position = (number * world.size + world.rank) * rows + row
                 yield position, flat[position % len(flat)]
 
-    read = functools.partial(read_strictly, dataset=dataset, reading=Reading(limits=limits or Limits()))
-    batch = functools.partial(collated, rows=rows, transform=evaluation_transform(size), tokenizer=tokenizer)
+    reading = Reading(limits=limits or Limits(), pictures=size > 0)
+    read = functools.partial(read_strictly, dataset=dataset, reading=reading)
+    transform = or_blank(evaluation_transform(max(size, 1)), size)
+    batch = functools.partial(
+        collated, rows=rows, transform=transform, tokenizer=tokenizer, following=bool(dataset.card.next)
+    )
     return _raising(_loader([places, read, batch, errors_as_items], workers))
 
 

@@ -45,6 +45,8 @@ class Reading:
     """Of the choice between captions."""
     least_side: int | None = None
     """As for `decode_image`."""
+    pictures: bool = True
+    """False: texts alone are wanted, and no picture is decoded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,8 @@ class Sample:
     text_group: int
     label: int
     gallery: str
+    following: str
+    """The passage that follows the text, where the card names one."""
     facts: dict[str, Any]
     """The JSON member."""
 
@@ -116,6 +120,7 @@ class Texts(NamedTuple):
     label: int
     """Place in the card's classes, -1 without one."""
     gallery: str
+    following: str
     facts: dict[str, Any]
 
 
@@ -136,7 +141,7 @@ def decode(
         BadSample: a member is missing or cannot be decoded.
     """
     texts = decode_texts(card, members, reading, position)
-    picture = find_picture(members, card)
+    picture = find_picture(members, card) if reading.pictures else None
     if picture is None:
         image, image_group = NO_PICTURE, texts.text_group
     else:
@@ -165,6 +170,7 @@ def decode_texts(card: Card, members: dict[str, bytes], reading: Reading, positi
         text_group=name_to_int(meaning),
         label=-1 if label is None else card.classes.index(label),
         gallery=str(_fact(facts, card.gallery)) if card.gallery else "",
+        following=clean_caption(str(_fact(facts, card.next))) if card.next else "",
         facts=facts,
     )
 

@@ -91,12 +91,19 @@ def fault(dataset: Dataset, place: Place, position: int, attempt: int, error: Ba
     )
 
 
-def collated(stream: Iterable[Read], rows: int, transform: Transform, tokenizer: Tokenizer) -> Iterator[Batch]:
-    """Batches of `rows` neighbours of the stream."""
+def collated(
+    stream: Iterable[Read], rows: int, transform: Transform, tokenizer: Tokenizer, following: bool = False
+) -> Iterator[Batch]:
+    """Batches of `rows` neighbours of the stream.
+
+    Args:
+        following: some card names the passages that follow.
+    """
     stream = iter(stream)
     while read := list(itertools.islice(stream, rows)):
         samples = [sample for _, sample, _ in read]
         tokens_BL, mask_BL = tokenizer([sample.caption for sample in samples])
+        next_tokens_BL, next_mask_BL = tokenizer([each.following for each in samples]) if following else (None, None)
         yield Batch(
             images_BCHW=stack([transform(sample.image, sample.position) for sample in samples]),
             tokens_BL=tokens_BL,
@@ -105,6 +112,8 @@ def collated(stream: Iterable[Read], rows: int, transform: Transform, tokenizer:
             image_group_B=torch.tensor([sample.image_group for sample in samples]),
             text_group_B=torch.tensor([sample.text_group for sample in samples]),
             labels_B=torch.tensor([sample.label for sample in samples]),
+            next_tokens_BL=next_tokens_BL,
+            next_mask_BL=next_mask_BL,
             source_B=torch.tensor([place.source for place, _, _ in read]),
             keys=tuple(sample.key for sample in samples),
             galleries=tuple(sample.gallery for sample in samples),

@@ -46,6 +46,12 @@ class Tokenizer:
         """Number of ids."""
         return int(self._fast.get_vocab_size())
 
+    @property
+    def mask_id(self) -> int | None:
+        """The id that stands for a hidden word; None where the vocabulary has none, as CLIP's."""
+        found: int | None = self._fast.token_to_id("[MASK]")
+        return found
+
     def __call__(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """tokens_BL (int64, 0 where padded) and mask_BL (True on tokens)."""
         rows = [encoding.ids for encoding in self._fast.encode_batch([clean(text) for text in texts])]

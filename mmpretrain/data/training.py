@@ -103,15 +103,21 @@ class TrainingData:
             Dataset(part.name, part.split, data.verify, data.on_damage, data.storage, data.order == "exact")
             for part in data.parts
         ]
-        for dataset in self.datasets:
-            if not dataset.card.image:
-                raise ConfigError(
-                    f"data: {dataset.folder} holds texts alone (image: null in its card); no objective "
-                    "here learns without pictures"
-                )
 
     def __len__(self) -> int:
         return sum(len(dataset) for dataset in self.datasets)
+
+    @property
+    def without_pictures(self) -> list[str]:
+        """Names of sources that hold texts alone."""
+        pairs = zip(self.settings.parts, self.datasets, strict=True)
+        return [part.name for part, dataset in pairs if not dataset.card.image]
+
+    @property
+    def without_following(self) -> list[str]:
+        """Names of sources whose texts are followed by nothing."""
+        pairs = zip(self.settings.parts, self.datasets, strict=True)
+        return [part.name for part, dataset in pairs if not dataset.card.next]
 
     @property
     def label(self) -> str:

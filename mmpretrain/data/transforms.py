@@ -118,6 +118,11 @@ class Augment:
             return augmented
 
 
+def or_blank(transform: Transform, size: int) -> Transform:
+    """The transform, and zeros for a text without picture: beside pictures its row has to have their shape."""
+    return lambda image, position: transform(image, position) if image.numel() else image.new_zeros(3, size, size)
+
+
 def evaluation_transform(size: int) -> Transform:
     """The shorter side to `size`, then the centre: what open_clip does in evaluation."""
     pipeline = v2.Compose(

@@ -1,7 +1,9 @@
 """Embeddings of a whole split, made once by all ranks together."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -39,10 +41,24 @@ class SplitSource:
     split: str
     length: int
     batches: Callable[[], Iterator[Batch]]
+    small_batches: Callable[[], Iterator[Batch]]
+    """The same in batches that figures are resampled by."""
     classes: list[str]
     sentences: list[list[str]]
 
 
+class Measured(NamedTuple):
+    """What objectives say of one batch, by objective."""
+
+    sums: dict[str, float]
+    """`OBJECTIVE/METRIC`, summed over what was asked."""
+    counts: dict[str, float]
+    """How often something was asked."""
+    answers: dict[str, Counter[int]]
+    """How often each answer was right."""
+
+
+MeasureBatch = Callable[[Batch], Measured]
 EmbedBatch = Callable[[Batch], Features]
 EmbedTexts = Callable[[list[str]], Tensor]
 
@@ -52,6 +68,7 @@ class Embedder:
 
     Args:
         embed: features of a batch; all ranks call it equally often.
+        measure: what the run's objectives say of a batch; as above.
         tokenize: sentences -> tokens and mask.
         sources: the splits that may be asked for, by (dataset, split).
     """
@@ -59,12 +76,14 @@ class Embedder:
     def __init__(
         self,
         embed: EmbedBatch,
+        measure: MeasureBatch,
         tokenize: Callable[[list[str]], tuple[Tensor, Tensor]],
         sources: dict[str, SplitSource],
         image_size: int,
         device: torch.device,
     ) -> None:
         self._embed = embed
+        self._measure = measure
         self._tokenize = tokenize
         self._sources = sources
         self._size = image_size
@@ -76,6 +95,16 @@ class Embedder:
         if name not in self._splits:
             self._splits[name] = self._collect(self._sources[name])
         return self._splits[name]
+
+    def measure(self, name: str) -> list[Measured]:
+        """What the objectives say of each batch of a split, from all ranks in the order of ranks."""
+        source = self._sources[name]
+        found = []
+        for batch in together(source.small_batches()):
+            # repeats that fill the last round are asked nothing
+            marked = replace(batch, source_B=torch.where(batch.positions_B < source.length, 0, -1))
+            found.append(self._measure(marked.to(self._device)))
+        return [measured for part in gather_objects(found) for measured in part]
 
     def texts(self, sentences: list[str]) -> Tensor:
         """text_NE of sentences; every rank embeds all of them."""

@@ -1,15 +1,23 @@
 """The one module that an engine wraps: the model and its objectives, walked through in phases."""
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence, Set
+from typing import Annotated, Any, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from mmpretrain.core.batch import Batch, Features, Shares
+from mmpretrain.core.batch import Batch, Encoded, Features, Shares
+from mmpretrain.objectives.base import Objective, Surroundings
+from mmpretrain.objectives.captioning import Captioning, CausalLanguage
 from mmpretrain.objectives.contrastive import Contrastive
+from mmpretrain.objectives.masked_language import ImageMaskedLanguage, MaskedLanguage
+from mmpretrain.objectives.matching import Matching
 
-Objective = Contrastive
+ObjectiveSettings = Annotated[
+    Contrastive | MaskedLanguage | ImageMaskedLanguage | Matching | Captioning | CausalLanguage,
+    Field(discriminator="kind"),
+]
 """The union of all objectives; another one is another file and another name here."""
 
 
@@ -17,70 +25,117 @@ class TrainingModule(nn.Module):
     """Model and objectives under one forward, so that every engine synchronises one thing.
 
     Phases:
-        live: one micro-batch is the whole step; towers and objectives with their graph.
+        live: towers and objectives of one micro-batch with their graph. Where an objective needs the features of the
+            global batch, the micro-batch has to be all of this rank's rows.
         embed: features without a graph, for evaluation and as the first half of what follows.
-        loss: the objectives over all micro-batches' features; returns the gradients to replay.
+        loss: the global objectives over all micro-batches' features; returns the gradients to replay.
         replay: one micro-batch with its graph; its backward gives the full batch's gradient (GradCache,
-            Gao et al. 2021, arXiv 2101.06983).
+            Gao et al. 2021, arXiv 2101.06983), and the other objectives' of this micro-batch.
+
+    Args:
+        settings: what to learn, in the order of counts and metrics.
+        around: see `Surroundings`; None: all sources, seed 0.
     """
 
-    def __init__(self, model: nn.Module, objectives: Sequence[nn.Module]) -> None:
+    def __init__(self, model: nn.Module, settings: Sequence[Objective], around: Surroundings | None = None) -> None:
         super().__init__()
         self.model: Any = model
-        self.objectives = nn.ModuleList(objectives)
+        around = around or Surroundings(model=model)
+        self.objectives = nn.ModuleList(each.build(around) for each in settings)  # type: ignore[attr-defined]
+        self.settings = settings
+        self.needs = needs_of(settings)
+        self.caches = any(objective.is_global for objective in self.objectives)
+        self.begin(0)
+
+    def begin(self, step: int) -> None:
+        """Take the objectives' weights of a step."""
+        self.weights = [settings.weight_at(step) for settings in self.settings]
 
     def count(self, batch: Batch) -> Tensor:
-        """What each objective divides by, summed over this batch: pure, without parameters."""
-        return torch.tensor([float(objective.count(batch)) for objective in self.objectives])  # type: ignore[operator]
+        """What each objective divides by, summed over this batch: pure, without parameters; fp32."""
+        return torch.stack([torch.as_tensor(each.count(batch)).float() for each in self.objectives])  # type: ignore[operator]
 
     def forward(self, phase: str, *arguments: Any) -> Any:
         return getattr(self, f"_{phase}")(*arguments)
 
     def _live(self, batch: Batch, counts: Tensor) -> Shares:
-        return self._shares(self.model(batch), counts)
+        encoded: Encoded = self.model(batch, self.needs)
+        return self._global_shares(encoded.features, counts).plus(self._local_shares(batch, encoded, counts))
 
     @torch.no_grad()
     def _embed(self, batch: Batch) -> Features:
-        features: Features = self.model(batch)
+        features: Features = self.model(batch, self.needs & GLOBAL_NEEDS).features
         return features
+
+    @torch.no_grad()
+    def _measure(self, batch: Batch) -> dict[str, Tensor]:
+        """Metrics of the objectives that are not global, as sums over what they ask of this batch."""
+        encoded: Encoded = self.model(batch, self.needs)
+        ones = torch.ones(len(self.objectives), device=batch.positions_B.device)
+        return self._local_shares(batch, encoded, ones).metrics
 
     def _loss(self, parts: Sequence[Features], counts: Tensor) -> tuple[Shares, "CachedGradients"]:
         joined = Features.join(parts)
-        image_BE, text_BE = joined.image_BE.requires_grad_(), joined.text_BE.requires_grad_()
-        shares = self._shares(joined, counts)
-        own = self._own_parameters()
-        image_gradient, text_gradient, *rest = torch.autograd.grad(shares.total, [image_BE, text_BE, *own])
+        joined = joined.with_vectors([vectors_BE.requires_grad_() for vectors_BE in joined.vectors])
+        shares = self._global_shares(joined, counts)
+        wanted = [*joined.vectors, *self._own_parameters()]
+        gradients = torch.autograd.grad(shares.total, wanted)
         rows = [len(part.image_BE) for part in parts]
-        cached = CachedGradients(image_gradient.split(rows), text_gradient.split(rows), tuple(rest))
+        count = len(joined.vectors)
+        vectors = tuple(zip(*(gradient.split(rows) for gradient in gradients[:count]), strict=True))
+        cached = CachedGradients(vectors, tuple(gradients[count:]))
         return Shares(total=shares.total.detach(), metrics=shares.metrics), cached
 
-    def _replay(self, batch: Batch, cached: "CachedGradients", micro: int) -> Tensor:
-        """A scalar whose gradient is the full batch's: sum(features * cached), parameters included."""
-        features: Features = self.model(batch)
-        total = (features.image_BE * cached.images[micro]).sum() + (features.text_BE * cached.texts[micro]).sum()
+    def _replay(self, batch: Batch, cached: "CachedGradients", micro: int, counts: Tensor) -> tuple[Tensor, Shares]:
+        """A scalar whose gradient is the full batch's, and the shares of what is learned from this micro-batch."""
+        encoded: Encoded = self.model(batch, self.needs)
+        shares = self._local_shares(batch, encoded, counts)
+        pairs = zip(encoded.features.vectors, cached.vectors[micro], strict=True)
+        total = shares.total + sum((vectors_BE * gradient_BE).sum() for vectors_BE, gradient_BE in pairs)
         # every parameter takes part in each pass, or DDP's buckets differ between ranks
         for parameter, gradient in zip(self._own_parameters(), cached.parameters, strict=True):
             total = total + (parameter * (gradient if micro == 0 else 0 * gradient)).sum()
-        return total
+        return total, Shares(total=shares.total.detach(), metrics=shares.metrics)
 
     def _own_parameters(self) -> list[nn.Parameter]:
+        """Trainable parameters of the global objectives."""
         # one by one by name: that is the access that stage 3 of DeepSpeed notices and gathers a parameter for
-        trainable = [name for name, parameter in self.objectives.named_parameters() if parameter.requires_grad]
-        return [self.objectives.get_parameter(name) for name in trainable]
+        return [
+            objective.get_parameter(name)
+            for objective in self.objectives
+            if objective.is_global
+            for name, parameter in list(objective.named_parameters())
+            if parameter.requires_grad
+        ]
 
-    def _shares(self, features: Features, counts: Tensor) -> Shares:
-        total = features.image_BE.new_zeros(())
+    def _global_shares(self, features: Features, counts: Tensor) -> Shares:
+        return self._sum(counts, True, features)
+
+    def _local_shares(self, batch: Batch, encoded: Encoded, counts: Tensor) -> Shares:
+        return self._sum(counts, False, self.model, batch, encoded)
+
+    def _sum(self, counts: Tensor, which: bool, *arguments: Any) -> Shares:
+        total = counts.new_zeros(())
         metrics: dict[str, Tensor] = {}
-        for objective, count in zip(self.objectives, counts, strict=True):
-            share, numbers = objective(features, count)
-            total = total + objective.weight * share
-            metrics |= {f"{objective.name}/{name}": value for name, value in numbers.items()}
+        for objective, weight, count in zip(self.objectives, self.weights, counts, strict=True):
+            if objective.is_global == which:
+                share, numbers = objective(*arguments, count)
+                total = total + weight * share
+                metrics |= {f"{objective.name}/{name}": value for name, value in numbers.items()}
         return Shares(total=total, metrics=metrics)
+
+
+GLOBAL_NEEDS: Set[str] = frozenset({"features"})
 
 
 class CachedGradients(NamedTuple):
     """Gradients of the full-batch loss: for each micro-batch's features, and for the objectives' parameters."""
 
-    images: tuple[Tensor, ...]
-    texts: tuple[Tensor, ...]
+    vectors: tuple[tuple[Tensor, ...], ...]
+    """By micro-batch, then as `Features.vectors`."""
     parameters: tuple[Tensor, ...]
+
+
+def needs_of(settings: Sequence[Objective]) -> Set[str]:
+    """All parts of the model that some objective needs."""
+    return frozenset().union(*(each.needs for each in settings))

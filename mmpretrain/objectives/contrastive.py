@@ -1,8 +1,7 @@
 """Contrastive learning of images and texts over the global batch, with any number of positives a row."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import field
+from collections.abc import Set
 from typing import Annotated, Any, Literal
 
 import torch
@@ -13,36 +12,36 @@ from torch import Tensor, nn
 from mmpretrain.core.batch import Batch, Features
 from mmpretrain.core.distributed import gather, own_rows
 from mmpretrain.core.settings import settings
+from mmpretrain.objectives.base import Learner, Objective, Surroundings
 
 FAR_BELOW = -1e9
 """A logit that takes no part in a softmax."""
 
 
 @settings
-class Contrastive:
+class Contrastive(Objective):
     """Softmax over all pairs of the global batch, both ways (CLIP, Radford et al. 2021, arXiv 2103.00020)."""
 
     kind: Literal["contrastive"] = "contrastive"
-    weight: Annotated[float, Field(gt=0)] = 1.0
-    """Factor in the sum of objectives."""
     scale: Annotated[float, Field(ge=1, le=100)] = 1 / 0.07
     """Inverse temperature at the start; learned from there."""
     max_scale: Annotated[float, Field(ge=1, le=1000)] = 100.0
     """Bound of the inverse temperature."""
-    sources: list[str] = field(default_factory=list)
-    """Names of the data.sources that it learns from; empty: all of them."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.scale > self.max_scale:
             raise ValueError(f"scale {self.scale:g} is more than max_scale {self.max_scale:g}")
 
-    def build(self, sources: Sequence[str] = ()) -> "ContrastiveObjective":
-        """The objective; `sources` are the names of the datasets that rows come from."""
-        chosen = [place for place, name in enumerate(sources) if name in self.sources]
-        return ContrastiveObjective(self, chosen if self.sources else None)
+    @property
+    def needs(self) -> Set[str]:
+        return frozenset({"features"})
+
+    def build(self, around: Surroundings) -> "ContrastiveObjective":
+        return ContrastiveObjective(self, around)
 
 
-class ContrastiveObjective(nn.Module):
+class ContrastiveObjective(Learner):
     """Cross-entropy between the softmax of scaled cosines and the uniform distribution over a row's positives.
 
     For image i with positives P(i) among the texts of the global batch:
@@ -51,33 +50,24 @@ class ContrastiveObjective(nn.Module):
     row it is CLIP's loss; several are weighed as in SupCon's outer sum (Khosla et al. 2020, arXiv 2004.11362).
     """
 
-    needs_global_features = True
+    is_global = True
 
-    def __init__(self, settings: Contrastive, sources: Sequence[int] | None = None) -> None:
-        super().__init__()
-        self._sources = sources
-        self.weight = settings.weight
-        self.name = settings.kind
+    def __init__(self, settings: Contrastive, around: Surroundings) -> None:
+        super().__init__(settings, around)
         self.max_log_scale = math.log(settings.max_scale)
         # one element and not a scalar: DeepSpeed cannot broadcast parameters without dimensions
         self.log_scale = nn.Parameter(torch.tensor([math.log(settings.scale)]))
 
-    def count(self, batch: Batch) -> int:
+    def count(self, batch: Batch) -> Tensor:
         """Pairs of this rank's batch that the objective learns from."""
-        return len(batch) if batch.source_B is None else int(self._uses(batch.source_B).sum())
-
-    def _uses(self, source_B: Tensor) -> Tensor:
-        """Whether each row comes from a source that the objective learns from."""
-        if self._sources is None:
-            return torch.ones_like(source_B, dtype=torch.bool)
-        return torch.isin(source_B, torch.tensor(self._sources, device=source_B.device))
+        return self.used(batch).sum()
 
     def forward(self, features: Features, count: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """This rank's share of the loss over `count` pairs of the global batch, and metrics that add up."""
         own = own_rows(features.image_BE)
         image_BE, text_BE = gather(features.image_BE), gather(features.text_BE)
         image_group_B, text_group_B = gather(features.image_group_B), gather(features.text_group_B)
-        used_B = self._uses(gather(features.source_B))
+        used_B = self.uses(gather(features.source_B))
         positive_RB = (image_group_B[own, None] == image_group_B) | (text_group_B[own, None] == text_group_B)
         positive_RB &= used_B[own, None] & used_B
         scale = _clamp(self.log_scale, self.max_log_scale).exp()

@@ -1,20 +1,23 @@
 """From settings to parts: the one place that knows how the pieces fit."""
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from mmpretrain.core.batch import Batch, Features
 from mmpretrain.core.counter import seed_torch
 from mmpretrain.core.distributed import World, on_main, process_group
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.files import require_space
-from mmpretrain.core.settings import did_you_mean, settings
+from mmpretrain.core.settings import settings
 from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.loader import evaluation_loader, training_loader
 from mmpretrain.data.tokenizer import Tokenizer
@@ -22,17 +25,23 @@ from mmpretrain.data.training import Data, TrainingData
 from mmpretrain.engines.base import Engine, Options
 from mmpretrain.engines.build import EngineSettings, backend_of, device_of
 from mmpretrain.engines.single import Single
-from mmpretrain.evaluation.features import Embedder, SplitSource
+from mmpretrain.evaluation.features import Embedder, Measured, SplitSource
+from mmpretrain.evaluation.held_out import HeldOut
 from mmpretrain.evaluation.retrieval import Retrieval
 from mmpretrain.evaluation.zero_shot import ZeroShot
-from mmpretrain.objectives.combine import Objective, TrainingModule
+from mmpretrain.objectives.base import Surroundings
+from mmpretrain.objectives.combine import ObjectiveSettings, TrainingModule, needs_of
+from mmpretrain.objectives.matching import Matching
 from mmpretrain.optim.optimizer import Optim
+from mmpretrain.recipes.combinations import refuse_cut, refuse_data, refuse_evaluation, refuse_objectives, refuse_towers
 from mmpretrain.towers.image import measure_statistics
 from mmpretrain.towers.model import Towers
 from mmpretrain.train.loop import Train
 
-EvaluatorSettings = Annotated[Retrieval | ZeroShot, Field(discriminator="kind")]
+EvaluatorSettings = Annotated[Retrieval | ZeroShot | HeldOut, Field(discriminator="kind")]
 EVALUATION_ROWS = 256
+MEASURED_ROWS = 16
+"""Rows of a batch by which held-out figures are resampled."""
 STATISTICS_ROWS = 1024
 """Pictures that frozen BatchNorm is measured on."""
 
@@ -52,7 +61,7 @@ class Pretrain:
     run: RunSettings
     data: Data
     towers: Towers
-    objectives: Annotated[list[Objective], Field(min_length=1)]
+    objectives: Annotated[list[ObjectiveSettings], Field(min_length=1)]
     """What is learned; their weighted sum is minimised."""
     optim: Optim = field(default_factory=Optim)
     engine: EngineSettings = field(default_factory=Single)
@@ -61,15 +70,10 @@ class Pretrain:
     """Run every train.evaluate_every steps and at the end."""
 
     def __post_init__(self) -> None:
-        kinds = [objective.kind for objective in self.objectives]
-        doubled = sorted({kind for kind in kinds if kinds.count(kind) > 1})
-        if doubled:
-            raise ValueError(f"objectives: {', '.join(doubled)} stands twice; set its weight instead")
-        names = [part.name for part in self.data.parts]
-        for place, objective in enumerate(self.objectives):
-            for name in set(objective.sources) - set(names):
-                raise ValueError(f"objectives.{place}.sources: {name!r} is no source{did_you_mean(name, names)}")
-        if self.train.micro_batches > 1 and self.towers.image.norm == "batch":
+        refuse_objectives(self.objectives, [part.name for part in self.data.parts])
+        refuse_towers(self.towers, self.objectives)
+        refuse_evaluation(self.evaluation, self.objectives)
+        if self.train.micro_batches > 1 and self.towers.norm == "batch":
             raise ValueError(
                 "train.micro_batches: cached features need towers without batch statistics; use "
                 "towers.image.norm=frozen or group, or train.micro_batches=1"
@@ -118,13 +122,20 @@ def build_parts(config: Pretrain, world: World, tokenizer: Tokenizer | None = No
     # indexes on first use are made once, not by every rank; so are checks of whole shards and a learned vocabulary
     on_main(lambda: len(TrainingData(config.data)))
     data = TrainingData(replace(config.data, verify=False))
+    refuse_data(config.objectives, data)
+    refuse_cut(config.objectives, config.data.batch, world.size, config.train.micro_batches)
     if tokenizer is None:
         learned = on_main(lambda: config.data.tokenizer.build(data.captions()).to_json())
         tokenizer = Tokenizer.from_json(learned, config.data.tokenizer.context_length)
     seed_torch(config.train.seed)
-    model = config.towers.build(tokenizer.vocabulary, tokenizer.context_length)
-    names = [part.name for part in config.data.parts]
-    module = TrainingModule(model, [objective.build(names) for objective in config.objectives])
+    model = config.towers.build(tokenizer.vocabulary, tokenizer.context_length, needs_of(config.objectives))
+    around = Surroundings(
+        model=model,
+        sources=[part.name for part in config.data.parts],
+        seed=config.train.seed,
+        mask_id=tokenizer.mask_id,
+    )
+    module = TrainingModule(model, config.objectives, around)
     return Parts(config=config, world=world, device=device_of(world), data=data, tokenizer=tokenizer, module=module)
 
 
@@ -141,12 +152,12 @@ def open_split(parts: Parts, name: str) -> Dataset:
 def measure_norms(parts: Parts) -> None:
     """Before the first step, give frozen BatchNorm the statistics of the first positions' pictures."""
     image = parts.module.model.image
-    if parts.config.towers.image.norm != "frozen" or not image.batch_norms():
+    if image is None or parts.config.towers.norm != "frozen" or not image.batch_norms():
         return
     config = parts.config
     # always as one process sees them: the statistics must not depend on how many ranks there are
     data = TrainingData(replace(config.data, verify=False, batch=min(STATISTICS_ROWS, len(parts.data)), workers=0))
-    batches = training_loader(data, parts.tokenizer, config.towers.image.size, World(), 1, 0)
+    batches = training_loader(data, parts.tokenizer, config.towers.size, World(), 1, 0)
     measure_statistics(image, [batch.images_BCHW for batch in next(batches)])
 
 
@@ -171,7 +182,7 @@ def training_batches(parts: Parts, start: int) -> Iterator[list[Batch]]:
     return training_loader(
         parts.data,
         parts.tokenizer,
-        config.towers.image.size,
+        config.towers.size,
         parts.world,
         config.train.micro_batches,
         start,
@@ -187,16 +198,18 @@ def build_engine(parts: Parts) -> Engine:
 
 def embedder(parts: Parts, engine: Engine, datasets: dict[str, Dataset]) -> Embedder:
     """The engine's model as evaluators see it; use it inside `engine.evaluating()`."""
-    size = parts.config.towers.image.size
+    size = parts.config.towers.size
+
+    within = [each.negatives_within for each in parts.config.objectives if isinstance(each, Matching)]
 
     def source(name: str, dataset: Dataset) -> SplitSource:
+        load = partial(evaluation_loader, dataset, parts.tokenizer, size, parts.world, limits=parts.config.data.limits)
         return SplitSource(
             dataset=dataset.folder.name,
             split=dataset.split,
             length=len(dataset),
-            batches=lambda: evaluation_loader(
-                dataset, parts.tokenizer, size, parts.world, EVALUATION_ROWS, limits=parts.config.data.limits
-            ),
+            batches=partial(load, EVALUATION_ROWS),
+            small_batches=partial(load, max(within, default=MEASURED_ROWS)),
             classes=dataset.card.classes,
             sentences=dataset.card.sentences(),
         )
@@ -206,4 +219,15 @@ def embedder(parts: Parts, engine: Engine, datasets: dict[str, Dataset]) -> Embe
         return features
 
     sources = {name: source(name, dataset) for name, dataset in datasets.items()}
-    return Embedder(embed, parts.tokenizer, sources, size, parts.device)
+    return Embedder(embed, partial(measure, parts.module, engine), parts.tokenizer, sources, size, parts.device)
+
+
+def measure(module: TrainingModule, engine: Engine, batch: Batch) -> Measured:
+    """What the objectives say of a batch, on the processor."""
+    sums: dict[str, Tensor] = engine.forward("measure", batch)
+    asked: dict[str, Any] = {str(each.name): each for each in module.objectives if not each.is_global}
+    return Measured(
+        sums={name: float(value) for name, value in sums.items()},
+        counts={name: float(each.count(batch)) for name, each in asked.items()},
+        answers={name: Counter(each.answers(batch).tolist()) for name, each in asked.items()},
+    )

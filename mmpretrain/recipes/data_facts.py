@@ -87,7 +87,7 @@ def model_facts(parts: Parts, steps: int) -> dict[str, Any]:
     return {
         "parameters": counted,
         "total": sum(counted.values()),
-        "image_name": parts.config.towers.image.name,
+        "image_name": parts.config.towers.image.name if parts.config.towers.image else None,
         "steps": steps,
         "batch": parts.config.data.batch,
     }
@@ -95,10 +95,19 @@ def model_facts(parts: Parts, steps: int) -> dict[str, Any]:
 
 def parameter_counts(parts: Parts) -> dict[str, int]:
     model = parts.module.model
-    groups: dict[str, list[nn.Module]] = {
+    groups: dict[str, list[nn.Module | None]] = {
         "image": [model.image],
         "text": [model.text],
         "projections": [model.image_projection, model.text_projection],
+        "fusion": [model.image_pool, model.fusion],
+        "decoder": [model.decoder, model.output],
         "objectives": [parts.module.objectives],
     }
-    return {name: sum(p.numel() for m in modules for p in m.parameters()) for name, modules in groups.items()}
+    counted: dict[str, int] = {}
+    seen: set[nn.Parameter] = set()  # a shared weight counts where it stands first
+    for name, modules in groups.items():
+        new = {p for module in modules if module is not None for p in module.parameters()} - seen
+        seen |= new
+        if new:
+            counted[name] = sum(p.numel() for p in new)
+    return counted

@@ -83,7 +83,8 @@ def summary(parts: Parts, counts: dict[str, int], seconds: float, checkpoint_byt
     config, world = parts.config, parts.world
     steps = config.train.steps
     shown = Table("what", "value", title=f"dry run of {config.run.folder}")
-    exact = "inexact: statistics of each rank's own rows" if config.towers.image.norm == "batch" else "exact"
+    exact = "inexact: statistics of each rank's own rows" if config.towers.norm == "batch" else "exact"
+    image = config.towers.image
     for name, value in (
         (
             "data",
@@ -91,7 +92,7 @@ def summary(parts: Parts, counts: dict[str, int], seconds: float, checkpoint_byt
         ),
         (
             "image tower",
-            f"{config.towers.image.name} at {config.towers.image.size} px, norm {config.towers.image.norm}",
+            f"{image.name} at {image.size} px, norm {image.norm}" if image else "none",
         ),
         ("parameters", ", ".join(f"{part} {count:,}" for part, count in counts.items())),
         (

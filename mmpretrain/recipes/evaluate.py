@@ -21,6 +21,7 @@ from mmpretrain.data.tokenizer import load_tokenizer
 from mmpretrain.engines.base import Engine
 from mmpretrain.engines.single import Single
 from mmpretrain.evaluation.features import Embedder
+from mmpretrain.evaluation.held_out import HeldOut, HeldOutEvaluator
 from mmpretrain.evaluation.interval import Figure
 from mmpretrain.evaluation.retrieval import Retrieval, RetrievalEvaluator, examples, rank_split
 from mmpretrain.evaluation.zero_shot import ZeroShot, ZeroShotEvaluator
@@ -37,7 +38,11 @@ from mmpretrain.recipes.thumbnails import example
 from mmpretrain.train import checkpoint
 from mmpretrain.train.metrics import Display
 
-TASKS: dict[str, type[Retrieval] | type[ZeroShot]] = {"retrieval": Retrieval, "zero_shot": ZeroShot}
+TASKS: dict[str, type[Retrieval] | type[ZeroShot] | type[HeldOut]] = {
+    "retrieval": Retrieval,
+    "zero_shot": ZeroShot,
+    "held_out": HeldOut,
+}
 EXAMPLES = 8
 
 
@@ -82,7 +87,7 @@ class Evaluation:
             split = model.split(evaluator.split)
             record["galleries"] = {name: split.galleries.count(name) for name in sorted(set(split.galleries))}
         self.place.add_result(record)
-        if with_examples:
+        if with_examples and not isinstance(evaluator, HeldOutEvaluator):
             self.place.predictions.mkdir(exist_ok=True)
             content = self._examples(evaluator, model, record)
             home = record["dataset"] == self.parts.data.datasets[0].folder.name
@@ -114,7 +119,8 @@ class Evaluation:
 def headline(record: dict[str, Any]) -> str:
     """A result in one line."""
     metrics = record["metrics"]
-    names = ("i2t_R@10", "t2i_R@10") if record["task"] == "retrieval" else ("acc1",)
+    headlines = {"retrieval": ("i2t_R@10", "t2i_R@10"), "zero_shot": ("acc1",)}
+    names = headlines.get(record["task"]) or [name for name in metrics if name.endswith("_accuracy")]
     told = [
         f"{name} {100 * metrics[name]['value']:.1f} % [{100 * metrics[name]['low']:.1f}, "
         f"{100 * metrics[name]['high']:.1f}], chance {100 * metrics[name]['chance']:.1f} %"
@@ -188,7 +194,8 @@ def table(record: dict[str, Any]) -> Table:
     title = f"{record['task']} on {record['dataset']}:{record['split']}, step {record['step']}"
     shown = Table("metric", "value", "95 % interval", "chance", "queries", title=title)
     for name, figure in record["metrics"].items():
-        factor, unit = (1, "") if name.endswith("rank") else (100, " %")
-        value, low, high, chance = (f"{factor * figure[part]:.1f}" for part in ("value", "low", "high", "chance"))
+        factor, unit, digits = (1, "", 2) if name.endswith(("rank", "loss")) else (100, " %", 1)
+        parts = ("value", "low", "high", "chance")
+        value, low, high, chance = (f"{factor * figure[part]:.{digits}f}" for part in parts)
         shown.add_row(name, f"{value}{unit}", f"{low} to {high}", f"{chance}{unit}", str(figure["n"]))
     return shown

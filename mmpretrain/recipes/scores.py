@@ -35,7 +35,7 @@ def clip_scores(pool: Dataset, console: Console, run: str) -> np.ndarray:
     if newest is None:
         raise ConfigError(f"{run}: no checkpoint to judge with{': ' + complaints[0] if complaints else ''}")
     parts, engine = load_single(config, checkpoint.load(newest))
-    transform = evaluation_transform(config.towers.image.size)
+    transform = evaluation_transform(config.towers.size)
     batches = collated(usable(pool), EVALUATION_ROWS, transform, parts.tokenizer)
     scores_N = np.full(len(pool), np.nan, dtype=np.float32)
     rounds = -(-len(pool) // EVALUATION_ROWS)

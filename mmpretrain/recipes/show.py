@@ -118,7 +118,7 @@ def find_view(given: str, plain: dict[str, Any]) -> View:
     tokenizer = load_tokenizer(newest / "tokenizer.json", length) if newest else None
     return View(
         data=replace(config.data, workers=0),
-        size=config.towers.image.size,
+        size=config.towers.size,
         micros=config.train.micro_batches,
         tokenizer=tokenizer,
         checkpoint=newest,

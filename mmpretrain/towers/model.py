@@ -1,57 +1,209 @@
-"""The model: an image tower and a text tower, each with a projection into the shared space."""
+"""The model: an image tower and a text tower, their projections into one space, and the blocks where they meet."""
 
+from collections.abc import Set
 from dataclasses import field
-from typing import Annotated
+from typing import Annotated, Literal
 
+import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from mmpretrain.core.batch import Batch, Features
+from mmpretrain.core.batch import Batch, Encoded, Features
+from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.settings import settings
+from mmpretrain.towers.fusion import AttentionPool, CrossTransformer, Fusion
 from mmpretrain.towers.image import ImageTower, TimmImage
-from mmpretrain.towers.text import CausalText, TextTower
+from mmpretrain.towers.text import BidirectionalText, CausalText, Replacement, TextTower
+
+TextSettings = Annotated[CausalText | BidirectionalText, Field(discriminator="kind")]
+Need = Literal["features", "image", "text", "fusion", "decoder"]
+"""features: unit vectors of both; image, text: their tokens; fusion, decoder: the blocks where they meet, and what
+those start from."""
+FEATURES: Set[str] = frozenset({"features"})
 
 
 @settings
 class Towers:
-    """Both encoders and the width of the space that they share."""
+    """The encoders, the space that they share, and what reads text and picture together."""
 
-    image: TimmImage
-    text: CausalText = field(default_factory=CausalText)
+    image: TimmImage | None = None
+    """None: the run learns from texts alone."""
+    text: TextSettings = field(default_factory=CausalText)
+    fusion: Fusion | None = None
+    """Reads both ways: for matching and masked words beside a picture."""
+    decoder: Fusion | None = None
+    """Reads from left to right: for captions."""
     embedding: Annotated[int, Field(gt=0)] = 512
     """Width of the shared space."""
+    image_queries: Annotated[int, Field(gt=0)] | None = None
+    """Fusion and decoder see this many pooled tokens (CoCa: 256) instead of the image tower's own; None: those."""
+    tied: bool = True
+    """Words are predicted by the matrix that embeds them; False: by one of the decoder's own."""
 
-    def build(self, vocabulary: int, context_length: int) -> "Model":
-        return Model(self.image.build(), self.text.build(vocabulary, context_length), self.embedding)
+    def __post_init__(self) -> None:
+        if self.image is None and (self.fusion or self.decoder):
+            raise ValueError("image: fusion and decoder look at a picture; give an image tower, or leave them out")
+        if self.fusion and self.fusion.shares == "fusion":
+            raise ValueError("fusion.shares: fusion cannot share its own weights; use nothing or text")
+        if self.decoder and self.decoder.shares == "fusion" and self.fusion is None:
+            raise ValueError("decoder.shares: there is no fusion to share with")
+        if self.decoder and self.decoder.start == "text" and self.text.kind != "causal":
+            raise ValueError(
+                "decoder.start: on top of a text tower that looks ahead a decoder would see the words that it is to "
+                "predict; use decoder.start=embedding, or towers.text.kind=causal"
+            )
+
+    @property
+    def size(self) -> int:
+        """Side of the pictures; 0 without an image tower."""
+        return self.image.size if self.image else 0
+
+    @property
+    def norm(self) -> str | None:
+        """The image tower's rule for BatchNorm."""
+        return self.image.norm if self.image else None
+
+    def build(self, vocabulary: int, context_length: int, needs: Set[str] = FEATURES) -> "Model":
+        """The parts that are needed; one that no objective asks for would have parameters without gradient.
+
+        Raises:
+            ConfigError: an objective asks for a part that these towers do not have.
+        """
+        for part in ("image", "fusion", "decoder"):
+            asked = part in needs or (part == "image" and needs & {"features", "fusion", "decoder"})
+            if asked and getattr(self, part) is None:
+                raise ConfigError(f"towers.{part}: an objective needs it and the config has none; give it one")
+        return Model(self, vocabulary, context_length, needs)
 
 
 class Model(nn.Module):
-    """Two towers and their linear projections; single-device, no knowledge of ranks."""
+    """Towers and the blocks on top of them; single-device, no knowledge of ranks."""
 
-    def __init__(self, image: ImageTower, text: TextTower, embedding: int) -> None:
+    def __init__(self, towers: Towers, vocabulary: int, context_length: int, needs: Set[str]) -> None:
         super().__init__()
-        self.image = image
-        self.text = text
-        self.image_projection = nn.Linear(image.width, embedding, bias=False)
-        self.text_projection = nn.Linear(text.width, embedding, bias=False)
-        nn.init.normal_(self.text_projection.weight, std=text.width**-0.5)
+        self.image: ImageTower | None = towers.image.build() if towers.image else None
+        self.text: TextTower = towers.text.build(vocabulary, context_length)
+        self.vocabulary = vocabulary
+        self.image_projection: nn.Module | None = None
+        self.text_projection: nn.Module | None = None
+        if "features" in needs:
+            assert self.image is not None
+            self.image_projection = nn.Linear(self.image.width, towers.embedding, bias=False)
+            self.text_projection = projection = nn.Linear(self.text.width, towers.embedding, bias=False)
+            nn.init.normal_(projection.weight, std=self.text.width**-0.5)
+        self.image_pool: AttentionPool | None = None
+        self.fusion: CrossTransformer | None = None
+        self.decoder: CrossTransformer | None = None
+        self.output: nn.Linear | None = None
+        if self.image is not None and needs & {"fusion", "decoder"}:
+            self._add_readers(towers, self.image, needs)
+
+    def _add_readers(self, towers: Towers, image: ImageTower, needs: Set[str]) -> None:
+        width = image.width
+        if towers.image_queries:
+            self.image_pool = AttentionPool(towers.image_queries, width, self.text.width, self.text.shape.heads)
+            width = self.text.width
+        if towers.fusion and "fusion" in needs:
+            self.fusion = CrossTransformer(towers.fusion, self.text, width, causal=False)
+        if towers.decoder and "decoder" in needs:
+            self.decoder = CrossTransformer(towers.decoder, self.text, width, causal=True, other=self.fusion)
+            if not towers.tied:
+                self.output = nn.Linear(self.text.width, self.vocabulary, bias=False)
+
+    # -- the two towers
+
+    def forward(self, batch: Batch, needs: Set[str] = FEATURES) -> Encoded:
+        """Each tower at most once, for all that the objectives need of it."""
+        rows = len(batch)
+        nothing = batch.positions_B.new_zeros(rows, 0, dtype=torch.float32)
+        image_BND = text_BLD = nothing[..., None]
+        image_BE = text_BE = nothing
+        if needs & {"features", "image", "fusion", "decoder"}:
+            assert self.image is not None
+            image_BND, pooled_BD = self.image(batch.images_BCHW)
+            if self.image_projection is not None:
+                image_BE = F.normalize(self.image_projection(pooled_BD).float(), dim=-1)
+        if needs & {"features", "text"} or self._starts_from_text(needs):
+            text_BLD, pooled_BD = self.text(batch.tokens_BL, batch.mask_BL)
+            if self.text_projection is not None:
+                text_BE = F.normalize(self.text_projection(pooled_BD).float(), dim=-1)
+        return Encoded(
+            features=Features(
+                image_BE=image_BE,
+                text_BE=text_BE,
+                image_group_B=batch.image_group_B,
+                text_group_B=batch.text_group_B,
+                source_B=batch.positions_B * 0 if batch.source_B is None else batch.source_B,
+            ),
+            image_BND=self.pool(image_BND) if needs & {"fusion", "decoder"} else image_BND,
+            text_BLD=text_BLD,
+        )
+
+    def _starts_from_text(self, needs: Set[str]) -> bool:
+        readers = {"fusion": self.fusion, "decoder": self.decoder}
+        return any(reader is not None and reader.start == "text" and name in needs for name, reader in readers.items())
+
+    def pool(self, image_BND: Tensor) -> Tensor:
+        """What fusion and decoder see of the image tokens."""
+        return image_BND if self.image_pool is None else self.image_pool(image_BND)
 
     def embed_images(self, images_BCHW: Tensor) -> Tensor:
         """image_BE, fp32, of unit length."""
-        _, pooled_BD = self.image(images_BCHW)
-        return F.normalize(self.image_projection(pooled_BD).float(), dim=-1)
+        assert self.image is not None
+        assert self.image_projection is not None
+        return F.normalize(self.image_projection(self.image(images_BCHW)[1]).float(), dim=-1)
 
     def embed_texts(self, tokens_BL: Tensor, mask_BL: Tensor) -> Tensor:
         """text_BE, fp32, of unit length."""
-        _, pooled_BD = self.text(tokens_BL, mask_BL)
-        return F.normalize(self.text_projection(pooled_BD).float(), dim=-1)
+        assert self.text_projection is not None
+        return F.normalize(self.text_projection(self.text(tokens_BL, mask_BL)[1]).float(), dim=-1)
 
-    def forward(self, batch: Batch) -> Features:
-        return Features(
-            image_BE=self.embed_images(batch.images_BCHW),
-            text_BE=self.embed_texts(batch.tokens_BL, batch.mask_BL),
-            image_group_B=batch.image_group_B,
-            text_group_B=batch.text_group_B,
-            source_B=batch.positions_B * 0 if batch.source_B is None else batch.source_B,
-        )
+    # -- text that looks at a picture
+
+    def fuse(
+        self,
+        tokens_BL: Tensor,
+        mask_BL: Tensor,
+        image_BND: Tensor,
+        text_BLD: Tensor | None = None,
+        replacement: Replacement | None = None,
+    ) -> Tensor:
+        """Text tokens that know the picture and the whole text.
+
+        Args:
+            text_BLD: what the text tower said of the same tokens; None: it is asked.
+            replacement: tokens that are hidden from text tower and fusion.
+        """
+        assert self.fusion is not None
+        x_BLD = self._start(self.fusion, tokens_BL, mask_BL, text_BLD, replacement)
+        return self.fusion(x_BLD, mask_BL, image_BND)
+
+    def decode(
+        self, tokens_BL: Tensor, mask_BL: Tensor, image_BND: Tensor, text_BLD: Tensor | None = None, prefix: int = 0
+    ) -> Tensor:
+        """Text tokens that know the picture and what stands before them.
+
+        Args:
+            text_BLD: what the text tower said of the same tokens; None: it is asked.
+            prefix: tokens at the start of each text that may look at each other both ways.
+        """
+        assert self.decoder is not None
+        x_BLD = self._start(self.decoder, tokens_BL, mask_BL, text_BLD, None)
+        return self.decoder(x_BLD, mask_BL, image_BND, prefix)
+
+    def _start(
+        self,
+        reader: CrossTransformer,
+        tokens_BL: Tensor,
+        mask_BL: Tensor,
+        text_BLD: Tensor | None,
+        replacement: Replacement | None,
+    ) -> Tensor:
+        if reader.start == "embedding":
+            return self.text.embedding(tokens_BL, replacement=replacement)
+        return self.text(tokens_BL, mask_BL, replacement=replacement)[0] if text_BLD is None else text_BLD
+
+    def words(self, x_D: Tensor) -> Tensor:
+        """Logits over the vocabulary, whatever stands before the width."""
+        return self.text.embedding.token(x_D) if self.output is None else self.output(x_D)

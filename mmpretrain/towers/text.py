@@ -1,98 +1,236 @@
-"""The text transformer: CLIP's causal blocks, weight for weight those of open_clip's TextTransformer."""
+"""The text transformer: CLIP's causal one, weight for weight that of open_clip, or BERT's that reads both ways."""
 
-from contextlib import nullcontext
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.checkpoint import checkpoint
 
 from mmpretrain.core.settings import settings
+from mmpretrain.towers.transformer import Block, Mlp, Shape, View, look_back, look_both_ways, rotations
+
+Pool = Literal["last", "first", "mean"]
 
 
 @settings
-class CausalText:
-    """A causal transformer whose end token stands for the text, as in CLIP."""
+class Transformer:
+    """A stack of transformer blocks over tokens."""
 
-    kind: Literal["causal"] = "causal"
     width: Annotated[int, Field(gt=0)] = 512
     """Channels of a token."""
     layers: Annotated[int, Field(gt=0)] = 12
     """Blocks."""
     heads: Annotated[int, Field(gt=0)] = 8
     """Attention heads; width divides by them."""
+    mlp: Mlp = "gelu"
+    """gelu: two layers; swiglu: three, one of them a gate."""
+    mlp_width: Annotated[int, Field(gt=0)] | None = None
+    """Channels inside the MLP; None: four times the width."""
+    positions: Literal["learned", "rotary"] = "learned"
+    """learned: a vector a place, added to the token; rotary: queries and keys are turned by their place."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of channels that each part's output loses in training."""
+    checkpointing: bool = False
+    """Compute a block's activations again in backward instead of keeping them: less memory, a third more time."""
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
             raise ValueError(f"width {self.width} does not divide by {self.heads} heads")
+        if self.positions == "rotary" and self.width // self.heads % 2:
+            raise ValueError(
+                f"positions: rotary turns pairs of channels, and {self.width // self.heads} a head are odd"
+            )
+
+
+@settings
+class CausalText(Transformer):
+    """Nobody looks ahead, and the end token stands for the text, as in CLIP and GPT."""
+
+    kind: Literal["causal"] = "causal"
 
     def build(self, vocabulary: int, context_length: int) -> "TextTower":
-        return TextTower(vocabulary, context_length, self.width, self.layers, self.heads)
+        return TextTower(self, shape_of(self), vocabulary, context_length, causal=True, pool="last")
 
 
-class Block(nn.Module):
-    """Pre-norm attention and a GELU MLP of four times the width (Radford et al. 2021)."""
+@settings
+class BidirectionalText(Transformer):
+    """Everybody looks at everybody, as in BERT."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    kind: Literal["bidirectional"] = "bidirectional"
+    norm: Literal["post", "pre"] = "post"
+    """post: behind each sum, as BERT has it; pre: in front of each part, steadier without pretrained weights."""
+    pool: Literal["first", "mean"] = "first"
+    """What stands for the text: its start token, or the mean over all tokens."""
+    segments: Annotated[int, Field(ge=0, le=16)] = 2
+    """Kinds of segments, such as first and second sentence, that have a vector added; 0: none."""
+    weights: str | None = None
+    """File of a Hugging Face BERT (model.safetensors, pytorch_model.bin) to start from, or its folder, or
+    package:NAME/FILE of an installed package."""
+
+    def build(self, vocabulary: int, context_length: int) -> "TextTower":
+        shape = shape_of(self, pre_norm=self.norm == "pre", eps=1e-12 if self.norm == "post" else 1e-5)
+        return TextTower(self, shape, vocabulary, context_length, causal=False, pool=self.pool, segments=self.segments)
+
+
+def shape_of(settings: Transformer, **more: Any) -> Shape:
+    """What a block needs to know of the settings."""
+    return Shape(
+        width=settings.width,
+        heads=settings.heads,
+        mlp=settings.mlp,
+        mlp_width=settings.mlp_width or 4 * settings.width,
+        dropout=settings.dropout,
+        **more,
+    )
+
+
+class Replacement(NamedTuple):
+    """Tokens whose vector is replaced by one that stands for what is hidden."""
+
+    at_BL: Tensor
+    """bool"""
+    vector_D: Tensor
+
+
+class TokenTable(nn.Embedding):
+    """Vectors of the vocabulary: ids in, vectors out; and vectors in, logits over the vocabulary out.
+
+    Both ways in one module's forward, because that is where stage 3 of DeepSpeed gathers a parameter.
+    """
+
+    def forward(self, given: Tensor) -> Tensor:
+        return F.linear(given, self.weight) if given.is_floating_point() else super().forward(given)
+
+
+class TextEmbedding(nn.Module):
+    """Token ids to vectors with their places and segments."""
+
+    def __init__(
+        self, settings: Transformer, shape: Shape, vocabulary: int, context_length: int, segments: int
+    ) -> None:
         super().__init__()
-        self.heads = heads
-        self.attention_norm = nn.LayerNorm(width)
-        self.query_key_value = nn.Linear(width, 3 * width)
-        self.attention_output = nn.Linear(width, width)
-        self.mlp_norm = nn.LayerNorm(width)
-        self.mlp_input = nn.Linear(width, 4 * width)
-        self.mlp_output = nn.Linear(4 * width, width)
+        width = settings.width
+        self.token = TokenTable(vocabulary, width)
+        self.position_LD = nn.Parameter(torch.empty(context_length, width)) if settings.positions == "learned" else None
+        self.segment = nn.Embedding(segments, width) if segments else None
+        self.norm = None if shape.pre_norm else nn.LayerNorm(width, shape.eps)
+        self.dropout = nn.Dropout(shape.dropout)
 
-    def forward(self, x_BLD: Tensor) -> Tensor:
-        x_BLD = x_BLD + self.attend(self.attention_norm(x_BLD))
-        return x_BLD + self.mlp_output(F.gelu(self.mlp_input(self.mlp_norm(x_BLD))))
-
-    def attend(self, x_BLD: Tensor) -> Tensor:
-        batch, length, width = x_BLD.shape
-        heads = self.query_key_value(x_BLD).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        # the fused kernel's backward on the processor takes two to six times as long as the plain formula's
-        with nullcontext() if x_BLD.is_cuda else sdpa_kernel(SDPBackend.MATH):
-            y_BHLK = F.scaled_dot_product_attention(heads[0], heads[1], heads[2], is_causal=True)
-        return self.attention_output(y_BHLK.transpose(1, 2).reshape(batch, length, width))
+    def forward(
+        self,
+        tokens_BL: Tensor,
+        positions_BL: Tensor | None = None,
+        segments_BL: Tensor | None = None,
+        replacement: Replacement | None = None,
+    ) -> Tensor:
+        """x_BLD; positions count from 0 where none are given, segments are all the first."""
+        x_BLD = self.token(tokens_BL)
+        if replacement is not None:
+            x_BLD = torch.where(replacement.at_BL[..., None], replacement.vector_D.to(x_BLD.dtype), x_BLD)
+        if self.position_LD is not None:
+            length = tokens_BL.shape[1]
+            x_BLD = x_BLD + (self.position_LD[:length] if positions_BL is None else self.position_LD[positions_BL])
+        if self.segment is not None:
+            x_BLD = x_BLD + self.segment(torch.zeros_like(tokens_BL) if segments_BL is None else segments_BL)
+        return self.dropout(x_BLD if self.norm is None else self.norm(x_BLD))
 
 
 class TextTower(nn.Module):
-    """tokens -> tokens_BLD and pooled_BD, the last token of each text.
+    """tokens -> tokens_BLD and pooled_BD.
 
-    Padding stands behind the end token, and causal attention never looks ahead, so it changes nothing.
+    Padding stands behind the end token and changes nothing: nobody may look at it.
     """
 
-    def __init__(self, vocabulary: int, context_length: int, width: int, layers: int, heads: int) -> None:
+    def __init__(
+        self,
+        settings: Transformer,
+        shape: Shape,
+        vocabulary: int,
+        context_length: int,
+        causal: bool,
+        pool: Pool,
+        segments: int = 0,
+    ) -> None:
         super().__init__()
-        self.width = width
+        self.shape = shape
+        self.width = shape.width
         self.context_length = context_length
-        self.token_embedding = nn.Embedding(vocabulary, width)
-        self.position_embedding_LD = nn.Parameter(torch.empty(context_length, width))
-        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
-        self.final_norm = nn.LayerNorm(width)
-        self._initialise(layers)
+        self.causal = causal
+        self.pool = pool
+        self.rotary = settings.positions == "rotary"
+        self.checkpointing = settings.checkpointing
+        self.embedding = TextEmbedding(settings, shape, vocabulary, context_length, segments)
+        self.blocks = nn.ModuleList(Block(shape) for _ in range(settings.layers))
+        self.final_norm = nn.LayerNorm(shape.width, shape.eps) if shape.pre_norm else None
+        self._initialise()
 
-    def _initialise(self, layers: int) -> None:
-        """CLIP's: narrower where paths add up, by depth and width."""
-        nn.init.normal_(self.token_embedding.weight, std=0.02)
-        nn.init.normal_(self.position_embedding_LD, std=0.01)
-        attention, path = self.width**-0.5, self.width**-0.5 * (2 * layers) ** -0.5
-        for block in self.blocks:
-            for name, std in (
-                ("query_key_value", attention),
-                ("attention_output", path),
-                ("mlp_input", (2 * self.width) ** -0.5),
-                ("mlp_output", path),
-            ):
-                nn.init.normal_(getattr(block, name).weight, std=std)
-                nn.init.zeros_(getattr(block, name).bias)
+    def _initialise(self) -> None:
+        """CLIP's: narrower where paths add up, by depth and width; BERT's 0.02 where norms stand behind."""
+        nn.init.normal_(self.embedding.token.weight, std=0.02)
+        if self.embedding.position_LD is not None:
+            nn.init.normal_(self.embedding.position_LD, std=0.01 if self.shape.pre_norm else 0.02)
+        if self.embedding.segment is not None:
+            nn.init.normal_(self.embedding.segment.weight, std=0.02)
+        initialise(self.blocks, self.shape)
 
-    def forward(self, tokens_BL: Tensor, mask_BL: Tensor) -> tuple[Tensor, Tensor]:
-        x_BLD = self.token_embedding(tokens_BL) + self.position_embedding_LD[: tokens_BL.shape[1]]
+    def forward(
+        self,
+        tokens_BL: Tensor,
+        mask_BL: Tensor,
+        positions_BL: Tensor | None = None,
+        segments_BL: Tensor | None = None,
+        replacement: Replacement | None = None,
+        causal: bool | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Args: places, segments and hidden tokens as for the embedding; causal: None reads as the tower does."""
+        x_BLD = self.embedding(tokens_BL, positions_BL, segments_BL, replacement)
+        view = self.view(mask_BL, positions_BL, causal)
         for block in self.blocks:
-            x_BLD = block(x_BLD)
-        x_BLD = self.final_norm(x_BLD)
+            x_BLD = checkpoint(block, x_BLD, view, use_reentrant=False) if self._forgets() else block(x_BLD, view)
+        x_BLD = x_BLD if self.final_norm is None else self.final_norm(x_BLD)
+        return x_BLD, self._pooled(x_BLD, mask_BL)
+
+    def view(self, mask_BL: Tensor, positions_BL: Tensor | None = None, causal: bool | None = None) -> View:
+        """Who may look at whom; `causal` None: as the tower reads."""
+        causal = self.causal if causal is None else causal
+        view = look_back(mask_BL) if causal else look_both_ways(mask_BL)
+        if not self.rotary:
+            return view
+        if positions_BL is None:
+            positions_BL = torch.arange(mask_BL.shape[1], device=mask_BL.device)[None]
+        return view._replace(rotation_BLK=rotations(positions_BL, self.width // self.shape.heads))
+
+    def _forgets(self) -> bool:
+        return self.checkpointing and torch.is_grad_enabled()
+
+    def _pooled(self, x_BLD: Tensor, mask_BL: Tensor) -> Tensor:
+        if self.pool == "first":
+            return x_BLD[:, 0]
+        if self.pool == "mean":
+            return (x_BLD * mask_BL[..., None]).sum(dim=1) / mask_BL.sum(dim=1, keepdim=True).clamp(min=1)
         last_B = mask_BL.sum(dim=1) - 1
-        return x_BLD, x_BLD[torch.arange(len(x_BLD), device=x_BLD.device), last_B]
+        return x_BLD[torch.arange(len(x_BLD), device=x_BLD.device), last_B]
+
+
+def initialise(blocks: nn.ModuleList, shape: Shape) -> None:
+    """Initial weights of a stack of blocks."""
+    attention, path = shape.width**-0.5, shape.width**-0.5 * (2 * len(blocks)) ** -0.5
+    spreads = {
+        "attention.query_key_value": attention,
+        "attention.output": path,
+        "cross.query": attention,
+        "cross.key_value": attention,
+        "cross.output": path,
+        "mlp.input": (2 * shape.width) ** -0.5,
+        "mlp.gate": (2 * shape.width) ** -0.5,
+        "mlp.output": path,
+    }
+    for block in blocks:
+        modules = dict(block.named_modules())
+        for name, std in spreads.items():
+            layer = modules.get(name)
+            if isinstance(layer, nn.Linear):
+                nn.init.normal_(layer.weight, std=std if shape.pre_norm else 0.02)
+                nn.init.zeros_(layer.bias)

@@ -75,6 +75,7 @@ def run(
         with meter.waiting():
             micro_batches = _next_of_all_ranks(batches)
         engine.set_rate(hooks.rate(step))
+        engine.module.begin(step)
         result = train_step(engine, micro_batches, train.seed, bool(stop))
         guard.see(step, result.applied, micro_batches)
         meter.add(result)

@@ -1,5 +1,6 @@
 """One optimizer step over this rank's micro-batches, with the gradient of the whole global batch."""
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ def train_step(engine: StepEngine, micro_batches: Sequence[Batch], seed: int, st
     seeds = [seed_of(seed, int(batch.positions_B[0])) for batch in micro_batches]
     batches = [batch.to(engine.device) for batch in micro_batches]
     counts = global_sum(torch.stack([engine.module.count(batch) for batch in batches]).sum(dim=0).to(engine.device))
-    run = _live if len(batches) == 1 else _cached
+    run = _cached if len(batches) > 1 and engine.module.caches else _live
     shares = run(engine, batches, counts, seeds)
     metrics, stop, faults = _agree(shares, stop, sum(len(batch.faults) for batch in micro_batches))
     if not math.isfinite(metrics["loss"]):
@@ -64,25 +65,31 @@ def train_step(engine: StepEngine, micro_batches: Sequence[Batch], seed: int, st
 
 
 def _live(engine: StepEngine, batches: list[Batch], counts: Tensor, seeds: list[int]) -> Shares:
-    """All rows at once."""
-    seed_torch(seeds[0], engine.device)
-    shares: Shares = engine.forward("live", batches[0], counts)
-    engine.backward(shares.total)
-    return shares
+    """Each micro-batch by itself: all rows at once, or objectives whose rows do not know each other."""
+    parts = []
+    for micro, (batch, seed) in enumerate(zip(batches, seeds, strict=True)):
+        last = micro == len(batches) - 1
+        seed_torch(seed, engine.device)
+        shares: Shares = engine.forward("live", batch, counts, sync=last)
+        engine.backward(shares.total, sync=last)
+        parts.append(shares._replace(total=shares.total.detach()))
+    return functools.reduce(Shares.plus, parts)
 
 
 def _cached(engine: StepEngine, batches: list[Batch], counts: Tensor, seeds: list[int]) -> Shares:
     """Features of all micro-batches first, then each again with its part of the full batch's gradient."""
-    parts = []
+    features = []
     for batch, seed in zip(batches, seeds, strict=True):
         seed_torch(seed, engine.device)
-        parts.append(engine.forward("embed", batch, sync=False))
+        features.append(engine.forward("embed", batch, sync=False))
     shares: Shares
-    shares, cached = engine.forward("loss", parts, counts, sync=False)
+    shares, cached = engine.forward("loss", features, counts, sync=False)
     for micro, (batch, seed) in enumerate(zip(batches, seeds, strict=True)):
         last = micro == len(batches) - 1
         seed_torch(seed, engine.device)  # the same dropout as before
-        engine.backward(engine.forward("replay", batch, cached, micro, sync=last), sync=last)
+        total, local = engine.forward("replay", batch, cached, micro, counts, sync=last)
+        engine.backward(total, sync=last)
+        shares = shares.plus(local)
     return shares
 
 

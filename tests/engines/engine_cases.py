@@ -108,8 +108,8 @@ class Poisonable(TrainingModule):
 
     poison: str | None = None
 
-    def _shares(self, features: Features, counts: Tensor) -> Shares:
-        shares = super()._shares(features, counts)
+    def _global_shares(self, features: Features, counts: Tensor) -> Shares:
+        shares = super()._global_shares(features, counts)
         if self.poison == "loss":
             return shares._replace(total=shares.total * torch.nan)
         if self.poison == "gradient":

@@ -34,7 +34,7 @@ SAVED = 3
 VOCABULARY = 512
 CONTEXT = 32
 EMA = 0.9
-FROZEN = "model.text.token_embedding.weight"
+FROZEN = "model.text.embedding.token.weight"
 LOG_SCALE = "objectives.0.log_scale"
 
 ENGINES: dict[str, Any] = {
@@ -59,8 +59,8 @@ def build_module(seed: int = 0, frozen: bool = False, kind: type[TrainingModule]
     )
     model = towers.build(VOCABULARY, CONTEXT)
     measure_statistics(model.image, [rows(range(FIRST + 10_000, FIRST + 10_024)).images_BCHW])
-    model.text.token_embedding.weight.requires_grad_(not frozen)
-    return kind(model, [Contrastive().build()])
+    model.text.embedding.token.weight.requires_grad_(not frozen)
+    return kind(model, [Contrastive()])
 
 
 def build_engine(settings: Any, module: TrainingModule, ema: float | None = None) -> Engine:

@@ -1,10 +1,12 @@
 """A step of several micro-batches sees the same dropout in both passes, and another in every step."""
 
+from collections.abc import Set
+
 import torch
 from engine_trial import ENGINES, build_engine, build_module, run
 from torch import Tensor, nn
 
-from mmpretrain.core.batch import Batch, Features
+from mmpretrain.core.batch import Batch, Encoded
 
 
 class Recording(nn.Module):
@@ -15,11 +17,11 @@ class Recording(nn.Module):
         self.model = model
         self.seen: list[Tensor] = []
 
-    def forward(self, batch: Batch) -> Features:
-        features: Features = self.model(batch)
-        dropped = features._replace(image_BE=torch.dropout(features.image_BE, 0.5, self.training))
+    def forward(self, batch: Batch, needs: Set[str]) -> Encoded:
+        encoded: Encoded = self.model(batch, needs)
+        dropped = encoded.features._replace(image_BE=torch.dropout(encoded.features.image_BE, 0.5, self.training))
         self.seen.append(dropped.image_BE.detach())
-        return dropped
+        return encoded._replace(features=dropped)
 
 
 def test_both_passes_over_a_micro_batch_drop_the_same_features() -> None:

@@ -1,5 +1,6 @@
 """The training module: weighted sums, and phases that give one gradient however the batch is cut."""
 
+from collections.abc import Set
 from dataclasses import fields, replace
 
 import pytest
@@ -7,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from mmpretrain.core.batch import Batch, Features
+from mmpretrain.core.batch import Batch, Encoded, Features
+from mmpretrain.objectives.base import Surroundings
 from mmpretrain.objectives.combine import TrainingModule
 from mmpretrain.objectives.contrastive import Contrastive
 
@@ -22,19 +24,20 @@ class Planes(nn.Module):
         self.image = nn.Linear(12, 8)
         self.text = nn.Linear(4, 8)
 
-    def forward(self, batch: Batch) -> Features:
-        return Features(
+    def forward(self, batch: Batch, needs: Set[str]) -> Encoded:
+        features = Features(
             image_BE=normalize(self.image(batch.images_BCHW.flatten(1).float() / 255), dim=-1),
             text_BE=normalize(self.text(batch.tokens_BL.float() / 100), dim=-1),
             image_group_B=batch.image_group_B,
             text_group_B=batch.text_group_B,
             source_B=torch.zeros(len(batch), dtype=torch.int64) if batch.source_B is None else batch.source_B,
         )
+        return Encoded(features=features, image_BND=torch.empty(0), text_BLD=torch.empty(0))
 
 
 def module(*objectives: Contrastive) -> TrainingModule:
     torch.manual_seed(0)
-    return TrainingModule(Planes(), [objective.build() for objective in objectives or (Contrastive(),)])
+    return TrainingModule(Planes(), objectives or (Contrastive(),))
 
 
 def batch() -> Batch:
@@ -72,7 +75,7 @@ def test_replayed_micro_batches_give_loss_metrics_and_gradient_of_the_whole(size
     micro_batches = cut(batch(), sizes)
     shares, cached = parts("loss", [parts("embed", micro) for micro in micro_batches], counts)
     for number, micro in enumerate(micro_batches):
-        parts("replay", micro, cached, number).backward()
+        parts("replay", micro, cached, number, counts)[0].backward()
 
     assert shares.total.item() == pytest.approx(live.total.item(), rel=1e-6)
     torch.testing.assert_close(shares.metrics, live.metrics, rtol=1e-6, atol=0)
@@ -88,7 +91,7 @@ def test_every_parameter_takes_part_in_every_replayed_pass() -> None:
     _, cached = built("loss", [built("embed", micro) for micro in micro_batches], built.count(batch()))
     for number, micro in enumerate(micro_batches):
         built.zero_grad()
-        built("replay", micro, cached, number).backward()
+        built("replay", micro, cached, number, built.count(batch()))[0].backward()
         assert gradients(built).keys() == dict(built.named_parameters()).keys()
 
 
@@ -105,7 +108,7 @@ def test_a_frozen_temperature_is_left_out_of_the_replay() -> None:
     built = module()
     built.objectives.requires_grad_(False)
     _, cached = built("loss", [built("embed", batch())], built.count(batch()))
-    built("replay", batch(), cached, 0).backward()
+    built("replay", batch(), cached, 0, built.count(batch()))[0].backward()
     assert gradients(built).keys() == {f"model.{name}" for name, _ in built.model.named_parameters()}
 
 
@@ -126,9 +129,10 @@ def test_an_objective_of_one_source_gives_the_loss_and_gradient_of_those_rows_al
     chosen = [row for row in range(ROWS) if row % 3 in (0, 2)]
     names = [field.name for field in fields(mixed) if isinstance(getattr(mixed, field.name), Tensor)]
     alone = replace(batch(), **{name: getattr(mixed, name)[chosen] for name in names if name != "source_B"})
-    objective = Contrastive(sources=["a", "c"])
-    some = module()
-    some.objectives = nn.ModuleList([objective.build(["a", "b", "c"])])
+    torch.manual_seed(0)
+    some = TrainingModule(
+        Planes(), [Contrastive(sources=["a", "c"])], Surroundings(model=None, sources=["a", "b", "c"])
+    )
     every = module()
     for built, given in ((some, mixed), (every, alone)):
         assert built.count(given).item() == len(chosen)
@@ -138,8 +142,7 @@ def test_an_objective_of_one_source_gives_the_loss_and_gradient_of_those_rows_al
 
 
 def test_a_step_without_a_row_of_the_source_changes_nothing() -> None:
-    built = module()
-    built.objectives = nn.ModuleList([Contrastive(sources=["b"]).build(["a", "b"])])
+    built = TrainingModule(Planes(), [Contrastive(sources=["b"])], Surroundings(model=None, sources=["a", "b"]))
     given = replace(batch(), source_B=torch.zeros(ROWS, dtype=torch.int64))
     shares = built("live", given, built.count(given))
     shares.total.backward()

@@ -11,6 +11,7 @@ from torch.nn.functional import normalize
 from mmpretrain.core.batch import Batch, Features
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.settings import build
+from mmpretrain.objectives.base import Surroundings
 from mmpretrain.objectives.contrastive import Contrastive, ContrastiveObjective
 
 ROWS, WIDTH = 10, 16
@@ -30,7 +31,7 @@ def features(image_groups: Groups | None = None, text_groups: Groups | None = No
 
 
 def with_log_scale(value: float, max_scale: float = 100.0) -> ContrastiveObjective:
-    objective = Contrastive(max_scale=max_scale, scale=1.0).build()
+    objective = Contrastive(max_scale=max_scale, scale=1.0).build(Surroundings(model=None))
     with torch.no_grad():
         objective.log_scale.fill_(value)
     return objective
@@ -168,7 +169,7 @@ def test_it_counts_the_rows_of_a_batch() -> None:
         text_group_B=rows,
         labels_B=rows,
     )
-    assert Contrastive().build().count(batch) == 7
+    assert Contrastive().build(Surroundings(model=None)).count(batch) == 7
 
 
 def test_metrics_are_shares_that_add_up_over_the_global_count() -> None:

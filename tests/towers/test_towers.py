@@ -86,14 +86,15 @@ def test_a_width_that_does_not_divide_into_heads_is_refused():
 
 
 OPEN_CLIP_NAMES = (
-    ("position_embedding_LD", "positional_embedding"),
+    ("embedding.position_LD", "positional_embedding"),
+    ("embedding.token", "token_embedding"),
     ("blocks.", "transformer.resblocks."),
     ("attention_norm", "ln_1"),
-    ("query_key_value.", "attn.in_proj_"),
-    ("attention_output", "attn.out_proj"),
+    ("attention.query_key_value.", "attn.in_proj_"),
+    ("attention.output", "attn.out_proj"),
     ("mlp_norm", "ln_2"),
-    ("mlp_input", "mlp.c_fc"),
-    ("mlp_output", "mlp.c_proj"),
+    ("mlp.input", "mlp.c_fc"),
+    ("mlp.output", "mlp.c_proj"),
     ("final_norm", "ln_final"),
 )
 

@@ -1,0 +1,63 @@
+"""What the run's own objectives say of a split that they did not learn from: losses and accuracies."""
+
+from collections import Counter
+from typing import Literal
+
+import numpy as np
+
+from mmpretrain.core.settings import settings
+from mmpretrain.evaluation.features import Embedder, Measured
+from mmpretrain.evaluation.interval import RESAMPLES, Figure, figure
+
+
+@settings
+class HeldOut:
+    """Loss and accuracy of each objective that asks about rows, such as hidden words, next words and matching."""
+
+    kind: Literal["held_out"] = "held_out"
+    split: str
+    """Split to ask about: SPLIT of the training dataset (the first of a mixture), or NAME:SPLIT of another."""
+
+    def build(self) -> "HeldOutEvaluator":
+        return HeldOutEvaluator(self.split)
+
+
+class HeldOutEvaluator:
+    """OBJECTIVE_loss (mean -log p of the right answer) and OBJECTIVE_accuracy.
+
+    What is asked is drawn as in training, by position and seed. Chance is the best constant answer: the share of the
+    most frequent right answer, and for the loss the entropy of right answers. Intervals resample batches, because
+    answers of one batch are not independent.
+    """
+
+    def __init__(self, split: str) -> None:
+        self.name = "held_out"
+        self.split = split
+
+    def run(self, model: Embedder) -> dict[str, Figure]:
+        return summarise(model.measure(self.split))
+
+
+def summarise(batches: list[Measured]) -> dict[str, Figure]:
+    """Sums over batches as means over what was asked."""
+    found: dict[str, Figure] = {}
+    for objective in sorted({name for batch in batches for name in batch.counts}):
+        counts_N = np.array([batch.counts[objective] for batch in batches])
+        if not counts_N.sum():
+            continue
+        answers: Counter[int] = sum((batch.answers[objective] for batch in batches), Counter())
+        shares = np.array(sorted(answers.values())) / answers.total()
+        guesses = {"loss": float(-(shares * np.log(shares)).sum()), "accuracy": float(shares.max())}
+        for metric, chance in guesses.items():
+            sums_N = np.array([batch.sums[f"{objective}/{metric}"] for batch in batches])
+            name, n = f"{objective}_{metric}", int(counts_N.sum())
+            value = float(sums_N.sum() / counts_N.sum())
+            found[name] = figure(value, resampled_ratios(sums_N, counts_N), chance, n)
+    return found
+
+
+def resampled_ratios(sums_N: np.ndarray, counts_N: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Ratios of sums over resamples of the batches."""
+    draws = np.random.default_rng(seed).integers(0, len(sums_N), size=(RESAMPLES, len(sums_N)))
+    ratios: np.ndarray = sums_N[draws].sum(axis=1) / np.maximum(counts_N[draws].sum(axis=1), 1)
+    return ratios

@@ -1,0 +1,110 @@
+"""Which settings do not go together: refused before anything is read or built."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmpretrain.core.errors import ConfigError
+from mmpretrain.core.settings import did_you_mean
+from mmpretrain.data.training import TrainingData
+from mmpretrain.objectives.base import Objective
+from mmpretrain.objectives.combine import needs_of
+from mmpretrain.objectives.matching import Matching
+from mmpretrain.towers.model import Towers
+
+TRAINS_FEATURES = ("contrastive", "sigmoid")
+
+
+def refuse_objectives(objectives: Sequence[Any], sources: Sequence[str]) -> None:
+    """Objectives that stand twice, or name sources that are not there.
+
+    Raises:
+        ValueError: names the objective and the remedy.
+    """
+    kinds = [objective.kind for objective in objectives]
+    doubled = sorted({kind for kind in kinds if kinds.count(kind) > 1})
+    if doubled:
+        raise ValueError(f"objectives: {', '.join(doubled)} stands twice; set its weight instead")
+    for place, objective in enumerate(objectives):
+        for name in set(objective.sources) - set(sources):
+            raise ValueError(f"objectives.{place}.sources: {name!r} is no source{did_you_mean(name, sources)}")
+
+
+def refuse_towers(towers: Towers, objectives: Sequence[Any]) -> None:
+    """Objectives whose part of the model is missing, and parts that no objective trains.
+
+    Raises:
+        ValueError: names the part and the remedy.
+    """
+    kinds = {objective.kind for objective in objectives}
+    for objective in objectives:
+        for part in ("fusion", "decoder"):
+            if part in objective.needs and getattr(towers, part) is None:
+                raise ValueError(f"towers.{part}: {objective.kind} needs it; add towers.{part}={{}} or leave it out")
+        if objective.needs & {"features", "fusion", "decoder", "image"} and towers.image is None:
+            raise ValueError(f"towers.image: {objective.kind} looks at pictures; give an image tower, or leave it out")
+    needs = needs_of(objectives)
+    for part in ("fusion", "decoder"):
+        if getattr(towers, part) is not None and part not in needs:
+            raise ValueError(f"towers.{part}: no objective trains it; leave it out, or add one that does")
+    if towers.image is not None and not needs & {"features", "fusion", "decoder", "image"}:
+        raise ValueError(f"towers.image: none of {', '.join(sorted(kinds))} trains it; set towers.image=null")
+    if "features" in needs and not kinds & set(TRAINS_FEATURES):
+        raise ValueError(
+            "objectives: matching draws its wrong partners by features that nothing trains; add contrastive or "
+            "sigmoid, or set its scale to 0"
+        )
+    if "causal_language" in kinds and towers.text.kind != "causal":
+        raise ValueError("towers.text.kind: causal_language needs causal: a tower that looks ahead sees the answer")
+    if any(getattr(each, "prefix", 0) for each in objectives) and towers.decoder and towers.decoder.start == "text":
+        raise ValueError("objectives: captioning with a prefix needs towers.decoder.start=embedding")
+
+
+def refuse_evaluation(evaluation: Sequence[Any], objectives: Sequence[Any]) -> None:
+    """Evaluators of what is not there.
+
+    Raises:
+        ValueError: names the evaluator and the remedy.
+    """
+    has_features = "features" in needs_of(objectives)
+    for place, evaluator in enumerate(evaluation):
+        if evaluator.kind in ("retrieval", "zero_shot") and not has_features:
+            raise ValueError(
+                f"evaluation.{place}: {evaluator.kind} compares features that no objective trains; add contrastive "
+                "or sigmoid, or leave it out"
+            )
+        if evaluator.kind == "held_out" and all(each.kind in TRAINS_FEATURES for each in objectives):
+            raise ValueError(f"evaluation.{place}: held_out asks none of these objectives anything; leave it out")
+
+
+def refuse_data(objectives: Sequence[Any], data: TrainingData) -> None:
+    """Objectives that would learn from what their sources do not hold.
+
+    Raises:
+        ConfigError: names the objective and its source.
+    """
+    every = [part.name for part in data.settings.parts]
+    for place, objective in enumerate(objectives):
+        lacking = data.without_pictures if objective.needs & {"features", "fusion", "decoder", "image"} else []
+        held = "which holds texts alone"
+        if "pair" in objective.needs:
+            lacking, held = data.without_following, "whose card names no passage that follows (`next`)"
+        for name in set(objective.sources or every) & set(lacking):
+            others = [each for each in every if each not in lacking]
+            remedy = f"name others in objectives.{place}.sources" if others else "leave the objective out"
+            raise ConfigError(f"objectives.{place}: {objective.kind} cannot learn from {name}, {held}; {remedy}")
+
+
+def refuse_cut(objectives: Sequence[Objective], batch: int, ranks: int, micros: int) -> None:
+    """Batches whose cut would move the groups among which matching draws.
+
+    Raises:
+        ConfigError: names the objective and a batch that works.
+    """
+    rows = batch // (ranks * micros)
+    for objective in objectives:
+        if isinstance(objective, Matching) and rows % objective.negatives_within:
+            whole = -(-rows // objective.negatives_within) * objective.negatives_within * ranks * micros
+            raise ConfigError(
+                f"objectives: matching draws within {objective.negatives_within} consecutive rows, which {rows} rows of "
+                f"a rank and micro-batch do not divide by; use a divisor as negatives_within, or data.batch={whole}"
+            )

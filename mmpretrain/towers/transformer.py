@@ -1,0 +1,170 @@
+"""Transformer blocks: self-attention, cross-attention where there is a context, and an MLP.
+
+One block serves text encoders, decoders and fusion: which tokens may look at which is an argument of the pass and not
+of the weights, so that the same weights can read both ways or from left to right.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+Mlp = Literal["gelu", "swiglu"]
+ROTARY_BASE = 10_000.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """What all blocks of a stack have in common."""
+
+    width: int
+    heads: int
+    mlp: Mlp = "gelu"
+    mlp_width: int
+    pre_norm: bool = True
+    """Norms in front of each part, with a plain path around it (GPT-2, CLIP); else behind each sum (BERT)."""
+    eps: float = 1e-5
+    dropout: float = 0.0
+
+
+class View(NamedTuple):
+    """Which tokens a token may look at, and where in the text it stands."""
+
+    allowed_B1QL: Tensor | None
+    """bool, broadcastable over heads; None: all of them, or those that `causal` leaves."""
+    causal: bool
+    """Nobody looks ahead; used where `allowed_B1QL` is None."""
+    rotation_BLK: Tensor | None = None
+    """Angles of rotary positions; None: positions were added to the tokens."""
+
+
+class SelfAttention(nn.Module):
+    """Tokens look at tokens of the same text."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.heads = shape.heads
+        self.query_key_value = nn.Linear(shape.width, 3 * shape.width)
+        self.output = nn.Linear(shape.width, shape.width)
+
+    def forward(self, x_BLD: Tensor, view: View) -> Tensor:
+        batch, length, width = x_BLD.shape
+        heads = self.query_key_value(x_BLD).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        query_BHLK, key_BHLK, value_BHLK = heads[0], heads[1], heads[2]
+        if view.rotation_BLK is not None:
+            query_BHLK, key_BHLK = (rotate(each, view.rotation_BLK) for each in (query_BHLK, key_BHLK))
+        with attention_kernel(x_BLD):
+            y_BHLK = F.scaled_dot_product_attention(
+                query_BHLK,
+                key_BHLK,
+                value_BHLK,
+                attn_mask=view.allowed_B1QL,
+                is_causal=view.causal and view.allowed_B1QL is None,
+            )
+        return self.output(y_BHLK.transpose(1, 2).reshape(batch, length, width))
+
+
+class CrossAttention(nn.Module):
+    """Tokens of a text look at tokens of a picture."""
+
+    def __init__(self, shape: Shape, context_width: int) -> None:
+        super().__init__()
+        self.heads = shape.heads
+        self.query = nn.Linear(shape.width, shape.width)
+        self.key_value = nn.Linear(context_width, 2 * shape.width)
+        self.output = nn.Linear(shape.width, shape.width)
+
+    def forward(self, x_BLD: Tensor, context_BND: Tensor) -> Tensor:
+        batch, length, width = x_BLD.shape
+        query_BHLK = self.query(x_BLD).view(batch, length, self.heads, -1).transpose(1, 2)
+        heads = self.key_value(context_BND).view(batch, context_BND.shape[1], 2, self.heads, -1).permute(2, 0, 3, 1, 4)
+        with attention_kernel(x_BLD):
+            y_BHLK = F.scaled_dot_product_attention(query_BHLK, heads[0], heads[1])
+        return self.output(y_BHLK.transpose(1, 2).reshape(batch, length, width))
+
+
+class FeedForward(nn.Module):
+    """Two layers with GELU, or three with a gate (SwiGLU, Shazeer 2020, arXiv 2002.05202)."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.input = nn.Linear(shape.width, shape.mlp_width)
+        self.gate = nn.Linear(shape.width, shape.mlp_width) if shape.mlp == "swiglu" else None
+        self.output = nn.Linear(shape.mlp_width, shape.width)
+
+    def forward(self, x_BLD: Tensor) -> Tensor:
+        inner = self.input(x_BLD)
+        inner = F.gelu(inner) if self.gate is None else F.silu(self.gate(x_BLD)) * inner
+        return self.output(inner)
+
+
+class Block(nn.Module):
+    """Self-attention, cross-attention where there is a context, MLP; each with its norm and a path around it.
+
+    Args:
+        context_width: channels of the tokens to look at; None: no cross-attention.
+    """
+
+    def __init__(self, shape: Shape, context_width: int | None = None) -> None:
+        super().__init__()
+        self.pre_norm = shape.pre_norm
+        self.attention_norm = nn.LayerNorm(shape.width, shape.eps)
+        self.attention = SelfAttention(shape)
+        self.cross_norm = nn.LayerNorm(shape.width, shape.eps) if context_width else None
+        self.cross = CrossAttention(shape, context_width) if context_width else None
+        self.mlp_norm = nn.LayerNorm(shape.width, shape.eps)
+        self.mlp = FeedForward(shape)
+        self.dropout = nn.Dropout(shape.dropout)
+
+    def forward(self, x_BLD: Tensor, view: View, context_BND: Tensor | None = None) -> Tensor:
+        x_BLD = self._around(x_BLD, self.attention_norm, self.attention, view)
+        if self.cross is not None:
+            x_BLD = self._around(x_BLD, self.cross_norm, self.cross, context_BND)
+        return self._around(x_BLD, self.mlp_norm, self.mlp)
+
+    def _around(self, x_BLD: Tensor, norm: nn.Module | None, part: nn.Module, *more: object) -> Tensor:
+        assert norm is not None
+        if self.pre_norm:
+            return x_BLD + self.dropout(part(norm(x_BLD), *more))
+        return norm(x_BLD + self.dropout(part(x_BLD, *more)))
+
+
+def attention_kernel(like: Tensor) -> AbstractContextManager[None]:
+    """The plain formula on the processor: the fused kernel's backward takes two to six times as long there."""
+    return nullcontext() if like.is_cuda else sdpa_kernel(SDPBackend.MATH)
+
+
+def look_both_ways(mask_BL: Tensor) -> View:
+    """Every token may look at every token that is no padding."""
+    return View(allowed_B1QL=mask_BL[:, None, None, :], causal=False)
+
+
+def look_back(mask_BL: Tensor, prefix: int = 0) -> View:
+    """Every token may look at itself and what stands before it; the first `prefix` tokens at each other.
+
+    Padding stands behind the text, so nobody looks at it.
+    """
+    if not prefix:
+        return View(allowed_B1QL=None, causal=True)
+    length = mask_BL.shape[1]
+    allowed_QL = torch.ones(length, length, dtype=torch.bool, device=mask_BL.device).tril()
+    allowed_QL[:prefix, :prefix] = True
+    return View(allowed_B1QL=allowed_QL[None, None], causal=False)
+
+
+def rotations(positions_BL: Tensor, channels: int) -> Tensor:
+    """Angles of rotary positions (Su et al. 2021, arXiv 2104.09864) for heads of `channels`; fp32, B x L x K/2."""
+    steps_K = torch.arange(0, channels, 2, device=positions_BL.device, dtype=torch.float32)
+    return positions_BL[..., None].float() * ROTARY_BASE ** (-steps_K / channels)
+
+
+def rotate(heads_BHLK: Tensor, rotation_BLK: Tensor) -> Tensor:
+    """Turn each pair of channels (k, k + K/2) by its angle."""
+    first, second = heads_BHLK.float().chunk(2, dim=-1)
+    cosine, sine = rotation_BLK.cos()[:, None], rotation_BLK.sin()[:, None]
+    turned = torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1)
+    return turned.to(heads_BHLK.dtype)
