@@ -11,11 +11,13 @@ from mmpretrain.core.batch import Batch, Encoded, Features, Shares
 from mmpretrain.objectives.base import Objective, Surroundings
 from mmpretrain.objectives.captioning import Captioning, CausalLanguage
 from mmpretrain.objectives.contrastive import Contrastive
+from mmpretrain.objectives.custom import Custom
 from mmpretrain.objectives.masked_language import ImageMaskedLanguage, MaskedLanguage
 from mmpretrain.objectives.matching import Matching
+from mmpretrain.objectives.next_sentence import NextSentence
 
 ObjectiveSettings = Annotated[
-    Contrastive | MaskedLanguage | ImageMaskedLanguage | Matching | Captioning | CausalLanguage,
+    Contrastive | MaskedLanguage | NextSentence | Matching | ImageMaskedLanguage | Captioning | CausalLanguage | Custom,
     Field(discriminator="kind"),
 ]
 """The union of all objectives; another one is another file and another name here."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mmpretrain.core.batch import Batch, Features
 from mmpretrain.core.distributed import gather, own_rows
+from mmpretrain.core.precision import at_least_fp32
 from mmpretrain.core.settings import settings
 from mmpretrain.objectives.base import Learner, Objective, Surroundings
 
@@ -72,8 +73,8 @@ class ContrastiveObjective(Learner):
         positive_RB &= used_B[own, None] & used_B
         scale = _clamp(self.log_scale, self.max_log_scale).exp()
         with torch.autocast(image_BE.device.type, enabled=False):
-            images_RB = scale * features.image_BE.float() @ text_BE.float().T
-            texts_RB = scale * features.text_BE.float() @ image_BE.float().T
+            images_RB = scale * at_least_fp32(features.image_BE) @ at_least_fp32(text_BE).T
+            texts_RB = scale * at_least_fp32(features.text_BE) @ at_least_fp32(image_BE).T
             rows = sum(_cross_entropy(logits_RB, positive_RB, used_B) for logits_RB in (images_RB, texts_RB))
         count = count.clamp(min=1)  # a step may hold no row of the objective's sources
         share = rows / 2 / count
@@ -83,7 +84,7 @@ class ContrastiveObjective(Learner):
 
 def _cross_entropy(logits_RB: Tensor, positive_RB: Tensor, used_B: Tensor) -> Tensor:
     """Summed over rows; a row without positives, which comes from another source, adds nothing."""
-    target_RB = positive_RB.float() / positive_RB.sum(dim=1, keepdim=True).clamp(min=1)
+    target_RB = positive_RB.to(logits_RB.dtype) / positive_RB.sum(dim=1, keepdim=True).clamp(min=1)
     # not -inf: its product with a target of 0 is no number
     return F.cross_entropy(logits_RB.masked_fill(~used_B, FAR_BELOW), target_RB, reduction="sum")
 

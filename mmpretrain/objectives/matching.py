@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from mmpretrain.core.batch import Batch, Encoded
 from mmpretrain.core.counter import hash_tensor, name_to_int, uniform
+from mmpretrain.core.precision import at_least_fp32
 from mmpretrain.core.settings import settings
 from mmpretrain.objectives.base import Learner, Objective, Surroundings
-from mmpretrain.objectives.words import at_least_fp32
 
 _NOISE_OF_TEXTS, _NOISE_OF_IMAGES = name_to_int("wrong text"), name_to_int("wrong picture")
 

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmpretrain.core.precision import at_least_fp32
+
 
 def word_loss(x_ND: Tensor, targets_N: Tensor, words: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
     """Sum of cross-entropies of N words, and how many were predicted right (detached).
@@ -17,11 +19,6 @@ def word_loss(x_ND: Tensor, targets_N: Tensor, words: Callable[[Tensor], Tensor]
     with torch.autocast(x_ND.device.type, enabled=False):
         loss = F.cross_entropy(at_least_fp32(logits_NV), targets_N, reduction="sum")
     return loss, (logits_NV.detach().argmax(dim=1) == targets_N).sum().float()
-
-
-def at_least_fp32(logits: Tensor) -> Tensor:
-    """Logits as a softmax should get them; fp64 stays, gradients are checked in it."""
-    return logits if logits.dtype == torch.float64 else logits.float()
 
 
 def next_words(mask_BL: Tensor, used_B: Tensor, given: int = 0) -> Tensor:

@@ -31,7 +31,6 @@ from mmpretrain.evaluation.retrieval import Retrieval
 from mmpretrain.evaluation.zero_shot import ZeroShot
 from mmpretrain.objectives.base import Surroundings
 from mmpretrain.objectives.combine import ObjectiveSettings, TrainingModule, needs_of
-from mmpretrain.objectives.matching import Matching
 from mmpretrain.optim.optimizer import Optim
 from mmpretrain.recipes.combinations import refuse_cut, refuse_data, refuse_evaluation, refuse_objectives, refuse_towers
 from mmpretrain.towers.image import measure_statistics
@@ -128,7 +127,10 @@ def build_parts(config: Pretrain, world: World, tokenizer: Tokenizer | None = No
         learned = on_main(lambda: config.data.tokenizer.build(data.captions()).to_json())
         tokenizer = Tokenizer.from_json(learned, config.data.tokenizer.context_length)
     seed_torch(config.train.seed)
-    model = config.towers.build(tokenizer.vocabulary, tokenizer.context_length, needs_of(config.objectives))
+    needs = needs_of(config.objectives)
+    # two passages in a row need places for both
+    length = tokenizer.context_length * (2 if "pair" in needs else 1)
+    model = config.towers.build(tokenizer.vocabulary, length, needs)
     around = Surroundings(
         model=model,
         sources=[part.name for part in config.data.parts],
@@ -200,7 +202,7 @@ def embedder(parts: Parts, engine: Engine, datasets: dict[str, Dataset]) -> Embe
     """The engine's model as evaluators see it; use it inside `engine.evaluating()`."""
     size = parts.config.towers.size
 
-    within = [each.negatives_within for each in parts.config.objectives if isinstance(each, Matching)]
+    within = [getattr(each, "negatives_within", MEASURED_ROWS) for each in parts.config.objectives]
 
     def source(name: str, dataset: Dataset) -> SplitSource:
         load = partial(evaluation_loader, dataset, parts.tokenizer, size, parts.world, limits=parts.config.data.limits)
@@ -209,7 +211,7 @@ def embedder(parts: Parts, engine: Engine, datasets: dict[str, Dataset]) -> Embe
             split=dataset.split,
             length=len(dataset),
             batches=partial(load, EVALUATION_ROWS),
-            small_batches=partial(load, max(within, default=MEASURED_ROWS)),
+            small_batches=partial(load, max(within)),
             classes=dataset.card.classes,
             sentences=dataset.card.sentences(),
         )

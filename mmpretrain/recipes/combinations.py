@@ -9,6 +9,7 @@ from mmpretrain.data.training import TrainingData
 from mmpretrain.objectives.base import Objective
 from mmpretrain.objectives.combine import needs_of
 from mmpretrain.objectives.matching import Matching
+from mmpretrain.objectives.next_sentence import NextSentence
 from mmpretrain.towers.model import Towers
 
 TRAINS_FEATURES = ("contrastive", "sigmoid")
@@ -102,9 +103,9 @@ def refuse_cut(objectives: Sequence[Objective], batch: int, ranks: int, micros: 
     """
     rows = batch // (ranks * micros)
     for objective in objectives:
-        if isinstance(objective, Matching) and rows % objective.negatives_within:
+        if isinstance(objective, Matching | NextSentence) and rows % objective.negatives_within:
             whole = -(-rows // objective.negatives_within) * objective.negatives_within * ranks * micros
             raise ConfigError(
-                f"objectives: matching draws within {objective.negatives_within} consecutive rows, which {rows} rows of "
-                f"a rank and micro-batch do not divide by; use a divisor as negatives_within, or data.batch={whole}"
+                f"objectives: {objective.kind} draws among {objective.negatives_within} neighbours, and {rows} rows of "
+                f"a rank and micro-batch do not divide by that; use a divisor, or data.batch={whole}"
             )

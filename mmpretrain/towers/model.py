@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mmpretrain.core.batch import Batch, Encoded, Features
 from mmpretrain.core.errors import ConfigError
+from mmpretrain.core.precision import at_least_fp32
 from mmpretrain.core.settings import settings
 from mmpretrain.towers.fusion import AttentionPool, CrossTransformer, Fusion
 from mmpretrain.towers.image import ImageTower, TimmImage
@@ -123,11 +124,11 @@ class Model(nn.Module):
             assert self.image is not None
             image_BND, pooled_BD = self.image(batch.images_BCHW)
             if self.image_projection is not None:
-                image_BE = F.normalize(self.image_projection(pooled_BD).float(), dim=-1)
+                image_BE = F.normalize(at_least_fp32(self.image_projection(pooled_BD)), dim=-1)
         if needs & {"features", "text"} or self._starts_from_text(needs):
             text_BLD, pooled_BD = self.text(batch.tokens_BL, batch.mask_BL)
             if self.text_projection is not None:
-                text_BE = F.normalize(self.text_projection(pooled_BD).float(), dim=-1)
+                text_BE = F.normalize(at_least_fp32(self.text_projection(pooled_BD)), dim=-1)
         return Encoded(
             features=Features(
                 image_BE=image_BE,
@@ -152,12 +153,12 @@ class Model(nn.Module):
         """image_BE, fp32, of unit length."""
         assert self.image is not None
         assert self.image_projection is not None
-        return F.normalize(self.image_projection(self.image(images_BCHW)[1]).float(), dim=-1)
+        return F.normalize(at_least_fp32(self.image_projection(self.image(images_BCHW)[1])), dim=-1)
 
     def embed_texts(self, tokens_BL: Tensor, mask_BL: Tensor) -> Tensor:
         """text_BE, fp32, of unit length."""
         assert self.text_projection is not None
-        return F.normalize(self.text_projection(self.text(tokens_BL, mask_BL)[1]).float(), dim=-1)
+        return F.normalize(at_least_fp32(self.text_projection(self.text(tokens_BL, mask_BL)[1])), dim=-1)
 
     # -- text that looks at a picture
 

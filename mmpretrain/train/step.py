@@ -96,8 +96,8 @@ def _cached(engine: StepEngine, batches: list[Batch], counts: Tensor, seeds: lis
 def _agree(shares: Shares, stop: bool, faults: int) -> tuple[dict[str, float], bool, int]:
     """Sums over ranks of loss, metrics, the wish to stop and replaced samples, in one exchange."""
     numbers = {"loss": shares.total.detach(), **shares.metrics}
-    flags = [shares.total.new_tensor(float(flag)) for flag in (stop, faults)]
+    flags = [shares.total.new_tensor(float(flag), dtype=torch.float64) for flag in (stop, faults)]
     *values, stops, replaced = global_sum(
-        torch.stack([*(value.float() for value in numbers.values()), *flags])
+        torch.stack([*(value.double() for value in numbers.values()), *flags])
     ).tolist()
     return dict(zip(numbers, values, strict=True)), stops > 0, int(replaced)

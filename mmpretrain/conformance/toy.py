@@ -1,0 +1,91 @@
+"""Small towers and a batch on which gradients are compared: what is checked is the objectives' arithmetic."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from mmpretrain.core.batch import Batch
+from mmpretrain.core.counter import seed_torch
+from mmpretrain.objectives.base import Surroundings
+from mmpretrain.objectives.combine import TrainingModule, needs_of
+from mmpretrain.towers.fusion import Fusion
+from mmpretrain.towers.image import TimmImage
+from mmpretrain.towers.model import Towers
+from mmpretrain.towers.text import BidirectionalText, CausalText
+
+ROWS = 32
+"""Divides by up to 4 ranks of 4 micro-batches, which then hold one group of negatives each."""
+NEGATIVES_WITHIN = 2
+SIZE, WIDTH, LENGTH, VOCABULARY = 32, 16, 8, 64
+FIRST = 64
+"""Position of the first row."""
+
+
+def toy_module(objectives: Sequence[Any], dropout: float = 0.0, sources: Sequence[str] = ()) -> TrainingModule:
+    """The objectives over a tiny ViT and text tower, in fp64, always with the same weights."""
+    needs = needs_of(objectives)
+    causal = bool(needs & {"text", "decoder"})
+    shape: dict[str, Any] = {"width": WIDTH, "layers": 1, "heads": 2, "dropout": dropout}
+    pictures = bool(needs & {"features", "image", "fusion", "decoder", "views"})
+    towers = Towers(
+        image=TimmImage(name="test_vit", size=SIZE) if pictures else None,
+        text=CausalText(**shape) if causal else BidirectionalText(**shape),
+        fusion=Fusion(layers=1) if "fusion" in needs else None,
+        decoder=Fusion(layers=1) if "decoder" in needs else None,
+        embedding=WIDTH,
+    )
+    seed_torch(0)
+    model = towers.build(VOCABULARY, 2 * LENGTH, needs)
+    module = TrainingModule(model, objectives, Surroundings(model=model, sources=sources))
+    disturb(module)
+    return module.double()
+
+
+def disturb(module: nn.Module) -> None:
+    """Move what starts at zero or one, so that no gradient is right by accident."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+
+
+def toy_batch(rows: int = ROWS, sources: int = 1) -> Batch:
+    """Pictures, texts of different lengths, passages that follow; some rows share a picture or a text."""
+    generator = torch.Generator().manual_seed(1)
+
+    def draw(*shape: int, high: int) -> torch.Tensor:
+        return torch.randint(0, high, shape, generator=generator)
+
+    rows_B = torch.arange(rows)
+    lengths_B = 3 + draw(rows, high=LENGTH - 2)
+    mask_BL = torch.arange(LENGTH) < lengths_B[:, None]
+    return Batch(
+        images_BCHW=draw(rows, 3, SIZE, SIZE, high=256).to(torch.uint8),
+        views_BVCHW=draw(rows, 2, 3, SIZE, SIZE, high=256).to(torch.uint8),
+        tokens_BL=(1 + draw(rows, LENGTH, high=VOCABULARY - 1)) * mask_BL,
+        mask_BL=mask_BL,
+        next_tokens_BL=(1 + draw(rows, LENGTH, high=VOCABULARY - 1)) * mask_BL.flip(0),
+        next_mask_BL=mask_BL.flip(0),
+        positions_B=FIRST + rows_B,
+        image_group_B=rows_B // 2 * (rows_B % 6 < 2) + rows_B * (rows_B % 6 >= 2) + 100,
+        text_group_B=rows_B % 5,
+        labels_B=rows_B * 0 - 1,
+        keys=tuple(str(row) for row in range(rows)),
+        source_B=rows_B % sources,
+    )
+
+
+def part_of(batch: Batch, micro: int, rank: int, ranks: int, micros: int) -> Batch:
+    """The rows of one micro-batch of one rank, cut as the loader cuts them."""
+    rows = len(batch) // (ranks * micros)
+    chosen = slice((rank * micros + micro) * rows, (rank * micros + micro + 1) * rows)
+    return select(batch, chosen)
+
+
+def select(batch: Batch, rows: slice) -> Batch:
+    """Some rows of a batch."""
+    values = {name: getattr(batch, name) for name in Batch.__dataclass_fields__}
+    chosen: dict[str, Any] = {name: value[rows] for name, value in values.items() if isinstance(value, torch.Tensor)}
+    return replace(batch, **chosen, keys=batch.keys[rows])
