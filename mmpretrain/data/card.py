@@ -145,13 +145,32 @@ def find_dataset(name: str) -> Path:
     Raises:
         ConfigError: no such folder with a card.
     """
-    roots = [ROOT, Path(__file__).parents[2] / ROOT]
-    for folder in (Path(name), *(root / name for root in roots)):
+    for folder in _places(name):
         if isfile(folder / CARD):
             return folder
-    known = sorted({card.parent.name for root in roots for card in root.glob(f"*/{CARD}")})
+    known = sorted({card.parent.name for root in _roots() for card in root.glob(f"*/{CARD}")})
     hint = did_you_mean(name, known) if known else ""
     raise ConfigError(f"data.name: no {CARD} in {name[:200]} nor in {str(ROOT / name)[:200]}{hint}")
+
+
+def _roots() -> list[Path]:
+    return [ROOT, Path(__file__).parents[2] / ROOT]
+
+
+def _places(name: str) -> list[Path]:
+    """Where a dataset of that name may be, the first one first."""
+    return [Path(name), *(root / name for root in _roots())]
+
+
+def parse_name(text: str) -> tuple[str, str | None]:
+    """`NAME:SPLIT` as both, a plain `NAME` with None; `:SPLIT` names no dataset.
+
+    A folder with a card whose own path holds a colon is a plain name.
+    """
+    name, colon, split = text.rpartition(":")
+    if not colon or "/" in split or any(isfile(folder / CARD) for folder in _places(text)):
+        return text, None
+    return name, split
 
 
 def load_card(folder: Path) -> Card:

@@ -3,12 +3,11 @@
 import contextlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from mmpretrain.core.errors import ConfigError, DataError
 from mmpretrain.core.files import sha256
 from mmpretrain.data.captions import decode_caption
-from mmpretrain.data.card import CARD, Card, find_dataset, load_card, shard_name, shard_paths
+from mmpretrain.data.card import CARD, Card, find_dataset, load_card, parse_name, shard_name, shard_paths
 from mmpretrain.data.faults import BadSample
 from mmpretrain.data.manifest import ShardFacts, add_to_manifest, read_manifest
 from mmpretrain.data.order import Order, digest_of_shards
@@ -165,7 +164,6 @@ def open_splits(name: str, verify: bool = False) -> list[Dataset]:
         ConfigError: no such dataset or split.
         DataError: the shards are not what the card says.
     """
-    folder, _, split = name.rpartition(":")
-    if folder and not (Path(name) / CARD).is_file():
-        return [Dataset(folder, split, verify)]
-    return [Dataset(name, split, verify) for split in load_card(find_dataset(name)).splits]
+    base, split = parse_name(name)
+    splits = load_card(find_dataset(base)).splits if split is None else [split]
+    return [Dataset(base, split, verify) for split in splits]

@@ -15,6 +15,7 @@ from mmpretrain.core.distributed import World, on_main, process_group
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.files import require_space
 from mmpretrain.core.settings import did_you_mean, settings
+from mmpretrain.data.card import parse_name
 from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.loader import evaluation_loader, training_loader
 from mmpretrain.data.tokenizer import Tokenizer
@@ -131,8 +132,10 @@ def build_parts(config: Pretrain, world: World, tokenizer: Tokenizer | None = No
 def open_split(parts: Parts, name: str) -> Dataset:
     """The split that an evaluator names: SPLIT of the (first) training dataset, or NAME:SPLIT of any."""
     data = parts.config.data
-    dataset, _, split = name.rpartition(":")
-    name = dataset or data.parts[0].name
+    base, split = parse_name(name)
+    if split is None:  # the name of a split alone
+        base, split = "", name
+    name = base or data.parts[0].name
     # indexes on first use: made once, not by every rank
     on_main(lambda: len(Dataset(name, split, data.verify, storage=data.storage)))
     return Dataset(name, split, storage=data.storage)

@@ -8,6 +8,7 @@ from pathlib import Path
 from mmpretrain.core.distributed import World
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.settings import load
+from mmpretrain.data.card import parse_name
 from mmpretrain.data.loader import training_loader
 from mmpretrain.data.tokenizer import ClipTokenizer
 from mmpretrain.data.training import Data, TrainingData
@@ -32,9 +33,8 @@ def find_data(given: str, batch: int | None, seed: int | None, ranks: int, worke
     except ConfigError:
         if given.endswith((".yaml", ".yml")):
             raise
-        name, colon, split = given.rpartition(":")
-        name, split = (name, split) if colon else (given, "train")
-        return Data(name=name, split=split, batch=batch or 4 * ranks, seed=seed or 0, workers=workers)
+        name, split = parse_name(given)
+        return Data(name=name, split=split or "train", batch=batch or 4 * ranks, seed=seed or 0, workers=workers)
     if batch is not None or seed is not None:
         raise ConfigError(f"--batch, --seed: {file} decides them; leave them out")
     data = load(Pretrain, file).data

@@ -16,6 +16,7 @@ from mmpretrain.core.errors import ConfigError, QualityError
 from mmpretrain.core.files import write_atomic
 from mmpretrain.core.run import Run
 from mmpretrain.core.settings import build, did_you_mean, digest, read_yaml
+from mmpretrain.data.card import parse_name
 from mmpretrain.data.samples import Reading
 from mmpretrain.data.tokenizer import load_tokenizer
 from mmpretrain.engines.base import Engine
@@ -135,7 +136,7 @@ def evaluate(folder: Path, task: str, data: str, fail_under: Sequence[str], cons
     """
     place = Run.open(folder)
     config = build(Pretrain, read_yaml(place.config), str(place.config))
-    name, _, split = data.partition(":")
+    name, split = parse_name(data)
     home = config.data.parts[0].name
     if task not in TASKS:
         raise ConfigError(f"--task: unknown task {task!r}{did_you_mean(task, TASKS)}")

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from mmpretrain.core.errors import DataError
 from mmpretrain.core.settings import dump
+from mmpretrain.data.card import parse_name
 from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.filters.base import Pool
 from mmpretrain.data.filters.chain import Verdict, build_filters, candidates, judge
@@ -38,8 +39,8 @@ def filter_data(
     """
     folder = new_folder(out) if out else None
     filters = build_filters(kinds, overrides)
-    base, _, split = name.rpartition(":") if ":" in Path(name).name else (name, "", "train")
-    pool = Dataset(base, split)
+    base, split = parse_name(name)
+    pool = Dataset(base, split or "train")
     asked = Pool(card=pool.card, scores=partial(clip_scores, pool, console))
     rules = {kind: settings.build(asked) for kind, settings in filters.items()}
     found = track(candidates(pool), "judging", len(pool), console=console, disable=not console.is_terminal)
@@ -51,7 +52,7 @@ def filter_data(
     if uids is not None:
         write_list(uids, verdict.kept)
     if folder is not None:
-        write_kept(folder, pool, verdict.kept, f"{split} filtered from {name} by {', '.join(kinds)}.")
+        write_kept(folder, pool, verdict.kept, f"{pool.split} filtered from {name} by {', '.join(kinds)}.")
     facts = facts_of(name, pool, verdict, {kind: dump(settings) for kind, settings in filters.items()})
     facts |= {"uids": str(uids) if uids else None, "out": str(folder) if folder else None}
     console.print(table(facts))

@@ -6,6 +6,7 @@ import torch
 
 from mmpretrain.core.distributed import World
 from mmpretrain.core.errors import ConfigError, DataError
+from mmpretrain.data.card import parse_name
 from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.loader import evaluation_loader, training_loader
 from mmpretrain.data.storage import Storage
@@ -122,6 +123,19 @@ def test_a_split_without_shards_is_refused(tmp_path: Path):
 def test_an_unknown_split_names_the_one_that_was_meant(shapes: Path):
     with pytest.raises(ConfigError, match="did you mean 'val'"):
         Dataset(str(shapes), "vall")
+
+
+def test_a_name_and_its_split_are_told_apart(tmp_path: Path):
+    assert parse_name("emoji:val") == ("emoji", "val")
+    assert parse_name("emoji") == ("emoji", None)
+    assert parse_name(":val") == ("", "val")
+    assert parse_name("/a:b/emoji") == ("/a:b/emoji", None)
+    folder = tmp_path / "odd:name"
+    assert parse_name(str(folder)) == (str(tmp_path / "odd"), "name")
+    folder.mkdir()
+    write_card(folder, {"train": (["a.tar"], 1)})
+    assert parse_name(str(folder)) == (str(folder), None)
+    assert parse_name(f"{folder}:train") == (str(folder), "train")
 
 
 def test_an_unknown_dataset_names_the_one_that_was_meant():
