@@ -7,19 +7,17 @@ green heart would be a copy of a blue one.
 
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing import get_context
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
 from mmpretrain.core.counter import name_to_int
 from mmpretrain.core.errors import ConfigError
+from mmpretrain.core.parallel import ordered_map
 from mmpretrain.data.card import Card
 from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.faults import BadSample
@@ -32,8 +30,8 @@ FLAT = 3.0
 """Standard deviation of the grey values, of 255, under which a picture is flat: its perceptual hashes are noise."""
 
 
-class Fault(NamedTuple):
-    """A sample without a fingerprint, because it cannot be used."""
+class Unusable(NamedTuple):
+    """A sample without a fingerprint, and why it cannot be used."""
 
     split: str
     shard: str
@@ -78,7 +76,7 @@ class Fingerprints:
     """Mean colour of each cell of the grid; uint8, GRID * GRID * 3 columns."""
     hashed_N: np.ndarray
     """Whether the perceptual hashes mean anything; bool."""
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[Unusable] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.row_N)
@@ -131,16 +129,12 @@ def fingerprints(
 
     Raises:
         ConfigError: imagehash is not installed.
+        MmpretrainError: a worker died.
     """
     if perceptual:
         require_imagehash()
     look_at = partial(_of_shard, perceptual=perceptual, reading=reading or Reading())
-    if not workers:
-        yield from map(look_at, shards)
-        return
-    # spawned, because a fork of a process with torch's threads may hang
-    with ProcessPoolExecutor(workers, get_context("spawn"), _one_thread) as pool:
-        yield from pool.map(look_at, shards)
+    yield from ordered_map(look_at, shards, workers, chunk=1, preload=__name__)
 
 
 def require_imagehash() -> None:
@@ -151,10 +145,6 @@ def require_imagehash() -> None:
         raise ConfigError('near-duplicate pictures need imagehash; pip install -e ".[eval]"') from error
 
 
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 def _of_shard(work: Work, perceptual: bool, reading: Reading) -> Fingerprints:
     card, split, shard, chosen = work
     reader, rows, faults = ShardReader(), [], []
@@ -162,7 +152,7 @@ def _of_shard(work: Work, perceptual: bool, reading: Reading) -> Fingerprints:
         try:
             rows.append(_of_sample(card, reader, shard, number, perceptual, reading))
         except BadSample as error:
-            faults.append(Fault(split, shard.path.name, shard.keys[number], error.reason, error.detail))
+            faults.append(Unusable(split, shard.path.name, shard.keys[number], error.reason, error.detail))
     return _columns(split, shard, rows, faults)
 
 
@@ -209,7 +199,7 @@ def normalise_caption(caption: str) -> str:
     return " ".join(kept.split()) or " ".join(folded.split())
 
 
-def _columns(split: str, shard: ShardIndex, rows: list[_Row], faults: list[Fault]) -> Fingerprints:
+def _columns(split: str, shard: ShardIndex, rows: list[_Row], faults: list[Unusable]) -> Fingerprints:
     def column(name: str, kind: type) -> np.ndarray:
         return np.array([getattr(row, name) for row in rows], dtype=kind)
 
