@@ -193,17 +193,26 @@ def shard_paths(folder: Path, card: Card, split: str, storage: Storage | None = 
     """
     if split not in card.splits:
         raise ConfigError(f"data: {folder.name} has no split {split!r}{did_you_mean(split, card.splits)}")
-    names = [name for pattern in card.splits[split].shards for name in expand_range(pattern)]
-    paths = [locate(name, folder, storage or Storage()) for name in names]
+    paths = locate_shards(folder, card, split, storage)
     if not paths:
         raise DataError(f"{folder / CARD}: splits.{split}.shards is empty; name the tars of the split")
-    missing = [path.name for path in paths if isinstance(path, Path) and not isfile(path)]
+    missing = [shard_name(folder, path) for path in paths if isinstance(path, Path) and not isfile(path)]
     if missing:
         raise DataError(
             f"{folder}: {len(missing)} of {len(paths)} shards of {split!r} are missing, first {missing[0]}; "
             f"restore them or take them out of {CARD}"
         )
     return paths
+
+
+def locate_shards(folder: Path, card: Card, split: str, storage: Storage | None = None) -> list[Shard]:
+    """The tars that a split names, whether they are there or not.
+
+    Raises:
+        ConfigError: the card names a URL that the config does not allow.
+    """
+    names = [name for pattern in card.splits[split].shards for name in expand_range(pattern)]
+    return [locate(name, folder, storage or Storage()) for name in names]
 
 
 def shard_name(folder: Path, shard: Shard) -> str:

@@ -42,6 +42,8 @@ class Dataset:
         self.card: Card = load_card(self.folder)
         self.split = split
         self.paths = shard_paths(self.folder, self.card, split, storage)
+        # what lists and messages call them: tars of several folders may have one file name
+        self.names = [shard_name(self.folder, path) for path in self.paths]
         self.shards = Shards(self.paths if indexed else [], on_damage)
         self.facts = self._find_facts()
         if on_damage == "refuse":
@@ -57,7 +59,7 @@ class Dataset:
     def _find_facts(self) -> list[ShardFacts]:
         """From the manifest; shards that it does not know are indexed now, and added to it."""
         known = read_manifest(self.folder)
-        names = [shard_name(self.folder, path) for path in self.shards.paths]
+        names = self.names if self.shards else []
         opened = {name: self.shards[number] for number, name in enumerate(names) if name not in known}
         found = {name: ShardFacts.of(index) for name, index in opened.items()}
         if whole := {name: facts for name, facts in found.items() if opened[name].intact}:

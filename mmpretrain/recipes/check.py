@@ -11,7 +11,7 @@ from rich.table import Table
 
 from mmpretrain.core.errors import ConfigError, DataError
 from mmpretrain.core.settings import build
-from mmpretrain.data.card import Card, find_dataset, load_card
+from mmpretrain.data.card import Card, find_dataset, load_card, shard_name
 from mmpretrain.data.check import (
     APART,
     Problem,
@@ -35,7 +35,9 @@ def check(name: str, near: dict[str, int], workers: int, console: Console) -> Fa
     folder = find_dataset(name)
     card = load_card(folder)
     shards, damaged = open_shards(folder, card)
-    work = [Work(card, split, shard) for split, parts in shards.items() for shard in parts]
+    work = [
+        Work(card, split, shard_name(folder, shard.path), shard) for split, parts in shards.items() for shard in parts
+    ]
     perceptual = can_hash(console)
     problems = [*check_card(folder, card), *damaged, *check_keys(shards)]
     counts = {split: sum(map(len, parts)) for split, parts in shards.items()}

@@ -33,7 +33,7 @@ def index(name: str, console: Console) -> None:
     write_manifest(folder, {shard_name(folder, path): facts for path, (facts, _, _) in good.items()})
     for path, (_, _, notes) in good.items():
         for note in notes:
-            console.print(f"{path.name}: {note}", soft_wrap=True)
+            console.print(f"{shard_name(folder, path)}: {note}", soft_wrap=True, markup=False)
     if bad := [result for result in results.values() if isinstance(result, str)]:
         raise DataError("\n".join(bad))
     say_counts(folder, name, list(good.values()), console)

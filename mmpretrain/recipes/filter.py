@@ -12,7 +12,7 @@ from rich.table import Table
 
 from mmpretrain.core.errors import DataError
 from mmpretrain.core.settings import dump
-from mmpretrain.data.card import parse_name
+from mmpretrain.data.card import locate_shards, parse_name, shard_name
 from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.filters.base import Pool
 from mmpretrain.data.filters.chain import Verdict, build_filters, candidates, judge
@@ -41,7 +41,7 @@ def filter_data(
     filters = build_filters(kinds, overrides)
     base, split = parse_name(name)
     pool = Dataset(base, split or "train")
-    asked = Pool(card=pool.card, scores=partial(clip_scores, pool, console))
+    asked = Pool(card=pool.card, shards=shard_files(pool), scores=partial(clip_scores, pool, console))
     rules = {kind: settings.build(asked) for kind, settings in filters.items()}
     found = track(candidates(pool), "judging", len(pool), console=console, disable=not console.is_terminal)
     verdict = judge(found, rules)
@@ -50,7 +50,7 @@ def filter_data(
     if uids is None and folder is None:
         uids = place_for(pool, "kept.tsv")
     if uids is not None:
-        write_list(uids, verdict.kept)
+        write_list(uids, pool, verdict.kept)
     if folder is not None:
         write_kept(folder, pool, verdict.kept, f"{pool.split} filtered from {name} by {', '.join(kinds)}.")
     facts = facts_of(name, pool, verdict, {kind: dump(settings) for kind, settings in filters.items()})
@@ -85,10 +85,16 @@ def told(verdict: Verdict) -> str:
     return ", ".join(f"{rule} {count:,}" for rule, count in verdict.alone.most_common())
 
 
-def write_list(path: Path, kept: Sequence[Source]) -> None:
+def shard_files(pool: Dataset) -> dict[str, str]:
+    """Name and file name of every shard of the pool's card."""
+    paths = [path for split in pool.card.splits for path in locate_shards(pool.folder, pool.card, split)]
+    return {shard_name(pool.folder, path): path.name for path in paths}
+
+
+def write_list(path: Path, pool: Dataset, kept: Sequence[Source]) -> None:
     """The kept samples as text, or as DataComp's array of their `uid` fields."""
     if path.suffix != ".npy":
-        write_uids(path, ((shard.path.name, shard.keys[row]) for shard, row in kept))
+        write_uids(path, ((shard_name(pool.folder, shard.path), shard.keys[row]) for shard, row in kept))
         return
     reader = ShardReader()
     path.parent.mkdir(parents=True, exist_ok=True)
