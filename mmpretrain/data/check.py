@@ -14,6 +14,7 @@ from mmpretrain.data.card import CARD, Card, expand_range, locate_shards, shard_
 from mmpretrain.data.fingerprints import Fingerprints
 from mmpretrain.data.index import ShardIndex
 from mmpretrain.data.shards import open_index
+from mmpretrain.data.storage import Storage
 
 APART = ("train", "val", "test")
 """Splits that must share nothing."""
@@ -38,14 +39,14 @@ class Problem:
     """Worth a look, but no reason to refuse the data."""
 
 
-def check_card(folder: Path, card: Card) -> Iterator[Problem]:
+def check_card(folder: Path, card: Card, storage: Storage | None = None) -> Iterator[Problem]:
     """What the card says of itself and of the folder."""
     named: defaultdict[str, list[str]] = defaultdict(list)
     for split, part in card.splits.items():
         names = [name for pattern in part.shards for name in expand_range(pattern)]
         for name in names:
             named[name].append(split)
-        places = zip(names, locate_shards(folder, card, split), strict=True)
+        places = zip(names, locate_shards(folder, card, split, storage), strict=True)
         missing = [name for name, place in places if isinstance(place, Path) and not isfile(place)]
         if missing or not names:
             detail = "the card names shards that are not there; restore them or take them out"
@@ -65,12 +66,14 @@ def check_card(folder: Path, card: Card) -> Iterator[Problem]:
         yield _problem("class_twice", CARD, doubled, "classes must differ")
 
 
-def open_shards(folder: Path, card: Card) -> tuple[dict[str, list[ShardIndex]], list[Problem]]:
+def open_shards(
+    folder: Path, card: Card, storage: Storage | None = None
+) -> tuple[dict[str, list[ShardIndex]], list[Problem]]:
     """Every shard that can be opened, by split, each hashed whole; and what is wrong with the others."""
     shards: dict[str, list[ShardIndex]] = {split: [] for split in card.splits}
     problems = []
     for split, part in card.splits.items():
-        paths = locate_shards(folder, card, split)
+        paths = locate_shards(folder, card, split, storage)
         for path in (path for path in paths if not isinstance(path, Path) or isfile(path)):
             try:
                 shards[split].append(open_index(path, verify=True))

@@ -41,6 +41,7 @@ class Dataset:
         self.folder = find_dataset(name)
         self.card: Card = load_card(self.folder)
         self.split = split
+        self.storage = storage
         self.paths = shard_paths(self.folder, self.card, split, storage)
         # what lists and messages call them: tars of several folders may have one file name
         self.names = [shard_name(self.folder, path) for path in self.paths]
@@ -159,8 +160,11 @@ class Dataset:
                     yield decode_caption(members.get(self.card.caption, b""), (limits or Limits()).caption)
 
 
-def open_splits(name: str, verify: bool = False) -> list[Dataset]:
+def open_splits(name: str, storage: Storage | None = None) -> list[Dataset]:
     """The split that `NAME:SPLIT` means, every split of the card for a plain `NAME`.
+
+    Args:
+        storage: how shards behind URLs are read; None: the defaults.
 
     Raises:
         ConfigError: no such dataset or split.
@@ -168,4 +172,4 @@ def open_splits(name: str, verify: bool = False) -> list[Dataset]:
     """
     base, split = parse_name(name)
     splits = load_card(find_dataset(base)).splits if split is None else [split]
-    return [Dataset(base, split, verify) for split in splits]
+    return [Dataset(base, split, storage=storage) for split in splits]

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -22,7 +22,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import Field
 
 from mmpretrain.core.errors import ConfigError, DataError
-from mmpretrain.core.settings import settings
+from mmpretrain.core.settings import apply_overrides, build, settings
 from mmpretrain.data.faults import BadSample
 
 if TYPE_CHECKING:
@@ -69,6 +69,20 @@ class Storage:
             raise ValueError(f"chunk_bytes: {self.chunk_bytes} is no multiple of 65536")
         if self.s3_endpoint is not None:
             refuse_url(self.s3_endpoint, ("https", "http"), "s3_endpoint", ValueError)
+
+
+def build_storage(pairs: Sequence[str]) -> Storage:
+    """Settings from `KEY=VALUE` pairs, as commands take them.
+
+    Raises:
+        ConfigError: an unknown key, or a value that does not fit; a line each.
+    """
+    try:
+        return build(Storage, apply_overrides({}, pairs), "storage")
+    except ConfigError as error:
+        raise ConfigError(
+            "\n".join(f"--storage {line.removeprefix('storage: ')}" for line in str(error).splitlines())
+        ) from error
 
 
 class RandomAccess(Protocol):

@@ -12,20 +12,23 @@ from mmpretrain.data.card import find_dataset, load_card, shard_name, shard_path
 from mmpretrain.data.index import SUFFIX, write_index
 from mmpretrain.data.manifest import ShardFacts, write_manifest
 from mmpretrain.data.scan import scan
-from mmpretrain.data.storage import Shard
+from mmpretrain.data.storage import Shard, Storage
 
 Indexed = tuple[ShardFacts, int, tuple[str, ...]]
 """Facts of a shard, bytes of its index, and files of it that stand in no sample."""
 
 
-def index(name: str, console: Console) -> None:
+def index(name: str, console: Console, storage: Storage | None = None) -> None:
     """Scan every shard and write its index, replacing what is there, and the manifest over all.
+
+    Args:
+        storage: how shards behind URLs are read; None: the defaults.
 
     Raises:
         DataError: shards that cannot be read, each named; the others are indexed all the same.
     """
     folder = find_dataset(name)
-    paths = all_shards(folder)
+    paths = all_shards(folder, storage)
     done = ordered_map(index_one, paths, chunk=1)
     shown = track(done, "indexing", len(paths), console=console, disable=not console.is_terminal)
     results = dict(zip(paths, shown, strict=True))
@@ -60,6 +63,6 @@ def say_counts(folder: Path, name: str, done: Sequence[Indexed], console: Consol
     )
 
 
-def all_shards(folder: Path) -> list[Shard]:
+def all_shards(folder: Path, storage: Storage | None) -> list[Shard]:
     card = load_card(folder)
-    return list(dict.fromkeys(path for split in card.splits for path in shard_paths(folder, card, split)))
+    return list(dict.fromkeys(path for split in card.splits for path in shard_paths(folder, card, split, storage)))

@@ -18,13 +18,20 @@ from mmpretrain.data.filters.base import Pool
 from mmpretrain.data.filters.chain import Verdict, build_filters, candidates, judge
 from mmpretrain.data.rewrite import Source, derived_card, new_folder, read_whole, write_dataset
 from mmpretrain.data.samples import Limits, ShardReader, decode_facts
+from mmpretrain.data.storage import Storage
 from mmpretrain.data.uids import datacomp_array, write_uids
 from mmpretrain.recipes.looks import Facts, place_for, plural, say
 from mmpretrain.recipes.scores import clip_scores
 
 
 def filter_data(
-    name: str, kinds: Sequence[str], overrides: Sequence[str], out: str | None, uids: Path | None, console: Console
+    name: str,
+    kinds: Sequence[str],
+    overrides: Sequence[str],
+    out: str | None,
+    uids: Path | None,
+    console: Console,
+    storage: Storage | None = None,
 ) -> Facts:
     """Keep what every rule keeps.
 
@@ -40,7 +47,7 @@ def filter_data(
     folder = new_folder(out) if out else None
     filters = build_filters(kinds, overrides)
     base, split = parse_name(name)
-    pool = Dataset(base, split or "train")
+    pool = Dataset(base, split or "train", storage=storage)
     asked = Pool(card=pool.card, shards=shard_files(pool), scores=partial(clip_scores, pool, console))
     rules = {kind: settings.build(asked) for kind, settings in filters.items()}
     found = track(candidates(pool), "judging", len(pool), console=console, disable=not console.is_terminal)
@@ -87,7 +94,7 @@ def told(verdict: Verdict) -> str:
 
 def shard_files(pool: Dataset) -> dict[str, str]:
     """Name and file name of every shard of the pool's card."""
-    paths = [path for split in pool.card.splits for path in locate_shards(pool.folder, pool.card, split)]
+    paths = [path for split in pool.card.splits for path in locate_shards(pool.folder, pool.card, split, pool.storage)]
     return {shard_name(pool.folder, path): path.name for path in paths}
 
 
@@ -116,7 +123,8 @@ def uid_of(reader: ShardReader, source: Source) -> str:
 
 def write_kept(folder: Path, pool: Dataset, kept: list[Source], how: str) -> None:
     """New shards of the kept samples; the other splits come along as they are."""
-    others = [Dataset(str(pool.folder), split) for split in pool.card.splits if split != pool.split]
+    names = [split for split in pool.card.splits if split != pool.split]
+    others = [Dataset(str(pool.folder), split, storage=pool.storage) for split in names]
     parts = {pool.split: kept} | {
         other.split: [(shard, row) for shard in other.shards for row in range(len(shard))] for other in others
     }

@@ -50,7 +50,7 @@ def show(
 
     Args:
         given: a dataset's name, a config or a run folder.
-        plain: `batch`, `seed` and `size` for a dataset's name; a config has its own.
+        plain: `batch`, `seed`, `size` and `storage` for a dataset's name; a config has its own.
         most: rows to draw.
 
     A config's decoding processes are left out of account: they never change a batch.

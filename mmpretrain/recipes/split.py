@@ -14,6 +14,7 @@ from mmpretrain.data.duplicates import Near
 from mmpretrain.data.fingerprints import Fingerprints, shards_of
 from mmpretrain.data.rewrite import derived_card, new_folder, write_dataset
 from mmpretrain.data.split import LINKS, REST, assign, linked
+from mmpretrain.data.storage import Storage
 from mmpretrain.recipes.looks import Facts, plural, read_fingerprints, say, say_damaged
 
 
@@ -26,6 +27,7 @@ def split(
     near: dict[str, int],
     workers: int,
     console: Console,
+    storage: Storage | None = None,
 ) -> Facts:
     """Split all samples of NAME anew and write them to OUT.
 
@@ -37,7 +39,7 @@ def split(
         DataError: groups are so large that a split stays empty.
     """
     folder = new_folder(out)
-    datasets = open_splits(name)
+    datasets = open_splits(name, storage)
     prints = read_fingerprints(shards_of(datasets), workers, console)
     grouped = datasets[0].card.text_group is not None  # else the group is the caption once more
     links = [link for link in LINKS if link not in without and (grouped or link != "text_group")]

@@ -23,6 +23,7 @@ from mmpretrain.data.statistics import (
     split_facts,
     tally,
 )
+from mmpretrain.data.storage import Storage
 from mmpretrain.data.tokenizer import ClipTokenizer
 from mmpretrain.recipes.check import can_hash
 from mmpretrain.recipes.looks import Facts, place_for, plural, read_fingerprints, say, write
@@ -35,13 +36,21 @@ CONTEXT = 77
 """Tokens of CLIP's context: longer captions are cut in training."""
 
 
-def stats(name: str, count: int, seed: int, page: Path | None, workers: int, console: Console) -> Facts:
+def stats(
+    name: str,
+    count: int,
+    seed: int,
+    page: Path | None,
+    workers: int,
+    console: Console,
+    storage: Storage | None = None,
+) -> Facts:
     """Count what the indexes know of all samples, look at `count` drawn ones, and write the page.
 
     Args:
         name: `NAME` for all splits together, or `NAME:SPLIT`.
     """
-    datasets = open_splits(name)
+    datasets = open_splits(name, storage)
     work = draw_samples(datasets, count, seed)
     prints = read_fingerprints(work, workers, console, perceptual=can_hash(console))
     facts = {
