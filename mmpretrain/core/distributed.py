@@ -179,5 +179,7 @@ def on_main(work: Callable[[], T]) -> T:
     dist.broadcast_object_list(parcel)
     result, failure = parcel
     if failure is not None:
+        if isinstance(failure, MmpretrainError):
+            failure.on_every_rank = True
         raise failure
     return result

@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 from mmpretrain.core.errors import ConfigError, DataError
 from mmpretrain.core.files import sha256
@@ -13,10 +12,7 @@ from mmpretrain.data.manifest import ShardFacts, add_to_manifest, read_manifest
 from mmpretrain.data.order import Order, digest_of_shards
 from mmpretrain.data.samples import Limits, Reading, Sample, ShardReader, decode
 from mmpretrain.data.shards import OnDamage, Shards
-from mmpretrain.data.storage import Storage
-
-REQUESTS = 16
-"""Sizes of shards that are asked for at the same time."""
+from mmpretrain.data.storage import Storage, sizes
 
 
 class Dataset:
@@ -73,9 +69,7 @@ class Dataset:
         Raises:
             DataError: a shard has another size, or with `verify` another digest, than the manifest says.
         """
-        with ThreadPoolExecutor(REQUESTS) as pool:  # remote shards take a request each
-            sizes = list(pool.map(lambda path: path.stat().st_size, self.shards.paths))
-        for path, facts, size in zip(self.shards.paths, self.facts, sizes, strict=True):
+        for path, facts, size in zip(self.shards.paths, self.facts, sizes(self.shards.paths), strict=True):
             if size != facts.bytes or (verify and sha256(path) != facts.sha256):
                 raise DataError(
                     f"{path}: is not the file that was indexed ({size:,} bytes, then {facts.bytes:,}); restore the "
@@ -170,6 +164,11 @@ def open_splits(name: str, storage: Storage | None = None) -> list[Dataset]:
         ConfigError: no such dataset or split.
         DataError: the shards are not what the card says.
     """
+    return [Dataset(base, split, storage=storage) for base, split in named_splits(name)]
+
+
+def named_splits(name: str) -> list[tuple[str, str]]:
+    """(dataset, split) of the split that `NAME:SPLIT` means, or of every split of the card."""
     base, split = parse_name(name)
     splits = load_card(find_dataset(base)).splits if split is None else [split]
-    return [Dataset(base, split, storage=storage) for split in splits]
+    return [(base, split) for split in splits]

@@ -13,6 +13,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -33,6 +34,8 @@ Scheme = Literal["file", "https", "s3", "http"]
 _SCHEME = re.compile(r"([a-z][a-z0-9+.\-]*):", re.IGNORECASE)
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f\\]")
 MAX_URL = 8_192
+REQUESTS = 16
+"""Sizes of remote shards that are asked for at the same time."""
 
 
 @settings
@@ -218,6 +221,12 @@ def open_bytes(shard: Shard) -> RandomAccess:
         DataError: it cannot be opened.
     """
     return LocalBytes(shard) if isinstance(shard, Path) else shard.bytes()
+
+
+def sizes(shards: Sequence[Shard]) -> list[int]:
+    """Bytes of each shard; several remote ones are asked at a time."""
+    with ThreadPoolExecutor(REQUESTS) as pool:
+        return list(pool.map(lambda shard: shard.stat().st_size, shards))
 
 
 @contextlib.contextmanager

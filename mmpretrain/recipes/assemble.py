@@ -8,6 +8,7 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
+from rich.console import Console
 
 from mmpretrain.core.batch import Batch, Features
 from mmpretrain.core.counter import seed_torch
@@ -28,6 +29,7 @@ from mmpretrain.evaluation.retrieval import Retrieval
 from mmpretrain.evaluation.zero_shot import ZeroShot
 from mmpretrain.objectives.combine import Objective, TrainingModule
 from mmpretrain.optim.optimizer import Optim
+from mmpretrain.recipes.data import index_on_first_use
 from mmpretrain.towers.image import measure_statistics
 from mmpretrain.towers.model import Towers
 from mmpretrain.train.loop import Train
@@ -129,13 +131,30 @@ def build_parts(config: Pretrain, world: World, tokenizer: Tokenizer | None = No
     return Parts(config=config, world=world, device=device_of(world), data=data, tokenizer=tokenizer, module=module)
 
 
-def open_split(parts: Parts, name: str) -> Dataset:
-    """The split that an evaluator names: SPLIT of the (first) training dataset, or NAME:SPLIT of any."""
-    data = parts.config.data
+def evaluated_split(data: Data, name: str) -> tuple[str, str]:
+    """(dataset, split) that an evaluator names: SPLIT of the (first) training dataset, or NAME:SPLIT of any."""
     base, split = parse_name(name)
     if split is None:  # the name of a split alone
         base, split = "", name
-    name = base or data.parts[0].name
+    return base or data.parts[0].name, split
+
+
+def index_run(config: Pretrain, ranks: int, console: Console) -> None:
+    """Index what a run reads and nobody has indexed yet, before its datasets are opened.
+
+    Raises:
+        DataError: shards that cannot be read, or too many while other ranks wait.
+    """
+    data = config.data
+    trained = [(part.name, part.split) for part in data.parts if data.order == "exact"]
+    evaluated = [evaluated_split(data, evaluator.split) for evaluator in config.evaluation]
+    index_on_first_use([*trained, *evaluated], data.storage, console, data.on_damage, ranks)
+
+
+def open_split(parts: Parts, name: str) -> Dataset:
+    """The split that an evaluator names."""
+    data = parts.config.data
+    name, split = evaluated_split(data, name)
     # indexes on first use: made once, not by every rank
     on_main(lambda: len(Dataset(name, split, data.verify, storage=data.storage)))
     return Dataset(name, split, storage=data.storage)

@@ -9,11 +9,10 @@ from rich.table import Table
 
 from mmpretrain.core.errors import ConfigError, QualityError
 from mmpretrain.core.settings import build
-from mmpretrain.data.dataset import open_splits
 from mmpretrain.data.duplicates import Near, find_duplicates
 from mmpretrain.data.fingerprints import Fingerprints, shards_of
 from mmpretrain.data.storage import Storage
-from mmpretrain.recipes.looks import Facts, place_for, plural, read_fingerprints, say, say_damaged, write
+from mmpretrain.recipes.looks import Facts, open_datasets, place_for, plural, read_fingerprints, say, say_damaged, write
 
 KINDS = {
     "bytes": "the same file",
@@ -43,7 +42,7 @@ def contamination(
     Raises:
         ConfigError: both name the same split.
     """
-    ours, theirs = (open_splits(name, storage) for name in (training, evaluation))
+    ours, theirs = (open_datasets(name, storage, console) for name in (training, evaluation))
     both = {(d.folder.resolve(), d.split) for d in ours} & {(d.folder.resolve(), d.split) for d in theirs}
     if both:
         names = ", ".join(sorted(split for _, split in both))

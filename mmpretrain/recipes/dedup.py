@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.table import Table
 
 from mmpretrain.core.settings import build, dump
-from mmpretrain.data.dataset import open_splits
 from mmpretrain.data.duplicates import (
     EQUAL,
     Duplicates,
@@ -22,7 +21,7 @@ from mmpretrain.data.duplicates import (
 from mmpretrain.data.fingerprints import Fingerprints, shards_of
 from mmpretrain.data.storage import Storage
 from mmpretrain.data.uids import write_uids
-from mmpretrain.recipes.looks import Facts, place_for, plural, read_fingerprints, say, say_damaged, write
+from mmpretrain.recipes.looks import Facts, open_datasets, place_for, plural, read_fingerprints, say, say_damaged, write
 
 KINDS = {
     "bytes": "equal files",
@@ -48,7 +47,7 @@ def dedup(
         near: values of `Near`.
     """
     settings = build(Near, near, "near")
-    datasets = open_splits(name, storage)
+    datasets = open_datasets(name, storage, console)
     prints = read_fingerprints(shards_of(datasets), workers, console)
     found = find_duplicates(prints, settings)
     groups = all_groups(prints, found)

@@ -34,6 +34,7 @@ from mmpretrain.recipes.assemble import (
     embedder,
     open_split,
 )
+from mmpretrain.recipes.data import index_on_first_use
 from mmpretrain.recipes.thumbnails import example
 from mmpretrain.train import checkpoint
 from mmpretrain.train.metrics import Display
@@ -146,6 +147,7 @@ def evaluate(folder: Path, task: str, data: str, fail_under: Sequence[str], cons
     newest, complaints = checkpoint.find_newest(place.checkpoints)
     if newest is None:
         raise ConfigError(f"{folder}: no checkpoint to evaluate{': ' + complaints[0] if complaints else ''}")
+    index_on_first_use([(name or home, split)], config.data.storage, console or Console(quiet=True))
     found = checkpoint.load(newest)
     parts, engine = load_single(config, found)
     evaluation = Evaluation(parts, place, [TASKS[task](split=data if name else split)])

@@ -20,7 +20,7 @@ from mmpretrain.data.rewrite import Source, derived_card, new_folder, read_whole
 from mmpretrain.data.samples import Limits, ShardReader, decode_facts
 from mmpretrain.data.storage import Storage
 from mmpretrain.data.uids import datacomp_array, write_uids
-from mmpretrain.recipes.looks import Facts, place_for, plural, say
+from mmpretrain.recipes.looks import Facts, open_datasets, place_for, plural, say
 from mmpretrain.recipes.scores import clip_scores
 
 
@@ -47,7 +47,7 @@ def filter_data(
     folder = new_folder(out) if out else None
     filters = build_filters(kinds, overrides)
     base, split = parse_name(name)
-    pool = Dataset(base, split or "train", storage=storage)
+    (pool,) = open_datasets(f"{base}:{split or 'train'}", storage, console)
     asked = Pool(card=pool.card, shards=shard_files(pool), scores=partial(clip_scores, pool, console))
     rules = {kind: settings.build(asked) for kind, settings in filters.items()}
     found = track(candidates(pool), "judging", len(pool), console=console, disable=not console.is_terminal)

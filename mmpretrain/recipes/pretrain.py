@@ -22,6 +22,7 @@ from mmpretrain.recipes.assemble import (
     Pretrain,
     build_engine,
     build_parts,
+    index_run,
     joined_world,
     measure_norms,
     require_space_for_checkpoints,
@@ -48,6 +49,7 @@ def pretrain(path: Path, overrides: Sequence[str], resume: str, console: Console
     place = Run(Path(config.run.folder))
     with joined_world(config) as world, StopRequest().listening() as stop:
         start_from = on_main(lambda: choose_checkpoint(place, config, resume))
+        on_main(lambda: index_run(config, world.size, console))
         tokenizer = tokenizer_of(start_from, config) if start_from else None
         parts = build_parts(config, world, tokenizer)
         check_batch(parts.data, world.size, config.train.micro_batches)
