@@ -12,7 +12,7 @@ from rich.console import Console
 
 from mmpretrain.core.batch import Batch, Features
 from mmpretrain.core.counter import seed_torch
-from mmpretrain.core.distributed import World, on_main, process_group
+from mmpretrain.core.distributed import World, on_all, on_main, process_group
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.files import require_space
 from mmpretrain.core.settings import did_you_mean, settings
@@ -120,7 +120,7 @@ def build_parts(config: Pretrain, world: World, tokenizer: Tokenizer | None = No
     """
     # indexes on first use are made once, not by every rank; so are checks of whole shards and a learned vocabulary
     on_main(lambda: len(TrainingData(config.data)))
-    data = TrainingData(replace(config.data, verify=False))
+    data = on_all(lambda: TrainingData(replace(config.data, verify=False)))
     if tokenizer is None:
         learned = on_main(lambda: config.data.tokenizer.build(data.captions()).to_json())
         tokenizer = Tokenizer.from_json(learned, config.data.tokenizer.context_length)
@@ -157,7 +157,7 @@ def open_split(parts: Parts, name: str) -> Dataset:
     name, split = evaluated_split(data, name)
     # indexes on first use: made once, not by every rank
     on_main(lambda: len(Dataset(name, split, data.verify, storage=data.storage)))
-    return Dataset(name, split, storage=data.storage)
+    return on_all(lambda: Dataset(name, split, storage=data.storage))
 
 
 def measure_norms(parts: Parts) -> None:
@@ -169,7 +169,7 @@ def measure_norms(parts: Parts) -> None:
     # always as one process sees them: the statistics must not depend on how many ranks there are
     data = TrainingData(replace(config.data, verify=False, batch=min(STATISTICS_ROWS, len(parts.data)), workers=0))
     batches = training_loader(data, parts.tokenizer, config.towers.image.size, World(), 1, 0)
-    measure_statistics(image, [batch.images_BCHW for batch in next(batches)])
+    measure_statistics(image, [batch.images_BCHW for batch in on_all(lambda: next(batches))])
 
 
 def require_space_for_checkpoints(parts: Parts) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from mmpretrain.core.batch import Batch, Fault
-from mmpretrain.core.distributed import World, gather_objects, on_main, world
+from mmpretrain.core.distributed import World, gather_objects, on_all, on_main, world
 from mmpretrain.core.errors import ConfigError, DataError, Interrupted
 from mmpretrain.core.files import read_json_lines, write_atomic
 from mmpretrain.core.run import Run
@@ -57,7 +57,7 @@ def pretrain(path: Path, overrides: Sequence[str], resume: str, console: Console
         if start_from is None:
             measure_norms(parts)
         else:
-            refuse_other_data(start_from, parts.data)
+            on_all(lambda: refuse_other_data(start_from, parts.data))
         on_main(lambda: lay_out(place, parts, evaluation, start_from))
         engine = build_engine(parts)
         start = restore(engine, start_from) if start_from else 0

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch.multiprocessing as processes
 
-from mmpretrain.core.distributed import on_main, process_group, raise_together, together
+from mmpretrain.core.distributed import on_all, on_main, process_group, raise_together, together
 from mmpretrain.core.errors import DataError, MmpretrainError
 
 RANKS = 2
@@ -41,6 +41,15 @@ def work_of_the_main_rank(rank: int) -> str:
     return on_main(work)
 
 
+def work_of_every_rank(rank: int) -> str:
+    def work() -> str:
+        if rank == 1:
+            raise DataError("c.tar: missing here")
+        return "well"
+
+    return on_all(work)
+
+
 def batches_that_end_early_on_one_rank(rank: int) -> list[int]:
     def batches():
         yield 1
@@ -72,6 +81,7 @@ def folder(tmp_path: Path) -> Path:
     [
         (failing, ["DataError a.tar: gone True"] * 2),
         (work_of_the_main_rank, ["DataError b.tar: no index True"] * 2),
+        (work_of_every_rank, ["DataError c.tar: missing here True"] * 2),
         (batches_that_end_early_on_one_rank, ["DataError val.tar: broken True"] * 2),
         (batches_that_are_well, ["[0, 10]", "[1, 11]"]),
     ],
