@@ -12,8 +12,8 @@ from rich.console import Console
 
 from mmpretrain.core.batch import Batch, Features
 from mmpretrain.core.counter import seed_torch
-from mmpretrain.core.distributed import World, on_all, on_main, process_group
-from mmpretrain.core.errors import ConfigError
+from mmpretrain.core.distributed import World, gather_objects, on_all, on_main, process_group
+from mmpretrain.core.errors import ConfigError, DataError
 from mmpretrain.core.files import require_space
 from mmpretrain.core.settings import did_you_mean, settings
 from mmpretrain.data.card import parse_name
@@ -121,6 +121,7 @@ def build_parts(config: Pretrain, world: World, tokenizer: Tokenizer | None = No
     # indexes on first use are made once, not by every rank; so are checks of whole shards and a learned vocabulary
     on_main(lambda: len(TrainingData(config.data)))
     data = on_all(lambda: TrainingData(replace(config.data, verify=False)))
+    refuse_other_copies(data)
     if tokenizer is None:
         learned = on_main(lambda: config.data.tokenizer.build(data.captions()).to_json())
         tokenizer = Tokenizer.from_json(learned, config.data.tokenizer.context_length)
@@ -129,6 +130,24 @@ def build_parts(config: Pretrain, world: World, tokenizer: Tokenizer | None = No
     names = [part.name for part in config.data.parts]
     module = TrainingModule(model, [objective.build(names) for objective in config.objectives])
     return Parts(config=config, world=world, device=device_of(world), data=data, tokenizer=tokenizer, module=module)
+
+
+def refuse_other_copies(data: TrainingData) -> None:
+    """Ranks that read different copies of a dataset would each follow an order of their own.
+
+    Raises:
+        DataError: some rank's shards are not those of the main rank; names dataset and ranks.
+    """
+    found = gather_objects(data.digests())
+    for name, digest in found[0].items():
+        others = [str(rank) for rank, digests in enumerate(found) if digests[name] != digest]
+        if others:
+            ranks = f"rank{'s' if len(others) > 1 else ''} {', '.join(others[:8])}"
+            error = DataError(
+                f"{name}: the shards that {ranks} read are not those of rank 0; give every node the same copy"
+            )
+            error.on_every_rank = True
+            raise error
 
 
 def evaluated_split(data: Data, name: str) -> tuple[str, str]:

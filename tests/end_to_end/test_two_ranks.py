@@ -72,6 +72,21 @@ def test_a_shard_that_is_missing_on_one_rank_ends_both(toy_config: ConfigWriter,
     assert "1 of 3 shards of 'train' are missing, first train-00001.tar" in line
 
 
+def test_ranks_that_read_different_copies_are_refused_before_the_first_step(
+    toy_config: ConfigWriter, places: list[Path]
+):
+    names = [places[1] / "toys" / f"train-0000{number}.tar" for number in (1, 2)]
+    swapped = [name.read_bytes() for name in reversed(names)]
+    for name, content in zip(names, swapped, strict=True):
+        name.write_bytes(content)
+    for stale in [*(places[1] / "toys").glob("*.index"), places[1] / "toys" / "manifest.json"]:
+        stale.unlink()
+    answers = run_on_two(ddp(toy_config), places)
+    assert [code for code, _ in answers] == [3, 3], answers
+    (line,) = said(answers)
+    assert "toys:train: the shards that rank 1 read are not those of rank 0" in line
+
+
 @pytest.mark.parametrize(("norm", "in_ledger"), [("frozen", 0), ("group", 100)])
 def test_a_disk_that_gives_nothing_right_on_one_rank_ends_both_with_one_message(
     toy_config: ConfigWriter, places: list[Path], tmp_path: Path, norm: str, in_ledger: int
