@@ -11,6 +11,22 @@ DISTANCE = click.option("--distance", default=4, help="Bits of 64 in which hashe
 WORKERS = click.option("--workers", default=0, help="Processes that decode; 0 decodes in this one.")
 
 
+def _storage(context: click.Context, option: click.Parameter, pairs: tuple[str, ...]) -> Any:
+    """Checked before anything is read; imported only where a command runs."""
+    from mmpretrain.data.storage import build_storage
+
+    return build_storage(pairs) if pairs else None
+
+
+STORAGE = click.option(
+    "--storage",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=_storage,
+    help="How shards behind URLs are read: data.storage of a config, such as s3_endpoint=URL; repeat it.",
+)
+
+
 @click.group()
 def data() -> None:
     """Look after datasets."""
@@ -76,23 +92,25 @@ def data_pack(source: Path, **options: Any) -> None:
 
 @data.command("index")
 @click.argument("name")
-def data_index(name: str) -> None:
+@STORAGE
+def data_index(name: str, storage: Any) -> None:
     """Scan every shard of NAME and write its index beside it."""
     from mmpretrain.recipes.data import index
 
-    index(name, console())
+    index(name, console(), storage)
 
 
 @data.command("check")
 @click.argument("name")
 @DISTANCE
 @WORKERS
+@STORAGE
 @AS_JSON
-def data_check(name: str, distance: int, workers: int, as_json: bool) -> None:
+def data_check(name: str, distance: int, as_json: bool, **more: Any) -> None:
     """Hash every shard of NAME, decode every sample, look for leaks; name all that is wrong, exit 3 if anything is."""
     from mmpretrain.recipes.check import check, refuse_problems
 
-    refuse_problems(tell(lambda console: check(name, {"distance": distance}, workers, console), as_json))
+    refuse_problems(tell(lambda console: check(name, {"distance": distance}, console=console, **more), as_json))
 
 
 @data.command("dedup")
@@ -100,12 +118,13 @@ def data_check(name: str, distance: int, workers: int, as_json: bool) -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="The list of samples to keep; else under runs/data.")
 @DISTANCE
 @WORKERS
+@STORAGE
 @AS_JSON
-def data_dedup(name: str, out: Path | None, distance: int, workers: int, as_json: bool) -> None:
+def data_dedup(name: str, distance: int, as_json: bool, **more: Any) -> None:
     """Find copies in NAME, also across its splits: bytes, pixels, near-duplicates, captions."""
     from mmpretrain.recipes.dedup import dedup
 
-    tell(lambda console: dedup(name, out, {"distance": distance}, workers, console), as_json)
+    tell(lambda console: dedup(name, near={"distance": distance}, console=console, **more), as_json)
 
 
 @data.command("split")
@@ -117,6 +136,7 @@ def data_dedup(name: str, out: Path | None, distance: int, workers: int, as_json
 @click.option("--without", multiple=True, type=click.Choice(["near", "caption", "text_group"]), help="Link less.")
 @DISTANCE
 @WORKERS
+@STORAGE
 @AS_JSON
 def data_split(name: str, out: str, as_json: bool, distance: int, val: float, test: float, **more: Any) -> None:
     """Split NAME anew into OUT: no picture, near-duplicate, caption or text group stands in two splits."""
@@ -133,6 +153,7 @@ def data_split(name: str, out: str, as_json: bool, distance: int, val: float, te
 @click.option("--out", type=click.Path(path_type=Path), help="The list of what was found; else under runs/data.")
 @DISTANCE
 @WORKERS
+@STORAGE
 @AS_JSON
 def data_contamination(
     training: str, evaluation: str, fail_over: float | None, distance: int, as_json: bool, **more: Any
@@ -154,12 +175,15 @@ def data_contamination(
 @click.option("--size", type=int, help="For a NAME: side of the pictures.  [default: 224]")
 @click.option("--most", default=256, help="Rows to draw.")
 @click.option("--out", type=click.Path(path_type=Path), help="The sheet, a PNG; else under runs/data.")
+@STORAGE
 @AS_JSON
-def data_show(given: str, as_json: bool, batch: int | None, seed: int | None, size: int | None, **more: Any) -> None:
+def data_show(
+    given: str, as_json: bool, batch: int | None, seed: int | None, size: int | None, storage: Any, **more: Any
+) -> None:
     """Draw the exact batch of any step of a run, or of a dataset: pixels, captions, keys, positions."""
     from mmpretrain.recipes.show import show
 
-    plain = {"batch": batch, "seed": seed, "size": size}
+    plain = {"batch": batch, "seed": seed, "size": size, "storage": storage}
     tell(lambda console: show(given, plain=plain, console=console, **more), as_json)
 
 
@@ -169,6 +193,7 @@ def data_show(given: str, as_json: bool, batch: int | None, seed: int | None, si
 @click.option("--seed", default=0, help="Another seed looks at other samples.")
 @click.option("--page", type=click.Path(path_type=Path), help="The page, one HTML file; else under runs/data.")
 @WORKERS
+@STORAGE
 @AS_JSON
 def data_stats(name: str, as_json: bool, **more: Any) -> None:
     """Say what NAME holds: counts, captions, pictures, copies, damage, licences, datasheet; also as a page."""
@@ -183,6 +208,7 @@ def data_stats(name: str, as_json: bool, **more: Any) -> None:
 @click.option("--keep", "kinds", multiple=True, required=True, help="basic, text_based, clip_score or list; repeat it.")
 @click.option("--out", help="A new dataset: a name under data_shards, or a path; other splits come along.")
 @click.option("--uids", type=click.Path(path_type=Path), help="A list of what is kept; .npy as DataComp reads it.")
+@STORAGE
 @AS_JSON
 def data_filter(name: str, as_json: bool, **more: Any) -> None:
     """Keep the samples of NAME that all rules keep; OVERRIDES such as basic.min_side=64 clip_score.run=RUN."""
@@ -200,6 +226,7 @@ def data_filter(name: str, as_json: bool, **more: Any) -> None:
 @click.option("--batch", type=click.IntRange(min=1), help="For a NAME: pairs in a step.  [default: 4 a rank]")
 @click.option("--seed", type=int, help="For a NAME: seed of the order.  [default: 0]")
 @click.option("--from-step", type=click.IntRange(min=0), help="Stop here and go on as a resumed run.")
+@STORAGE
 @click.option("--sha256", is_flag=True, help="Print one digest instead of every position and key.")
 def data_order(
     given: str,
@@ -210,13 +237,14 @@ def data_order(
     batch: int | None,
     seed: int | None,
     from_step: int | None,
+    storage: Any,
     sha256: bool,
 ) -> None:
     """Print the order of an epoch, or of steps of a run, as the real loader delivers it."""
     from mmpretrain.data.training import TrainingData
     from mmpretrain.recipes import data_order as recipe
 
-    training = TrainingData(recipe.find_data(given, batch, seed, ranks, workers))
+    training = TrainingData(recipe.find_data(given, batch, seed, ranks, workers, storage))
     found = recipe.keys(training, recipe.find_positions(training, epoch, steps), ranks, from_step)
     if not sha256:
         for position, key in found:

@@ -137,6 +137,21 @@ def raise_together(failure: MmpretrainError | None) -> None:
         raise first
 
 
+def on_all(work: Callable[[], T]) -> T:
+    """Do something on every rank, such as opening its own copy of the data; where one fails, all raise its error.
+
+    Raises:
+        MmpretrainError: the error of the lowest rank that has one.
+    """
+    result, failure = None, None
+    try:
+        result = work()
+    except MmpretrainError as error:
+        failure = error
+    raise_together(failure)
+    return result  # type: ignore[return-value]
+
+
 def together(items: Iterable[T]) -> Iterator[T]:
     """The items of each rank, equally many everywhere; where one rank's fail, all ranks raise its error.
 
@@ -179,5 +194,7 @@ def on_main(work: Callable[[], T]) -> T:
     dist.broadcast_object_list(parcel)
     result, failure = parcel
     if failure is not None:
+        if isinstance(failure, MmpretrainError):
+            failure.on_every_rank = True
         raise failure
     return result

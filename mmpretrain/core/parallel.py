@@ -66,7 +66,7 @@ def _elsewhere(
     # forked from a small server of its own: this process may have threads, which fork would break
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([preload] if preload else [])
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, context, _one_thread) as pool:
         pending: deque[Future[list[Result]]] = deque()
         try:
             while part:
@@ -83,6 +83,13 @@ def _elsewhere(
             ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _one_thread() -> None:
+    """A worker is one processor's worth of work; torch would start a thread for every processor in each of them."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 def _each(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:

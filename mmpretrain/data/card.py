@@ -147,13 +147,32 @@ def find_dataset(name: str) -> Path:
     Raises:
         ConfigError: no such folder with a card.
     """
-    roots = [ROOT, Path(__file__).parents[2] / ROOT]
-    for folder in (Path(name), *(root / name for root in roots)):
+    for folder in _places(name):
         if isfile(folder / CARD):
             return folder
-    known = sorted({card.parent.name for root in roots for card in root.glob(f"*/{CARD}")})
+    known = sorted({card.parent.name for root in _roots() for card in root.glob(f"*/{CARD}")})
     hint = did_you_mean(name, known) if known else ""
     raise ConfigError(f"data.name: no {CARD} in {name[:200]} nor in {str(ROOT / name)[:200]}{hint}")
+
+
+def _roots() -> list[Path]:
+    return [ROOT, Path(__file__).parents[2] / ROOT]
+
+
+def _places(name: str) -> list[Path]:
+    """Where a dataset of that name may be, the first one first."""
+    return [Path(name), *(root / name for root in _roots())]
+
+
+def parse_name(text: str) -> tuple[str, str | None]:
+    """`NAME:SPLIT` as both, a plain `NAME` with None; `:SPLIT` names no dataset.
+
+    A folder with a card whose own path holds a colon is a plain name.
+    """
+    name, colon, split = text.rpartition(":")
+    if not colon or "/" in split or any(isfile(folder / CARD) for folder in _places(text)):
+        return text, None
+    return name, split
 
 
 def load_card(folder: Path) -> Card:
@@ -176,17 +195,26 @@ def shard_paths(folder: Path, card: Card, split: str, storage: Storage | None = 
     """
     if split not in card.splits:
         raise ConfigError(f"data: {folder.name} has no split {split!r}{did_you_mean(split, card.splits)}")
-    names = [name for pattern in card.splits[split].shards for name in expand_range(pattern)]
-    paths = [locate(name, folder, storage or Storage()) for name in names]
+    paths = locate_shards(folder, card, split, storage)
     if not paths:
         raise DataError(f"{folder / CARD}: splits.{split}.shards is empty; name the tars of the split")
-    missing = [path.name for path in paths if isinstance(path, Path) and not isfile(path)]
+    missing = [shard_name(folder, path) for path in paths if isinstance(path, Path) and not isfile(path)]
     if missing:
         raise DataError(
             f"{folder}: {len(missing)} of {len(paths)} shards of {split!r} are missing, first {missing[0]}; "
             f"restore them or take them out of {CARD}"
         )
     return paths
+
+
+def locate_shards(folder: Path, card: Card, split: str, storage: Storage | None = None) -> list[Shard]:
+    """The tars that a split names, whether they are there or not.
+
+    Raises:
+        ConfigError: the card names a URL that the config does not allow.
+    """
+    names = [name for pattern in card.splits[split].shards for name in expand_range(pattern)]
+    return [locate(name, folder, storage or Storage()) for name in names]
 
 
 def shard_name(folder: Path, shard: Shard) -> str:

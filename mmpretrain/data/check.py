@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from mmpretrain.core.errors import DataError
-from mmpretrain.data.card import CARD, Card, expand_range
+from mmpretrain.data.card import CARD, Card, expand_range, locate_shards, shard_name
 from mmpretrain.data.fingerprints import Fingerprints
 from mmpretrain.data.index import ShardIndex
 from mmpretrain.data.shards import open_index
-from mmpretrain.data.storage import Storage, locate
+from mmpretrain.data.storage import Storage
 
 APART = ("train", "val", "test")
 """Splits that must share nothing."""
@@ -39,15 +39,15 @@ class Problem:
     """Worth a look, but no reason to refuse the data."""
 
 
-def check_card(folder: Path, card: Card) -> Iterator[Problem]:
+def check_card(folder: Path, card: Card, storage: Storage | None = None) -> Iterator[Problem]:
     """What the card says of itself and of the folder."""
     named: defaultdict[str, list[str]] = defaultdict(list)
     for split, part in card.splits.items():
         names = [name for pattern in part.shards for name in expand_range(pattern)]
         for name in names:
             named[name].append(split)
-        places = {name: locate(name, folder, Storage()) for name in names}
-        missing = [name for name, place in places.items() if isinstance(place, Path) and not isfile(place)]
+        places = zip(names, locate_shards(folder, card, split, storage), strict=True)
+        missing = [name for name, place in places if isinstance(place, Path) and not isfile(place)]
         if missing or not names:
             detail = "the card names shards that are not there; restore them or take them out"
             yield _problem("missing_shard", split, missing, detail if names else "the split names no shard")
@@ -66,30 +66,33 @@ def check_card(folder: Path, card: Card) -> Iterator[Problem]:
         yield _problem("class_twice", CARD, doubled, "classes must differ")
 
 
-def open_shards(folder: Path, card: Card) -> tuple[dict[str, list[ShardIndex]], list[Problem]]:
+def open_shards(
+    folder: Path, card: Card, storage: Storage | None = None
+) -> tuple[dict[str, list[ShardIndex]], list[Problem]]:
     """Every shard that can be opened, by split, each hashed whole; and what is wrong with the others."""
     shards: dict[str, list[ShardIndex]] = {split: [] for split in card.splits}
     problems = []
     for split, part in card.splits.items():
-        names = [name for pattern in part.shards for name in expand_range(pattern)]
-        paths = [locate(name, folder, Storage()) for name in names]
+        paths = locate_shards(folder, card, split, storage)
         for path in (path for path in paths if not isinstance(path, Path) or isfile(path)):
             try:
                 shards[split].append(open_index(path, verify=True))
             except DataError as error:
-                problems.append(_problem("damaged_shard", path.name, [path.name], str(error).removeprefix(f"{path}: ")))
+                name = shard_name(folder, path)
+                problems.append(_problem("damaged_shard", name, [name], str(error).removeprefix(f"{path}: ")))
         found = sum(map(len, shards[split]))
         # a shard that cannot be read explains a wrong count
         if part.samples is not None and len(shards[split]) == len(paths) and found != part.samples:
             detail = f"the card says {part.samples:,} samples, the shards hold {found:,}; correct {CARD}"
             problems.append(_problem("wrong_count", split, [], detail, count=abs(found - part.samples)))
-    return shards, [*problems, *_notes(shards)]
+    return shards, [*problems, *_notes(folder, shards)]
 
 
-def _notes(shards: dict[str, list[ShardIndex]]) -> Iterator[Problem]:
+def _notes(folder: Path, shards: dict[str, list[ShardIndex]]) -> Iterator[Problem]:
     """Files of the tars that stand in no sample."""
     for shard in (shard for parts in shards.values() for shard in parts if shard.notes):
-        yield _problem("unused_member", shard.path.name, list(shard.notes), "files that no sample has", warning=True)
+        name = shard_name(folder, shard.path)
+        yield _problem("unused_member", name, list(shard.notes), "files that no sample has", warning=True)
 
 
 def check_keys(shards: dict[str, list[ShardIndex]]) -> Iterator[Problem]:

@@ -2,22 +2,17 @@
 
 import contextlib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from mmpretrain.core.errors import ConfigError, DataError
 from mmpretrain.core.files import sha256
 from mmpretrain.data.captions import decode_caption
-from mmpretrain.data.card import CARD, Card, find_dataset, load_card, shard_name, shard_paths
+from mmpretrain.data.card import CARD, Card, find_dataset, load_card, parse_name, shard_name, shard_paths
 from mmpretrain.data.faults import BadSample
 from mmpretrain.data.manifest import ShardFacts, add_to_manifest, read_manifest
 from mmpretrain.data.order import Order, digest_of_shards
 from mmpretrain.data.samples import Limits, Reading, Sample, ShardReader, decode
 from mmpretrain.data.shards import OnDamage, Shards
-from mmpretrain.data.storage import Storage
-
-REQUESTS = 16
-"""Sizes of shards that are asked for at the same time."""
+from mmpretrain.data.storage import Storage, sizes
 
 
 class Dataset:
@@ -42,7 +37,10 @@ class Dataset:
         self.folder = find_dataset(name)
         self.card: Card = load_card(self.folder)
         self.split = split
+        self.storage = storage
         self.paths = shard_paths(self.folder, self.card, split, storage)
+        # what lists and messages call them: tars of several folders may have one file name
+        self.names = [shard_name(self.folder, path) for path in self.paths]
         self.shards = Shards(self.paths if indexed else [], on_damage)
         self.facts = self._find_facts()
         if on_damage == "refuse":
@@ -58,7 +56,7 @@ class Dataset:
     def _find_facts(self) -> list[ShardFacts]:
         """From the manifest; shards that it does not know are indexed now, and added to it."""
         known = read_manifest(self.folder)
-        names = [shard_name(self.folder, path) for path in self.shards.paths]
+        names = self.names if self.shards else []
         opened = {name: self.shards[number] for number, name in enumerate(names) if name not in known}
         found = {name: ShardFacts.of(index) for name, index in opened.items()}
         if whole := {name: facts for name, facts in found.items() if opened[name].intact}:
@@ -71,9 +69,7 @@ class Dataset:
         Raises:
             DataError: a shard has another size, or with `verify` another digest, than the manifest says.
         """
-        with ThreadPoolExecutor(REQUESTS) as pool:  # remote shards take a request each
-            sizes = list(pool.map(lambda path: path.stat().st_size, self.shards.paths))
-        for path, facts, size in zip(self.shards.paths, self.facts, sizes, strict=True):
+        for path, facts, size in zip(self.shards.paths, self.facts, sizes(self.shards.paths), strict=True):
             if size != facts.bytes or (verify and sha256(path) != facts.sha256):
                 raise DataError(
                     f"{path}: is not the file that was indexed ({size:,} bytes, then {facts.bytes:,}); restore the "
@@ -158,14 +154,21 @@ class Dataset:
                     yield decode_caption(members.get(self.card.caption, b""), (limits or Limits()).caption)
 
 
-def open_splits(name: str, verify: bool = False) -> list[Dataset]:
+def open_splits(name: str, storage: Storage | None = None) -> list[Dataset]:
     """The split that `NAME:SPLIT` means, every split of the card for a plain `NAME`.
+
+    Args:
+        storage: how shards behind URLs are read; None: the defaults.
 
     Raises:
         ConfigError: no such dataset or split.
         DataError: the shards are not what the card says.
     """
-    folder, _, split = name.rpartition(":")
-    if folder and not (Path(name) / CARD).is_file():
-        return [Dataset(folder, split, verify)]
-    return [Dataset(name, split, verify) for split in load_card(find_dataset(name)).splits]
+    return [Dataset(base, split, storage=storage) for base, split in named_splits(name)]
+
+
+def named_splits(name: str) -> list[tuple[str, str]]:
+    """(dataset, split) of the split that `NAME:SPLIT` means, or of every split of the card."""
+    base, split = parse_name(name)
+    splits = load_card(find_dataset(base)).splits if split is None else [split]
+    return [(base, split) for split in splits]

@@ -7,19 +7,17 @@ green heart would be a copy of a blue one.
 
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing import get_context
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
 from mmpretrain.core.counter import name_to_int
 from mmpretrain.core.errors import ConfigError
+from mmpretrain.core.parallel import ordered_map
 from mmpretrain.data.card import Card
 from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.faults import BadSample
@@ -32,8 +30,8 @@ FLAT = 3.0
 """Standard deviation of the grey values, of 255, under which a picture is flat: its perceptual hashes are noise."""
 
 
-class Fault(NamedTuple):
-    """A sample without a fingerprint, because it cannot be used."""
+class Unusable(NamedTuple):
+    """A sample without a fingerprint, and why it cannot be used."""
 
     split: str
     shard: str
@@ -56,6 +54,8 @@ class Fingerprints:
 
     splits: list[str]
     """Split of each shard."""
+    names: list[str]
+    """What its dataset calls each shard."""
     shards: list[ShardIndex]
     shard_N: np.ndarray
     """Place in `shards`; int32."""
@@ -78,14 +78,14 @@ class Fingerprints:
     """Mean colour of each cell of the grid; uint8, GRID * GRID * 3 columns."""
     hashed_N: np.ndarray
     """Whether the perceptual hashes mean anything; bool."""
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[Unusable] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.row_N)
 
     def name(self, number: int) -> Name:
         shard = int(self.shard_N[number])
-        return Name(self.splits[shard], self.shards[shard].path.name, self.shards[shard].keys[int(self.row_N[number])])
+        return Name(self.splits[shard], self.names[shard], self.shards[shard].keys[int(self.row_N[number])])
 
     def split_of_rows(self) -> np.ndarray:
         """Name of each row's split; objects, N."""
@@ -110,6 +110,8 @@ class Work(NamedTuple):
 
     card: Card
     split: str
+    name: str
+    """What its dataset calls the shard."""
     shard: ShardIndex
     rows: Sequence[int] | None = None
     """Samples in the shard; None for all."""
@@ -117,7 +119,11 @@ class Work(NamedTuple):
 
 def shards_of(datasets: Iterable[Dataset]) -> list[Work]:
     """Every shard of some splits."""
-    return [Work(dataset.card, dataset.split, shard) for dataset in datasets for shard in dataset.shards]
+    return [
+        Work(dataset.card, dataset.split, name, shard)
+        for dataset in datasets
+        for name, shard in zip(dataset.names, dataset.shards, strict=True)
+    ]
 
 
 def fingerprints(
@@ -131,16 +137,12 @@ def fingerprints(
 
     Raises:
         ConfigError: imagehash is not installed.
+        MmpretrainError: a worker died.
     """
     if perceptual:
         require_imagehash()
     look_at = partial(_of_shard, perceptual=perceptual, reading=reading or Reading())
-    if not workers:
-        yield from map(look_at, shards)
-        return
-    # spawned, because a fork of a process with torch's threads may hang
-    with ProcessPoolExecutor(workers, get_context("spawn"), _one_thread) as pool:
-        yield from pool.map(look_at, shards)
+    yield from ordered_map(look_at, shards, workers, chunk=1, preload=__name__)
 
 
 def require_imagehash() -> None:
@@ -151,19 +153,15 @@ def require_imagehash() -> None:
         raise ConfigError('near-duplicate pictures need imagehash; pip install -e ".[eval]"') from error
 
 
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 def _of_shard(work: Work, perceptual: bool, reading: Reading) -> Fingerprints:
-    card, split, shard, chosen = work
+    card, split, name, shard, chosen = work
     reader, rows, faults = ShardReader(), [], []
     for number in range(len(shard)) if chosen is None else chosen:
         try:
             rows.append(_of_sample(card, reader, shard, number, perceptual, reading))
         except BadSample as error:
-            faults.append(Fault(split, shard.path.name, shard.keys[number], error.reason, error.detail))
-    return _columns(split, shard, rows, faults)
+            faults.append(Unusable(split, name, shard.keys[number], error.reason, error.detail))
+    return _columns(work, rows, faults)
 
 
 def _of_sample(
@@ -209,13 +207,14 @@ def normalise_caption(caption: str) -> str:
     return " ".join(kept.split()) or " ".join(folded.split())
 
 
-def _columns(split: str, shard: ShardIndex, rows: list[_Row], faults: list[Fault]) -> Fingerprints:
+def _columns(work: Work, rows: list[_Row], faults: list[Unusable]) -> Fingerprints:
     def column(name: str, kind: type) -> np.ndarray:
         return np.array([getattr(row, name) for row in rows], dtype=kind)
 
     return Fingerprints(
-        splits=[split],
-        shards=[shard],
+        splits=[work.split],
+        names=[work.name],
+        shards=[work.shard],
         shard_N=np.zeros(len(rows), dtype=np.int32),
         row_N=column("row", np.int32),
         bytes_N=column("bytes", np.int64),
@@ -235,11 +234,12 @@ def join(parts: Iterable[Fingerprints]) -> Fingerprints:
     """Several as one, in their order."""
     known = list(parts)
     firsts = np.cumsum([0, *(len(part.shards) for part in known)])
-    names = [name for name in Fingerprints.__dataclass_fields__ if name.endswith(("_N", "_NC")) and name != "shard_N"]
+    columns = [name for name in Fingerprints.__dataclass_fields__ if name.endswith(("_N", "_NC")) and name != "shard_N"]
     return Fingerprints(
         splits=[split for part in known for split in part.splits],
+        names=[name for part in known for name in part.names],
         shards=[shard for part in known for shard in part.shards],
         shard_N=np.concatenate([part.shard_N + first for part, first in zip(known, firsts, strict=False)]),
         faults=[fault for part in known for fault in part.faults],
-        **{name: np.concatenate([getattr(part, name) for part in known]) for name in names},
+        **{name: np.concatenate([getattr(part, name) for part in known]) for name in columns},
     )

@@ -74,7 +74,7 @@ def _streaming(training: TrainingData, reading: Reading, world: World, start: in
     card = dataset.card
     return Streaming(
         shards={str(number): shard for number, shard in enumerate(dataset.paths)},
-        dataset=dataset.folder.name,
+        folder=dataset.folder,
         decode=lambda members, key, position: decode(card, members, key, position, reading),
         suffixes=frozenset({*card.image, card.caption, "json"}),
         max_bytes=max(data.limits.image.max_bytes, data.limits.json_bytes),

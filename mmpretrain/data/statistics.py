@@ -42,7 +42,7 @@ def draw_samples(datasets: Sequence[Dataset], count: int, seed: int) -> list[Wor
     chosen = draw(int(starts[-1]), count, seed)
     rows = [chosen[(chosen >= start) & (chosen < end)] - start for start, end in pairwise(starts)]
     return [
-        Work(dataset.card, dataset.split, dataset.shards[number], part.tolist())
+        Work(dataset.card, dataset.split, dataset.names[number], dataset.shards[number], part.tolist())
         for (dataset, number), part in zip(places, rows, strict=True)
         if len(part)  # no other index is opened
     ]

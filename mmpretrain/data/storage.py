@@ -12,7 +12,8 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -22,7 +23,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import Field
 
 from mmpretrain.core.errors import ConfigError, DataError
-from mmpretrain.core.settings import settings
+from mmpretrain.core.settings import apply_overrides, build, settings
 from mmpretrain.data.faults import BadSample
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ Scheme = Literal["file", "https", "s3", "http"]
 _SCHEME = re.compile(r"([a-z][a-z0-9+.\-]*):", re.IGNORECASE)
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f\\]")
 MAX_URL = 8_192
+REQUESTS = 16
+"""Sizes of remote shards that are asked for at the same time."""
 
 
 @settings
@@ -69,6 +72,20 @@ class Storage:
             raise ValueError(f"chunk_bytes: {self.chunk_bytes} is no multiple of 65536")
         if self.s3_endpoint is not None:
             refuse_url(self.s3_endpoint, ("https", "http"), "s3_endpoint", ValueError)
+
+
+def build_storage(pairs: Sequence[str]) -> Storage:
+    """Settings from `KEY=VALUE` pairs, as commands take them.
+
+    Raises:
+        ConfigError: an unknown key, or a value that does not fit; a line each.
+    """
+    try:
+        return build(Storage, apply_overrides({}, pairs), "storage")
+    except ConfigError as error:
+        raise ConfigError(
+            "\n".join(f"--storage {line.removeprefix('storage: ')}" for line in str(error).splitlines())
+        ) from error
 
 
 class RandomAccess(Protocol):
@@ -204,6 +221,12 @@ def open_bytes(shard: Shard) -> RandomAccess:
         DataError: it cannot be opened.
     """
     return LocalBytes(shard) if isinstance(shard, Path) else shard.bytes()
+
+
+def sizes(shards: Sequence[Shard]) -> list[int]:
+    """Bytes of each shard; several remote ones are asked at a time."""
+    with ThreadPoolExecutor(REQUESTS) as pool:
+        return list(pool.map(lambda shard: shard.stat().st_size, shards))
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from mmpretrain.core.batch import Fault
 from mmpretrain.core.counter import name_to_int, seed_of
 from mmpretrain.core.distributed import World
 from mmpretrain.core.errors import DataError
+from mmpretrain.data.card import shard_name
 from mmpretrain.data.faults import BadSample
 from mmpretrain.data.mixture import Place
 from mmpretrain.data.samples import Sample
@@ -44,14 +45,14 @@ class Streaming:
     """Samples of one dataset for one rank, without end.
 
     Args:
-        dataset: name for accounts and errors.
+        folder: the card's, by which accounts and errors name dataset and shards.
         suffixes: members that are kept; the others are skipped as they pass.
         max_bytes: larger members are skipped, whatever they are.
         first: position of the run's first row; later ones follow without gaps over all ranks and workers.
     """
 
     shards: Mapping[str, Shard]
-    dataset: str
+    folder: Path
     decode: Decode
     suffixes: frozenset[str]
     max_bytes: int
@@ -62,7 +63,7 @@ class Streaming:
 
     def stages(self) -> list[Callable]:
         """Source and stages for a webdataset.DataPipeline; yields what `collated` takes."""
-        account = Account(self.dataset)
+        account = Account(self.folder)
         return [
             # each worker of each rank draws for itself: equal steps everywhere, however few shards there are
             webdataset.ResampledShards(list(self.shards), seed=0, worker_seed=self._draw, deterministic=True),
@@ -113,8 +114,8 @@ class Streaming:
 class Account:
     """What could not be used since the last good sample."""
 
-    def __init__(self, dataset: str) -> None:
-        self._dataset = dataset
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._faults: list[Fault] = []
 
     def note(self, shard: Shard, key: str, error: BadSample) -> None:
@@ -127,8 +128,8 @@ class Account:
             Fault(
                 position=-1,
                 attempt=len(self._faults),
-                dataset=self._dataset,
-                shard=shard.name,
+                dataset=self._folder.name,
+                shard=shard_name(self._folder, shard),
                 key=key,
                 offset=-1,  # a stream has no index that knows
                 reason=error.reason,
@@ -137,14 +138,14 @@ class Account:
         )
         if len(self._faults) >= MAX_FAULTS:
             raise DataError(
-                f"{self._dataset}: {MAX_FAULTS} samples or shards in a row cannot be used, the last one {shard}: "
+                f"{self._folder}: {MAX_FAULTS} samples or shards in a row cannot be used, the last one {shard}: "
                 f"{key}: {error}; restore the shards, or take them out of the card"
             )
 
     def note_duplicate(self, error: Exception) -> bool:
         """Webdataset found a member twice: the first one stands."""
         text = str(error.args[0] if error.args else error)[:200]
-        self._faults.append(Fault(-1, len(self._faults), self._dataset, "", "", -1, "duplicate_member", text))
+        self._faults.append(Fault(-1, len(self._faults), self._folder.name, "", "", -1, "duplicate_member", text))
         return True
 
     def take(self, position: int) -> list[Fault]:

@@ -5,7 +5,8 @@ Both become one `tokenizer.json` of the `tokenizers` library, which travels with
 
 import gzip
 import html
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal
@@ -24,6 +25,8 @@ from mmpretrain.core.settings import settings
 
 PAD_MULTIPLE = 4
 """Texts of a batch are padded to the longest one, rounded up to this many tokens."""
+LINE_WORDS = 1_000
+"""Words that the trainer of a vocabulary is given at a time."""
 CLIP_MERGES = 48_894
 # the words, numbers, contractions and signs that CLIP's encoder takes as units
 CLIP_UNITS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
@@ -122,7 +125,7 @@ class WordPieceTokenizer:
     """Most ids to learn; small corpora give fewer."""
 
     def build(self, captions: Iterable[str]) -> Tokenizer:
-        vocabulary = _word_pieces([clean(caption) for caption in captions], self.vocabulary - 1)
+        vocabulary = _word_pieces(map(clean, captions), self.vocabulary - 1)
         fast = _bert_like(vocabulary)
         fast.add_special_tokens(["[PAD]", "[UNK]", "[MASK]"])
         fast.add_special_tokens(["[SEP]"])  # last, so that the end token has the highest id
@@ -138,21 +141,32 @@ def _bert_like(vocabulary: dict[str, int]) -> FastTokenizer:
     return fast
 
 
-def _word_pieces(texts: list[str], size: int) -> dict[str, int]:
-    """A WordPiece vocabulary, the same at every call.
+def _word_pieces(texts: Iterable[str], size: int) -> dict[str, int]:
+    """A WordPiece vocabulary, the same at every call; of the texts only different words are kept in memory.
 
     The trainer numbers characters in the order of a hash map that differs between calls, and breaks ties by
     those numbers; given as special tokens they have theirs beforehand.
     """
     fast = _bert_like({})
-    words = (
+    words = Counter(
         word for text in texts for word, _ in fast.pre_tokenizer.pre_tokenize_str(fast.normalizer.normalize_str(text))
     )
     characters = sorted({character for word in words for character in word})
     fixed = ["[PAD]", "[UNK]", "[CLS]", "[MASK]", *characters, *(f"##{character}" for character in characters)]
-    fast.train_from_iterator(texts, WordPieceTrainer(vocab_size=size, special_tokens=fixed, show_progress=False))
+    # the trainer counts words and looks at nothing else: it gets them as they were split, as often as they came
+    fast = FastTokenizer(WordPiece({}, unk_token="[UNK]"))
+    fast.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    trainer = WordPieceTrainer(vocab_size=size, special_tokens=fixed, show_progress=False)
+    fast.train_from_iterator(_lines(words), trainer)
     vocabulary: dict[str, int] = fast.get_vocab(with_added_tokens=True)
     return vocabulary
+
+
+def _lines(words: Mapping[str, int]) -> Iterator[str]:
+    """Each word as often as it was counted, in lines of bounded length."""
+    for word, count in words.items():
+        for start in range(0, count, LINE_WORDS):
+            yield " ".join([word] * min(LINE_WORDS, count - start))
 
 
 def _wrap(fast: FastTokenizer, start: str, end: str) -> None:

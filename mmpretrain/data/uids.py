@@ -1,6 +1,6 @@
 """Lists of samples: one line each, `shard<TAB>key`; or DataComp's sorted array of 128-bit identifiers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,7 @@ from mmpretrain.core.errors import ConfigError, DataError
 from mmpretrain.core.files import write_atomic
 
 Uid = tuple[str, str]
-"""Name of the shard, and key."""
+"""Name of the shard as `shard_name` has it, and key."""
 
 
 def write_uids(path: Path, uids: Iterable[Uid]) -> None:
@@ -34,6 +34,30 @@ def read_uids(path: Path) -> set[Uid]:
         if len(pair) != 2:
             raise DataError(f"{path}: line {number} is not shard<TAB>key; write the list with `mmpretrain data filter`")
     return {(shard, key) for shard, key in pairs}
+
+
+def by_name(uids: Iterable[Uid], shards: Mapping[str, str], where: str) -> set[Uid]:
+    """The same samples with each shard as its card names it; lists of earlier versions hold file names alone.
+
+    Args:
+        shards: name of each shard of the card -> its file name.
+        where: what the error calls the list.
+
+    Raises:
+        DataError: a file name stands for several shards of the card.
+    """
+    named: dict[str, list[str]] = {}
+    for name, file in shards.items():
+        named.setdefault(file, []).append(name)
+    found = set()
+    for shard, key in uids:
+        names = [shard] if shard in shards else named.get(shard, [shard])
+        if len(names) > 1:
+            raise DataError(
+                f"{where}: {shard} may be {' or '.join(sorted(names)[:3])}; write the list anew, it then says which"
+            )
+        found.add((names[0], key))
+    return found
 
 
 def datacomp_array(uids: Sequence[str]) -> np.ndarray:

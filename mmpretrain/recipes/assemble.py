@@ -10,14 +10,16 @@ from typing import Annotated, Any
 
 import torch
 from pydantic import Field
+from rich.console import Console
 from torch import Tensor
 
 from mmpretrain.core.batch import Batch, Features
 from mmpretrain.core.counter import seed_torch
-from mmpretrain.core.distributed import World, on_main, process_group
-from mmpretrain.core.errors import ConfigError
+from mmpretrain.core.distributed import World, gather_objects, on_all, on_main, process_group
+from mmpretrain.core.errors import ConfigError, DataError
 from mmpretrain.core.files import require_space
 from mmpretrain.core.settings import settings
+from mmpretrain.data.card import parse_name
 from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.loader import evaluation_loader, training_loader
 from mmpretrain.data.tokenizer import Tokenizer
@@ -33,6 +35,7 @@ from mmpretrain.objectives.base import Surroundings
 from mmpretrain.objectives.combine import ObjectiveSettings, TrainingModule, needs_of
 from mmpretrain.optim.optimizer import Optim
 from mmpretrain.recipes.combinations import refuse_cut, refuse_data, refuse_evaluation, refuse_objectives, refuse_towers
+from mmpretrain.recipes.data import index_on_first_use
 from mmpretrain.towers.image import measure_statistics
 from mmpretrain.towers.model import Towers
 from mmpretrain.train.loop import Train
@@ -120,7 +123,8 @@ def build_parts(config: Pretrain, world: World, tokenizer: Tokenizer | None = No
     """
     # indexes on first use are made once, not by every rank; so are checks of whole shards and a learned vocabulary
     on_main(lambda: len(TrainingData(config.data)))
-    data = TrainingData(replace(config.data, verify=False))
+    data = on_all(lambda: TrainingData(replace(config.data, verify=False)))
+    refuse_other_copies(data)
     refuse_data(config.objectives, data)
     refuse_cut(config.objectives, config.data.batch, world.size, config.train.micro_batches)
     if tokenizer is None:
@@ -141,14 +145,51 @@ def build_parts(config: Pretrain, world: World, tokenizer: Tokenizer | None = No
     return Parts(config=config, world=world, device=device_of(world), data=data, tokenizer=tokenizer, module=module)
 
 
+def refuse_other_copies(data: TrainingData) -> None:
+    """Ranks that read different copies of a dataset would each follow an order of their own.
+
+    Raises:
+        DataError: some rank's shards are not those of the main rank; names dataset and ranks.
+    """
+    found = gather_objects(data.digests())
+    for name, digest in found[0].items():
+        others = [str(rank) for rank, digests in enumerate(found) if digests[name] != digest]
+        if others:
+            ranks = f"rank{'s' if len(others) > 1 else ''} {', '.join(others[:8])}"
+            error = DataError(
+                f"{name}: the shards that {ranks} read are not those of rank 0; give every node the same copy"
+            )
+            error.on_every_rank = True
+            raise error
+
+
+def evaluated_split(data: Data, name: str) -> tuple[str, str]:
+    """(dataset, split) that an evaluator names: SPLIT of the (first) training dataset, or NAME:SPLIT of any."""
+    base, split = parse_name(name)
+    if split is None:  # the name of a split alone
+        base, split = "", name
+    return base or data.parts[0].name, split
+
+
+def index_run(config: Pretrain, ranks: int, console: Console) -> None:
+    """Index what a run reads and nobody has indexed yet, before its datasets are opened.
+
+    Raises:
+        DataError: shards that cannot be read, or too many while other ranks wait.
+    """
+    data = config.data
+    trained = [(part.name, part.split) for part in data.parts if data.order == "exact"]
+    evaluated = [evaluated_split(data, evaluator.split) for evaluator in config.evaluation]
+    index_on_first_use([*trained, *evaluated], data.storage, console, data.on_damage, ranks)
+
+
 def open_split(parts: Parts, name: str) -> Dataset:
-    """The split that an evaluator names: SPLIT of the (first) training dataset, or NAME:SPLIT of any."""
+    """The split that an evaluator names."""
     data = parts.config.data
-    dataset, _, split = name.rpartition(":")
-    name = dataset or data.parts[0].name
+    name, split = evaluated_split(data, name)
     # indexes on first use: made once, not by every rank
     on_main(lambda: len(Dataset(name, split, data.verify, storage=data.storage)))
-    return Dataset(name, split, storage=data.storage)
+    return on_all(lambda: Dataset(name, split, storage=data.storage))
 
 
 def measure_norms(parts: Parts) -> None:
@@ -160,7 +201,7 @@ def measure_norms(parts: Parts) -> None:
     # always as one process sees them: the statistics must not depend on how many ranks there are
     data = TrainingData(replace(config.data, verify=False, batch=min(STATISTICS_ROWS, len(parts.data)), workers=0))
     batches = training_loader(data, parts.tokenizer, config.towers.size, World(), 1, 0)
-    measure_statistics(image, [batch.images_BCHW for batch in next(batches)])
+    measure_statistics(image, [batch.images_BCHW for batch in on_all(lambda: next(batches))])
 
 
 def require_space_for_checkpoints(parts: Parts) -> int:

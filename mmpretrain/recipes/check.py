@@ -11,7 +11,7 @@ from rich.table import Table
 
 from mmpretrain.core.errors import ConfigError, DataError
 from mmpretrain.core.settings import build
-from mmpretrain.data.card import Card, find_dataset, load_card
+from mmpretrain.data.card import Card, find_dataset, load_card, shard_name
 from mmpretrain.data.check import (
     APART,
     Problem,
@@ -23,10 +23,11 @@ from mmpretrain.data.check import (
     open_shards,
 )
 from mmpretrain.data.fingerprints import Fingerprints, Work, require_imagehash
+from mmpretrain.data.storage import Storage
 from mmpretrain.recipes.looks import Facts, plural, read_fingerprints, say
 
 
-def check(name: str, near: dict[str, int], workers: int, console: Console) -> Facts:
+def check(name: str, near: dict[str, int], workers: int, console: Console, storage: Storage | None = None) -> Facts:
     """Hold shards, indexes and card against each other, decode every sample, and look for leaks.
 
     Raises:
@@ -34,10 +35,12 @@ def check(name: str, near: dict[str, int], workers: int, console: Console) -> Fa
     """
     folder = find_dataset(name)
     card = load_card(folder)
-    shards, damaged = open_shards(folder, card)
-    work = [Work(card, split, shard) for split, parts in shards.items() for shard in parts]
+    shards, damaged = open_shards(folder, card, storage)
+    work = [
+        Work(card, split, shard_name(folder, shard.path), shard) for split, parts in shards.items() for shard in parts
+    ]
     perceptual = can_hash(console)
-    problems = [*check_card(folder, card), *damaged, *check_keys(shards)]
+    problems = [*check_card(folder, card, storage), *damaged, *check_keys(shards)]
     counts = {split: sum(map(len, parts)) for split, parts in shards.items()}
     if any(counts.values()):
         prints = read_fingerprints(work, workers, console, perceptual)

@@ -9,10 +9,10 @@ from rich.table import Table
 
 from mmpretrain.core.errors import ConfigError, QualityError
 from mmpretrain.core.settings import build
-from mmpretrain.data.dataset import open_splits
 from mmpretrain.data.duplicates import Near, find_duplicates
 from mmpretrain.data.fingerprints import Fingerprints, shards_of
-from mmpretrain.recipes.looks import Facts, place_for, plural, read_fingerprints, say, say_damaged, write
+from mmpretrain.data.storage import Storage
+from mmpretrain.recipes.looks import Facts, open_datasets, place_for, plural, read_fingerprints, say, say_damaged, write
 
 KINDS = {
     "bytes": "the same file",
@@ -25,7 +25,13 @@ PICTURE = "near"
 
 
 def contamination(
-    training: str, evaluation: str, out: Path | None, near: dict[str, int], workers: int, console: Console
+    training: str,
+    evaluation: str,
+    out: Path | None,
+    near: dict[str, int],
+    workers: int,
+    console: Console,
+    storage: Storage | None = None,
 ) -> Facts:
     """Count and name the samples of `evaluation` that stand in `training`.
 
@@ -36,7 +42,7 @@ def contamination(
     Raises:
         ConfigError: both name the same split.
     """
-    ours, theirs = open_splits(training), open_splits(evaluation)
+    ours, theirs = (open_datasets(name, storage, console) for name in (training, evaluation))
     both = {(d.folder.resolve(), d.split) for d in ours} & {(d.folder.resolve(), d.split) for d in theirs}
     if both:
         names = ", ".join(sorted(split for _, split in both))

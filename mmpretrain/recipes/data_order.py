@@ -8,7 +8,9 @@ from pathlib import Path
 from mmpretrain.core.distributed import World
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.settings import load
+from mmpretrain.data.card import parse_name
 from mmpretrain.data.loader import training_loader
+from mmpretrain.data.storage import Storage
 from mmpretrain.data.tokenizer import ClipTokenizer
 from mmpretrain.data.training import Data, TrainingData
 from mmpretrain.recipes.assemble import Pretrain
@@ -18,11 +20,14 @@ PIXELS = 32
 """Size that pictures are brought to: the order does not depend on it."""
 
 
-def find_data(given: str, batch: int | None, seed: int | None, ranks: int, workers: int) -> Data:
+def find_data(
+    given: str, batch: int | None, seed: int | None, ranks: int, workers: int, storage: Storage | None = None
+) -> Data:
     """The data settings of a config or run, or those of NAME[:SPLIT] by itself.
 
     Args:
         batch: for a NAME; None is four pairs a rank.
+        storage: for a NAME; None is the defaults.
 
     Raises:
         ConfigError: an option that the config decides, or a streaming order, which is none.
@@ -32,11 +37,17 @@ def find_data(given: str, batch: int | None, seed: int | None, ranks: int, worke
     except ConfigError:
         if given.endswith((".yaml", ".yml")):
             raise
-        name, colon, split = given.rpartition(":")
-        name, split = (name, split) if colon else (given, "train")
-        return Data(name=name, split=split, batch=batch or 4 * ranks, seed=seed or 0, workers=workers)
-    if batch is not None or seed is not None:
-        raise ConfigError(f"--batch, --seed: {file} decides them; leave them out")
+        name, split = parse_name(given)
+        return Data(
+            name=name,
+            split=split or "train",
+            batch=batch or 4 * ranks,
+            seed=seed or 0,
+            workers=workers,
+            storage=storage or Storage(),
+        )
+    if batch is not None or seed is not None or storage is not None:
+        raise ConfigError(f"--batch, --seed, --storage: {file} decides them; leave them out")
     data = load(Pretrain, file).data
     if data.order == "streaming":
         raise ConfigError(f"{file}: data.order is streaming, which keeps no order")

@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.table import Table
 
 from mmpretrain.core.settings import build, dump
-from mmpretrain.data.dataset import open_splits
 from mmpretrain.data.duplicates import (
     EQUAL,
     Duplicates,
@@ -20,8 +19,9 @@ from mmpretrain.data.duplicates import (
     groups_of,
 )
 from mmpretrain.data.fingerprints import Fingerprints, shards_of
+from mmpretrain.data.storage import Storage
 from mmpretrain.data.uids import write_uids
-from mmpretrain.recipes.looks import Facts, place_for, plural, read_fingerprints, say, say_damaged, write
+from mmpretrain.recipes.looks import Facts, open_datasets, place_for, plural, read_fingerprints, say, say_damaged, write
 
 KINDS = {
     "bytes": "equal files",
@@ -31,7 +31,14 @@ KINDS = {
 }
 
 
-def dedup(name: str, out: Path | None, near: dict[str, float], workers: int, console: Console) -> Facts:
+def dedup(
+    name: str,
+    out: Path | None,
+    near: dict[str, float],
+    workers: int,
+    console: Console,
+    storage: Storage | None = None,
+) -> Facts:
     """Find duplicates; write the groups and the list of samples to keep.
 
     Args:
@@ -40,7 +47,7 @@ def dedup(name: str, out: Path | None, near: dict[str, float], workers: int, con
         near: values of `Near`.
     """
     settings = build(Near, near, "near")
-    datasets = open_splits(name)
+    datasets = open_datasets(name, storage, console)
     prints = read_fingerprints(shards_of(datasets), workers, console)
     found = find_duplicates(prints, settings)
     groups = all_groups(prints, found)

@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from mmpretrain.core.distributed import on_main
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.settings import load
 from mmpretrain.data.training import check_batch
@@ -16,6 +17,7 @@ from mmpretrain.recipes.assemble import (
     Pretrain,
     build_engine,
     build_parts,
+    index_run,
     joined_world,
     measure_norms,
     open_split,
@@ -32,6 +34,7 @@ def dry_run(path: Path, overrides: Sequence[str], console: Console) -> None:
     """Check a config on this machine and print what it would do; nothing is written."""
     config = load(Pretrain, path, overrides)
     with joined_world(config) as world:
+        on_main(lambda: index_run(config, world.size, console))
         parts = build_parts(config, world)
         check_batch(parts.data, world.size, config.train.micro_batches)
         for evaluator in config.evaluation:

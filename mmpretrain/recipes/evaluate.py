@@ -16,6 +16,7 @@ from mmpretrain.core.errors import ConfigError, QualityError
 from mmpretrain.core.files import write_atomic
 from mmpretrain.core.run import Run
 from mmpretrain.core.settings import build, did_you_mean, digest, read_yaml
+from mmpretrain.data.card import parse_name
 from mmpretrain.data.samples import Reading
 from mmpretrain.data.tokenizer import load_tokenizer
 from mmpretrain.engines.base import Engine
@@ -34,6 +35,7 @@ from mmpretrain.recipes.assemble import (
     embedder,
     open_split,
 )
+from mmpretrain.recipes.data import index_on_first_use
 from mmpretrain.recipes.thumbnails import example
 from mmpretrain.train import checkpoint
 from mmpretrain.train.metrics import Display
@@ -141,7 +143,7 @@ def evaluate(folder: Path, task: str, data: str, fail_under: Sequence[str], cons
     """
     place = Run.open(folder)
     config = build(Pretrain, read_yaml(place.config), str(place.config))
-    name, _, split = data.partition(":")
+    name, split = parse_name(data)
     home = config.data.parts[0].name
     if task not in TASKS:
         raise ConfigError(f"--task: unknown task {task!r}{did_you_mean(task, TASKS)}")
@@ -151,6 +153,7 @@ def evaluate(folder: Path, task: str, data: str, fail_under: Sequence[str], cons
     newest, complaints = checkpoint.find_newest(place.checkpoints)
     if newest is None:
         raise ConfigError(f"{folder}: no checkpoint to evaluate{': ' + complaints[0] if complaints else ''}")
+    index_on_first_use([(name or home, split)], config.data.storage, console or Console(quiet=True))
     found = checkpoint.load(newest)
     parts, engine = load_single(config, found)
     evaluation = Evaluation(parts, place, [TASKS[task](split=data if name else split)])

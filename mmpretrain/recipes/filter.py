@@ -12,18 +12,26 @@ from rich.table import Table
 
 from mmpretrain.core.errors import DataError
 from mmpretrain.core.settings import dump
+from mmpretrain.data.card import locate_shards, parse_name, shard_name
 from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.filters.base import Pool
 from mmpretrain.data.filters.chain import Verdict, build_filters, candidates, judge
 from mmpretrain.data.rewrite import Source, derived_card, new_folder, read_whole, write_dataset
 from mmpretrain.data.samples import Limits, ShardReader, decode_facts
+from mmpretrain.data.storage import Storage
 from mmpretrain.data.uids import datacomp_array, write_uids
-from mmpretrain.recipes.looks import Facts, place_for, plural, say
+from mmpretrain.recipes.looks import Facts, open_datasets, place_for, plural, say
 from mmpretrain.recipes.scores import clip_scores
 
 
 def filter_data(
-    name: str, kinds: Sequence[str], overrides: Sequence[str], out: str | None, uids: Path | None, console: Console
+    name: str,
+    kinds: Sequence[str],
+    overrides: Sequence[str],
+    out: str | None,
+    uids: Path | None,
+    console: Console,
+    storage: Storage | None = None,
 ) -> Facts:
     """Keep what every rule keeps.
 
@@ -38,9 +46,9 @@ def filter_data(
     """
     folder = new_folder(out) if out else None
     filters = build_filters(kinds, overrides)
-    base, _, split = name.rpartition(":") if ":" in Path(name).name else (name, "", "train")
-    pool = Dataset(base, split)
-    asked = Pool(card=pool.card, scores=partial(clip_scores, pool, console))
+    base, split = parse_name(name)
+    (pool,) = open_datasets(f"{base}:{split or 'train'}", storage, console)
+    asked = Pool(card=pool.card, shards=shard_files(pool), scores=partial(clip_scores, pool, console))
     rules = {kind: settings.build(asked) for kind, settings in filters.items()}
     found = track(candidates(pool), "judging", len(pool), console=console, disable=not console.is_terminal)
     verdict = judge(found, rules)
@@ -49,9 +57,9 @@ def filter_data(
     if uids is None and folder is None:
         uids = place_for(pool, "kept.tsv")
     if uids is not None:
-        write_list(uids, verdict.kept)
+        write_list(uids, pool, verdict.kept)
     if folder is not None:
-        write_kept(folder, pool, verdict.kept, f"{split} filtered from {name} by {', '.join(kinds)}.")
+        write_kept(folder, pool, verdict.kept, f"{pool.split} filtered from {name} by {', '.join(kinds)}.")
     facts = facts_of(name, pool, verdict, {kind: dump(settings) for kind, settings in filters.items()})
     facts |= {"uids": str(uids) if uids else None, "out": str(folder) if folder else None}
     console.print(table(facts))
@@ -84,10 +92,16 @@ def told(verdict: Verdict) -> str:
     return ", ".join(f"{rule} {count:,}" for rule, count in verdict.alone.most_common())
 
 
-def write_list(path: Path, kept: Sequence[Source]) -> None:
+def shard_files(pool: Dataset) -> dict[str, str]:
+    """Name and file name of every shard of the pool's card."""
+    paths = [path for split in pool.card.splits for path in locate_shards(pool.folder, pool.card, split, pool.storage)]
+    return {shard_name(pool.folder, path): path.name for path in paths}
+
+
+def write_list(path: Path, pool: Dataset, kept: Sequence[Source]) -> None:
     """The kept samples as text, or as DataComp's array of their `uid` fields."""
     if path.suffix != ".npy":
-        write_uids(path, ((shard.path.name, shard.keys[row]) for shard, row in kept))
+        write_uids(path, ((shard_name(pool.folder, shard.path), shard.keys[row]) for shard, row in kept))
         return
     reader = ShardReader()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -109,7 +123,8 @@ def uid_of(reader: ShardReader, source: Source) -> str:
 
 def write_kept(folder: Path, pool: Dataset, kept: list[Source], how: str) -> None:
     """New shards of the kept samples; the other splits come along as they are."""
-    others = [Dataset(str(pool.folder), split) for split in pool.card.splits if split != pool.split]
+    names = [split for split in pool.card.splits if split != pool.split]
+    others = [Dataset(str(pool.folder), split, storage=pool.storage) for split in names]
     parts = {pool.split: kept} | {
         other.split: [(shard, row) for shard in other.shards for row in range(len(shard))] for other in others
     }

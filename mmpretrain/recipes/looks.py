@@ -8,8 +8,10 @@ from rich.console import Console
 from rich.progress import track
 
 from mmpretrain.core.files import write_atomic
-from mmpretrain.data.dataset import Dataset
+from mmpretrain.data.dataset import Dataset, named_splits, open_splits
 from mmpretrain.data.fingerprints import Fingerprints, Work, fingerprints, join
+from mmpretrain.data.storage import Storage
+from mmpretrain.recipes.data import index_on_first_use
 
 
 def place_for(dataset: Dataset, file: str) -> Path:
@@ -17,6 +19,12 @@ def place_for(dataset: Dataset, file: str) -> Path:
     folder = Path("runs") / "data" / dataset.folder.resolve().name
     folder.mkdir(parents=True, exist_ok=True)
     return folder / file
+
+
+def open_datasets(name: str, storage: Storage | None, console: Console) -> list[Dataset]:
+    """`open_splits`, after the shards that nobody has indexed yet were, with a bar on a terminal."""
+    index_on_first_use(named_splits(name), storage, console)
+    return open_splits(name, storage)
 
 
 def read_fingerprints(shards: Sequence[Work], workers: int, console: Console, perceptual: bool = True) -> Fingerprints:

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from mmpretrain.core.batch import Batch, Fault
-from mmpretrain.core.distributed import World, gather_objects, on_main, world
+from mmpretrain.core.distributed import World, gather_objects, on_all, on_main, world
 from mmpretrain.core.errors import ConfigError, DataError, Interrupted
 from mmpretrain.core.files import read_json_lines, write_atomic
 from mmpretrain.core.run import Run
@@ -22,6 +22,7 @@ from mmpretrain.recipes.assemble import (
     Pretrain,
     build_engine,
     build_parts,
+    index_run,
     joined_world,
     measure_norms,
     require_space_for_checkpoints,
@@ -48,6 +49,7 @@ def pretrain(path: Path, overrides: Sequence[str], resume: str, console: Console
     place = Run(Path(config.run.folder))
     with joined_world(config) as world, StopRequest().listening() as stop:
         start_from = on_main(lambda: choose_checkpoint(place, config, resume))
+        on_main(lambda: index_run(config, world.size, console))
         tokenizer = tokenizer_of(start_from, config) if start_from else None
         parts = build_parts(config, world, tokenizer)
         check_batch(parts.data, world.size, config.train.micro_batches)
@@ -55,7 +57,7 @@ def pretrain(path: Path, overrides: Sequence[str], resume: str, console: Console
         if start_from is None:
             measure_norms(parts)
         else:
-            refuse_other_data(start_from, parts.data)
+            on_all(lambda: refuse_other_data(start_from, parts.data))
         on_main(lambda: lay_out(place, parts, evaluation, start_from))
         engine = build_engine(parts)
         start = restore(engine, start_from) if start_from else 0

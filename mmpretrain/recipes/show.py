@@ -14,6 +14,7 @@ from mmpretrain.core.batch import Batch
 from mmpretrain.core.distributed import World
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.settings import load
+from mmpretrain.data.card import parse_name
 from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.loader import training_loader
 from mmpretrain.data.tokenizer import Tokenizer, load_tokenizer
@@ -49,7 +50,7 @@ def show(
 
     Args:
         given: a dataset's name, a config or a run folder.
-        plain: `batch`, `seed` and `size` for a dataset's name; a config has its own.
+        plain: `batch`, `seed`, `size` and `storage` for a dataset's name; a config has its own.
         most: rows to draw.
 
     A config's decoding processes are left out of account: they never change a batch.
@@ -129,9 +130,9 @@ def plain_view(name: str, plain: dict[str, Any]) -> View:
     """A dataset by itself: defaults where nothing was asked for."""
     asked = {key: value for key, value in plain.items() if value is not None}
     size = asked.pop("size", 224)
-    folder, _, split = name.rpartition(":")
-    where = {"name": folder, "split": split} if folder else {"name": name}
-    return View(data=Data(**{"batch": 64, **where, **asked}, workers=0), size=size, micros=1, tokenizer=None)
+    base, split = parse_name(name)
+    data = Data(**{"batch": 64, "name": base, "split": split or "train", **asked}, workers=0)
+    return View(data=data, size=size, micros=1, tokenizer=None)
 
 
 def describe(batch: Batch, tokenizer: Tokenizer, rank: int, micro: int) -> list[Facts]:

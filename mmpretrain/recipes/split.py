@@ -9,12 +9,12 @@ from rich.table import Table
 
 from mmpretrain.core.errors import DataError
 from mmpretrain.core.settings import build
-from mmpretrain.data.dataset import open_splits
 from mmpretrain.data.duplicates import Near
 from mmpretrain.data.fingerprints import Fingerprints, shards_of
 from mmpretrain.data.rewrite import derived_card, new_folder, write_dataset
 from mmpretrain.data.split import LINKS, REST, assign, linked
-from mmpretrain.recipes.looks import Facts, plural, read_fingerprints, say, say_damaged
+from mmpretrain.data.storage import Storage
+from mmpretrain.recipes.looks import Facts, open_datasets, plural, read_fingerprints, say, say_damaged
 
 
 def split(
@@ -26,6 +26,7 @@ def split(
     near: dict[str, int],
     workers: int,
     console: Console,
+    storage: Storage | None = None,
 ) -> Facts:
     """Split all samples of NAME anew and write them to OUT.
 
@@ -37,7 +38,7 @@ def split(
         DataError: groups are so large that a split stays empty.
     """
     folder = new_folder(out)
-    datasets = open_splits(name)
+    datasets = open_datasets(name, storage, console)
     prints = read_fingerprints(shards_of(datasets), workers, console)
     grouped = datasets[0].card.text_group is not None  # else the group is the caption once more
     links = [link for link in LINKS if link not in without and (grouped or link != "text_group")]

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mmpretrain.core.settings import dump
-from mmpretrain.data.dataset import Dataset, open_splits
+from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.faults import BadSample
 from mmpretrain.data.fingerprints import Fingerprints, Work
 from mmpretrain.data.samples import Reading, ShardReader, decode
@@ -23,9 +23,10 @@ from mmpretrain.data.statistics import (
     split_facts,
     tally,
 )
+from mmpretrain.data.storage import Storage
 from mmpretrain.data.tokenizer import ClipTokenizer
 from mmpretrain.recipes.check import can_hash
-from mmpretrain.recipes.looks import Facts, place_for, plural, read_fingerprints, say, write
+from mmpretrain.recipes.looks import Facts, open_datasets, place_for, plural, read_fingerprints, say, write
 from mmpretrain.recipes.thumbnails import example
 from mmpretrain.report import wording
 from mmpretrain.report.dataset_page import render_dataset
@@ -35,13 +36,21 @@ CONTEXT = 77
 """Tokens of CLIP's context: longer captions are cut in training."""
 
 
-def stats(name: str, count: int, seed: int, page: Path | None, workers: int, console: Console) -> Facts:
+def stats(
+    name: str,
+    count: int,
+    seed: int,
+    page: Path | None,
+    workers: int,
+    console: Console,
+    storage: Storage | None = None,
+) -> Facts:
     """Count what the indexes know of all samples, look at `count` drawn ones, and write the page.
 
     Args:
         name: `NAME` for all splits together, or `NAME:SPLIT`.
     """
-    datasets = open_splits(name)
+    datasets = open_datasets(name, storage, console)
     work = draw_samples(datasets, count, seed)
     prints = read_fingerprints(work, workers, console, perceptual=can_hash(console))
     facts = {

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch.multiprocessing as processes
 
-from mmpretrain.core.distributed import process_group, raise_together, together
+from mmpretrain.core.distributed import on_all, on_main, process_group, raise_together, together
 from mmpretrain.core.errors import DataError, MmpretrainError
 
 RANKS = 2
@@ -32,6 +32,22 @@ def _rank(rank: int, work: Callable[[int], object], folder: str) -> None:
 
 def failing(rank: int) -> None:
     raise_together(DataError("a.tar: gone") if rank == 1 else None)
+
+
+def work_of_the_main_rank(rank: int) -> str:
+    def work() -> str:
+        raise DataError("b.tar: no index")
+
+    return on_main(work)
+
+
+def work_of_every_rank(rank: int) -> str:
+    def work() -> str:
+        if rank == 1:
+            raise DataError("c.tar: missing here")
+        return "well"
+
+    return on_all(work)
 
 
 def batches_that_end_early_on_one_rank(rank: int) -> list[int]:
@@ -64,6 +80,8 @@ def folder(tmp_path: Path) -> Path:
     ("work", "said"),
     [
         (failing, ["DataError a.tar: gone True"] * 2),
+        (work_of_the_main_rank, ["DataError b.tar: no index True"] * 2),
+        (work_of_every_rank, ["DataError c.tar: missing here True"] * 2),
         (batches_that_end_early_on_one_rank, ["DataError val.tar: broken True"] * 2),
         (batches_that_are_well, ["[0, 10]", "[1, 11]"]),
     ],

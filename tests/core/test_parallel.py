@@ -1,6 +1,7 @@
 import os
 
 import pytest
+import torch
 
 from mmpretrain.core import parallel
 from mmpretrain.core.errors import MmpretrainError
@@ -20,6 +21,14 @@ def test_work_that_takes_a_while_goes_on_in_other_processes(monkeypatch: pytest.
 
 def test_no_items_start_no_process():
     assert list(ordered_map(abs, [], 2)) == []
+
+
+def test_a_worker_has_one_thread():
+    assert list(ordered_map(threads, range(3), workers=1)) == [1, 1, 1]
+
+
+def threads(_: int) -> int:
+    return torch.get_num_threads()
 
 
 def test_a_worker_that_dies_is_one_sentence():

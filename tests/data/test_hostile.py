@@ -172,7 +172,7 @@ def test_hostile_member_names_are_never_paths(tmp_path: Path, started: list[str]
         else:
             assert keys["first"] == {"txt": b"a red square"}
             assert keys["last"] == {"txt": b"a blue dot"}
-        account = Account("hostile")
+        account = Account(Path("hostile"))
         streamed = dict(read_tar(shard, frozenset({"txt", "jpg", "png", "json"}), 1_000_000, account))
         assert streamed["first.txt"] == b"a red square"
         assert streamed.get("last.txt") == b"a blue dot" or account.take(0)
@@ -192,7 +192,7 @@ def test_links_and_devices_are_no_samples(tmp_path: Path):
         info.size = 4
         tar.addfile(info, io.BytesIO(b"text"))
     assert scan(shard).keys == ["good"]
-    assert dict(read_tar(shard, frozenset({"txt"}), 1_000, Account("links"))) == {"good.txt": b"text"}
+    assert dict(read_tar(shard, frozenset({"txt"}), 1_000, Account(Path("links")))) == {"good.txt": b"text"}
 
 
 # -- addresses -------------------------------------------------------------------------------------------------

@@ -1,4 +1,5 @@
 import itertools
+import os
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,9 @@ import torch
 
 from mmpretrain.core.distributed import World
 from mmpretrain.core.errors import ConfigError, DataError
+from mmpretrain.data import samples as samples_module
+from mmpretrain.data import shards
+from mmpretrain.data.card import parse_name
 from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.loader import evaluation_loader, training_loader
 from mmpretrain.data.storage import Storage
@@ -58,6 +62,36 @@ def test_four_steps_of_twelve_are_one_epoch_of_forty_eight(shapes: Path):
     keys = [key for keys, _ in steps(shapes, 8) for key in keys]
     assert sorted(keys[:48]) == sorted(set(keys[:48])) == sorted(keys[48:])
     assert keys[:48] != keys[48:]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_more_shards_than_may_be_open_at_a_time_are_read_as_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+):
+    samples = toy_samples(120)
+    for number in range(40):
+        write_tar(tmp_path / f"{number:02d}.tar", samples[3 * number : 3 * number + 3])
+    write_card(tmp_path, {"train": (["{00..39}.tar"], 120)})
+    expected = steps(tmp_path, 20)
+    monkeypatch.setattr(shards, "OPEN_INDEXES", 3)
+    monkeypatch.setattr(samples_module, "OPEN_FILES", 2)
+    found = steps(tmp_path, 20, workers=workers)
+    assert_same(found, expected)
+    keys = [key for part, _ in found for key in part]
+    assert sorted(keys[:120]) == sorted(keys[120:]) == sorted(sample["__key__"] for sample in samples)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs Linux's /proc")
+def test_no_more_shards_are_open_than_are_allowed(shapes: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(shards, "OPEN_INDEXES", 2)
+    monkeypatch.setattr(samples_module, "OPEN_FILES", 2)
+    data = TrainingData(settings_for(shapes))
+    batches = training_loader(data, open_toys(shapes)[1], 16, World(), 1, 0)
+    for _ in range(8):
+        next(batches)
+        opened = [os.path.realpath(link) for link in Path("/proc/self/fd").iterdir()]
+        assert len({path for path in opened if path.startswith(str(shapes)) and path.endswith(".tar")}) <= 2
+        assert data.datasets[0].shards._open.cache_info().currsize <= 2
 
 
 def test_batches_may_straddle_epochs(shapes: Path):
@@ -122,6 +156,19 @@ def test_a_split_without_shards_is_refused(tmp_path: Path):
 def test_an_unknown_split_names_the_one_that_was_meant(shapes: Path):
     with pytest.raises(ConfigError, match="did you mean 'val'"):
         Dataset(str(shapes), "vall")
+
+
+def test_a_name_and_its_split_are_told_apart(tmp_path: Path):
+    assert parse_name("emoji:val") == ("emoji", "val")
+    assert parse_name("emoji") == ("emoji", None)
+    assert parse_name(":val") == ("", "val")
+    assert parse_name("/a:b/emoji") == ("/a:b/emoji", None)
+    folder = tmp_path / "odd:name"
+    assert parse_name(str(folder)) == (str(tmp_path / "odd"), "name")
+    folder.mkdir()
+    write_card(folder, {"train": (["a.tar"], 1)})
+    assert parse_name(str(folder)) == (str(folder), None)
+    assert parse_name(f"{folder}:train") == (str(folder), "train")
 
 
 def test_an_unknown_dataset_names_the_one_that_was_meant():

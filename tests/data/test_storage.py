@@ -1,6 +1,7 @@
 import datetime
 import io
 import ipaddress
+import json
 import mmap
 import multiprocessing
 import os
@@ -15,9 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 from rich.console import Console
 
-from mmpretrain.core.errors import DataError
+from mmpretrain.__main__ import cli
+from mmpretrain.core.errors import ConfigError, DataError
 from mmpretrain.data.chunks import PAGE, ChunkCache
 from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.faults import BadSample
@@ -544,6 +547,49 @@ def test_the_index_and_check_commands_take_remote_shards(far_shapes: Path, tmp_p
     assert list((tmp_path / "xdg" / "mmpretrain" / "chunks").iterdir())
 
 
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, ["data", *map(str, arguments)])
+
+
+def test_commands_read_remote_shards_as_they_are_told(far_shapes: Path, server: ObjectServer, tmp_path: Path):
+    cache = tmp_path / "its cache"
+    storage = ("--storage", f"cache={cache}", "--storage", "chunk_bytes=65536")
+    assert "61 samples in 4 shards" in " ".join(invoke("index", far_shapes, *storage).output.split())
+    assert any(cache.iterdir())
+    server.script = lambda request: request.answer(404, b"gone") or True
+    checked = json.loads(invoke("check", far_shapes, *storage, "--json").stdout)
+    assert checked["samples"] == {"train": 48, "val": 13}, "from that cache alone"
+    chosen = ("dedup", "--out", tmp_path / "a"), ("stats", "--page", tmp_path / "b"), ("order",)
+    for verb, *more in (*chosen, ("show", "--batch", 4, "--size", 32, "--out", tmp_path / "c")):
+        answer = invoke(verb, far_shapes, *more, *storage)
+        assert answer.exception is None, answer.output
+
+
+def test_commands_are_told_which_schemes_a_card_may_use(tmp_path: Path):
+    write_card(tmp_path, {"train": (["http://192.0.2.1/a.tar"], 1)})  # an address kept for documents
+    assert "scheme 'http'" in str(invoke("index", tmp_path).exception)
+    quick = ("--storage", "tries=1", "--storage", "deadline_seconds=0.2")
+    answer = invoke("index", tmp_path, "--storage", "schemes=[http]", *quick)
+    assert isinstance(answer.exception, DataError), "allowed, and nobody is there"
+    assert "http://192.0.2.1/a.tar: " in str(answer.exception)
+
+
+@pytest.mark.parametrize(
+    ("pair", "said"),
+    [
+        ("s3_endpont=x", "--storage s3_endpont: unknown key; did you mean 's3_endpoint'?"),
+        ("chunk_bytes=70000", "--storage chunk_bytes: 70000 is no multiple of 65536"),
+        ("tries=0", "--storage tries: input should be greater than 0, found 0"),
+        ("cache", "--storage 'cache': an override reads key.sub=value"),
+    ],
+)
+def test_mistakes_in_what_a_command_is_told_are_named(pair: str, said: str):
+    for verb in (("index", "emoji"), ("contamination", "emoji:train", "emoji:val")):
+        answer = invoke(*verb, "--storage", pair)
+        assert isinstance(answer.exception, ConfigError)
+        assert str(answer.exception) == said
+
+
 def test_a_remote_shard_that_is_another_one_now_is_refused(far_shapes: Path, server: ObjectServer, storage: Storage):
     Dataset(str(far_shapes), "val", storage=storage)
     server.objects["shapes/val-00000.tar"] += b"\0" * 512
@@ -633,6 +679,33 @@ def test_training_from_s3_sees_what_training_from_disk_sees(shapes: Path, s3: st
     write_card(tmp_path, {"train": (["s3://toys/shapes+more/train-{00000..00002}.tar"], 48)})
     patient = replace(storage, s3_endpoint=s3, deadline_seconds=30, stall_seconds=10)
     assert_same(steps(shapes, 6), steps(tmp_path, 6, storage=patient))
+
+
+def test_commands_look_at_a_bucket_of_another_endpoint(shapes: Path, s3: str, tmp_path: Path):
+    import boto3
+
+    client = boto3.client("s3", endpoint_url=s3)
+    for path in shapes.glob("*.tar"):
+        client.upload_file(str(path), "toys", f"looked-at/{path.name}")
+    folder, cache = tmp_path / "far", tmp_path / "cache"
+    folder.mkdir()
+    urls = [f"s3://toys/looked-at/{name}" for name in ("train-{00000..00002}.tar", "val-00000.tar")]
+    write_card(folder, {"train": (urls[:1], 48), "val": (urls[1:], 13)})
+    storage = ("--storage", f"s3_endpoint={s3}", "--storage", f"cache={cache}")
+    assert "61 samples in 4 shards" in " ".join(invoke("index", folder, *storage).output.split())
+    checked = json.loads(invoke("check", folder, *storage, "--json").stdout)
+    assert all(problem["kind"].startswith(("leak", "near")) for problem in checked["problems"]), "as toys do"
+    stats = json.loads(invoke("stats", folder, *storage, "--page", tmp_path / "page.html", "--json").stdout)
+    assert (stats["samples"], stats["damage"]) == (61, {})
+    words = ("--keep", "text_based", "--out", tmp_path / "kept")
+    assert invoke("filter", folder, *storage, *words).exception is None
+    assert len(Dataset(str(tmp_path / "kept"), "val")) == 13
+    parts = ("--out", tmp_path / "new", "--test", 0, "--val", 0.3, "--without", "caption", "--without", "text_group")
+    answer = invoke("split", folder, *storage, *parts, "--without", "near")
+    assert answer.exception is None, answer.output
+    named = f"{folder}:train", f"{folder}:val", "--out", tmp_path / "found.jsonl"
+    assert invoke("contamination", *named, *storage).exception is None
+    assert "s3://toys/looked-at/val-00000.tar" in (tmp_path / "found.jsonl").read_text()
 
 
 def test_what_s3_does_not_have_is_named(s3: str, storage: Storage):

@@ -1,9 +1,14 @@
+import json
+import tracemalloc
+
 import open_clip
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer as FastTokenizer
+from tokenizers.trainers import WordPieceTrainer
 
-from mmpretrain.data.tokenizer import ClipTokenizer, Tokenizer, WordPieceTokenizer
+from mmpretrain.data.tokenizer import ClipTokenizer, Tokenizer, WordPieceTokenizer, _bert_like, clean
 
 OURS = ClipTokenizer(context_length=77).build([])
 THEIRS = open_clip.SimpleTokenizer()
@@ -29,6 +34,35 @@ def test_long_texts_keep_their_end_token():
     tokens_BL, _ = OURS(["word " * 200])
     assert tokens_BL.shape == (1, 77)
     assert tokens_BL[0, -1] == OURS.vocabulary - 1 == 49407
+
+
+@given(st.lists(st.text(characters, max_size=40), max_size=30), st.integers(100, 400))
+@settings(max_examples=60, deadline=None)
+def test_a_vocabulary_learned_from_counted_words_is_that_of_the_texts(texts: list[str], size: int):
+    cleaned = [clean(text) for text in texts]
+    fast = _bert_like({})
+    words = [word for text in cleaned for word in split(fast, text)]
+    letters = sorted({letter for word in words for letter in word})
+    fixed = ["[PAD]", "[UNK]", "[CLS]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
+    trainer = WordPieceTrainer(vocab_size=size - 1, special_tokens=fixed, show_progress=False)
+    fast.train_from_iterator(cleaned, trainer)
+    learned = WordPieceTokenizer(vocabulary=size).build(iter(texts))
+    ids = json.loads(learned.to_json())["model"]["vocab"]
+    assert ids == fast.get_vocab(with_added_tokens=True)
+
+
+def split(fast: FastTokenizer, text: str) -> list[str]:
+    return [word for word, _ in fast.pre_tokenizer.pre_tokenize_str(fast.normalizer.normalize_str(text))]
+
+
+def test_captions_are_read_once_and_not_kept():
+    captions = (f"{CORPUS[number % 4]} {'again and ' * 40}" for number in range(3000))  # 1.2 MB together
+    tracemalloc.start()
+    try:
+        assert WordPieceTokenizer(vocabulary=100).build(captions).vocabulary <= 100
+        assert tracemalloc.get_traced_memory()[1] < 400_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,36 @@ def test_too_much_that_is_bad_packs_nothing_exits_3_and_names_each(photos: Path,
     assert len((out.parent / "mine.pack_errors.csv").read_text().splitlines()) == 10
 
 
+@pytest.mark.processes
+def test_several_workers_name_a_truncated_picture_and_the_rest_is_packed(tmp_path: Path):
+    folder, out = tmp_path / "photos", tmp_path / "sets" / "mine"
+    folder.mkdir()
+    for number in range(24):
+        shape, style = ("square", "stripe", "frame", "dot")[number % 4], number // 4
+        (folder / f"{number:02d}.png").write_bytes(toy_picture("red", shape, style, size=16 + number))
+        (folder / f"{number:02d}.txt").write_text(f"red {number}")
+    broken = folder / "13.png"
+    broken.write_bytes(broken.read_bytes()[:-30])
+    said = ["13.png", "damaged_image"]
+
+    strict = mmpretrain("data", "pack", folder, "--out", out, "--workers", "2", "--max-bad", "0.01")
+    assert strict.returncode == 3
+    assert "1 of 24 records (4.2 %) cannot be used (1 damaged_image)" in strict.stderr
+    assert [path.name for path in out.parent.iterdir()] == ["mine.pack_errors.csv"]
+    assert faults(out.parent / "mine.pack_errors.csv") == [said]
+
+    answer = mmpretrain("data", "pack", folder, "--out", out, "--workers", "2")
+    assert answer.returncode == 0, answer.stderr
+    assert faults(out / "pack_errors.csv") == [said]
+    captions = [sample.caption for sample in Dataset(str(out), "train").samples()]
+    assert captions == [f"red {number}" for number in range(24) if number != 13]
+
+
+def faults(path: Path) -> list[list[str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return [[row["origin"], row["reason"]] for row in csv.DictReader(file)]
+
+
 def test_a_full_disk_is_one_line_and_leaves_nothing(photos: Path, table: Path, tmp_path: Path):
     """A limit on file size is a disk that is full, for whoever writes."""
 

@@ -14,17 +14,33 @@ KARPATHY_SPLITS = {"train": "train", "restval": "train", "val": "val", "test": "
 
 
 @dataclass(frozen=True)
-class CocoCaptions:
-    """`{"images": [{id, file_name}], "annotations": [{image_id, caption}]}`."""
+class _Tree:
+    """A JSON file about pictures in a folder."""
 
     path: Path
     folder: Path
     tree: dict[str, Any]
     follow_links: bool = False
-    kind: str = "COCO captions"
+    kind: str = ""
     joins: bool = True
     has_pictures: bool = True
     label: str | None = None
+
+    def record(
+        self, origin: str, name: Any, captions: list[str], facts: dict[str, Any], split: str = ""
+    ) -> Record | LeftOut:
+        try:
+            picture = locate(self.folder, name, self.follow_links)
+        except BadSample as error:
+            return LeftOut(origin, error.reason, error.detail)
+        return Record(origin, picture, captions, {k: v for k, v in facts.items() if k != "file_name"}, split)
+
+
+@dataclass(frozen=True)
+class CocoCaptions(_Tree):
+    """`{"images": [{id, file_name}], "annotations": [{image_id, caption}]}`."""
+
+    kind: str = "COCO captions"
 
     @property
     def said(self) -> str:
@@ -38,23 +54,16 @@ class CocoCaptions:
         for image in self.tree["images"]:
             facts = {"image_id" if name == "id" else name: value for name, value in image.items()}
             origin = f"{self.path.name}: image {image.get('id')}"
-            yield _record(self, origin, image.get("file_name"), captions.pop(image.get("id"), []), facts)
+            yield self.record(origin, image.get("file_name"), captions.pop(image.get("id"), []), facts)
         for image_id in captions:
             yield LeftOut(f"{self.path.name}: annotation", "unknown_image", f"no image has the id {image_id}")
 
 
 @dataclass(frozen=True)
-class KarpathyCaptions:
+class KarpathyCaptions(_Tree):
     """`{"images": [{filepath, filename, split, sentences: [{raw}]}]}`: the splits that papers report on."""
 
-    path: Path
-    folder: Path
-    tree: dict[str, Any]
-    follow_links: bool = False
     kind: str = "Karpathy captions"
-    joins: bool = True
-    has_pictures: bool = True
-    label: str | None = None
 
     @property
     def said(self) -> str:
@@ -66,19 +75,4 @@ class KarpathyCaptions:
             facts = {key: image[key] for key in ("cocoid", "imgid", "sentids") if key in image}
             split = KARPATHY_SPLITS.get(str(image.get("split")), "")
             origin = f"{self.path.name}: image {number}"
-            yield _record(self, origin, name, texts(image.get("sentences")), facts, split)
-
-
-def _record(
-    source: CocoCaptions | KarpathyCaptions,
-    origin: str,
-    name: Any,
-    captions: list[str],
-    facts: dict[str, Any],
-    split: str = "",
-) -> Record | LeftOut:
-    try:
-        picture = locate(source.folder, name, source.follow_links)
-    except BadSample as error:
-        return LeftOut(origin, error.reason, error.detail)
-    return Record(origin, picture, captions, {k: v for k, v in facts.items() if k != "file_name"}, split)
+            yield self.record(origin, name, texts(image.get("sentences")), facts, split)

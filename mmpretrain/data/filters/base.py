@@ -1,7 +1,7 @@
 """What a rule sees, and what it may ask for."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -27,6 +27,8 @@ class Pool:
     """What rules may ask for when they are built."""
 
     card: Card
+    shards: Mapping[str, str] = field(default_factory=dict)
+    """Name of each shard of the card, of all splits -> its file name."""
     scores: Callable[[str], np.ndarray]
     """Run folder -> cosine between picture and caption of each sample; float32, NaN where it cannot be used."""
 

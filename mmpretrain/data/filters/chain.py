@@ -85,7 +85,7 @@ def judge(pool: Iterable[Found], rules: Mapping[str, Rule]) -> Verdict:
 def candidates(pool: Dataset) -> Iterator[Found]:
     """Every sample of the pool with its caption and the size of its picture, or what is wrong with it."""
     reader, reading, number = ShardReader(), Reading(), 0
-    for shard in pool.shards:
+    for name, shard in zip(pool.names, pool.shards, strict=True):
         for row, key in enumerate(shard.keys):
             try:
                 members = reader.read(shard, row)
@@ -95,5 +95,5 @@ def candidates(pool: Dataset) -> Iterator[Found]:
                 yield (shard, row), error
             else:
                 size = {"width": image.width, "height": image.height}
-                yield (shard, row), Candidate(number=number, uid=(shard.path.name, key), caption=texts.caption, **size)
+                yield (shard, row), Candidate(number=number, uid=(name, key), caption=texts.caption, **size)
             number += 1
