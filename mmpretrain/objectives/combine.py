@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from mmpretrain.core.batch import Batch, Features, Shares
 from mmpretrain.objectives.contrastive import Contrastive
+from mmpretrain.objectives.sigmoid import Sigmoid
 
-Objective = Contrastive
+Objective = Contrastive | Sigmoid
 """The union of all objectives; another one is another file and another name here."""
 
 

@@ -52,7 +52,7 @@ class Pretrain:
     run: RunSettings
     data: Data
     towers: Towers
-    objectives: Annotated[list[Objective], Field(min_length=1)]
+    objectives: Annotated[list[Annotated[Objective, Field(discriminator="kind")]], Field(min_length=1)]
     """What is learned; their weighted sum is minimised."""
     optim: Optim = field(default_factory=Optim)
     engine: EngineSettings = field(default_factory=Single)
