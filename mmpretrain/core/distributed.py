@@ -111,6 +111,15 @@ def global_sum(value: Tensor) -> Tensor:
     return total
 
 
+def global_max(value: Tensor) -> Tensor:
+    """The largest over ranks, element by element, detached."""
+    if not is_distributed():
+        return value.detach()
+    largest = value.detach().clone()
+    dist.all_reduce(largest, op=dist.ReduceOp.MAX)
+    return largest
+
+
 def gather_objects(item: T) -> list[T]:
     """One small picklable object from each rank, in order, on every rank (our own processes only)."""
     if not is_distributed():

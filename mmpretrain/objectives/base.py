@@ -83,6 +83,11 @@ class Learner(nn.Module):
         """The right answers to what is asked of a batch, int64: how often the most frequent one is right is chance."""
         raise NotImplementedError
 
+    @property
+    def uses_all(self) -> bool:
+        """Whether it learns from every source."""
+        return self._sources is None
+
     def used(self, batch: Batch) -> Tensor:
         """Whether each row comes from a source that the objective learns from; bool, B."""
         source_B = batch.positions_B * 0 if batch.source_B is None else batch.source_B

@@ -15,11 +15,12 @@ from mmpretrain.objectives.custom import Custom
 from mmpretrain.objectives.masked_language import ImageMaskedLanguage, MaskedLanguage
 from mmpretrain.objectives.matching import Matching
 from mmpretrain.objectives.next_sentence import NextSentence
+from mmpretrain.objectives.sigmoid import Sigmoid
 
-ObjectiveSettings = Annotated[
-    Contrastive | MaskedLanguage | NextSentence | Matching | ImageMaskedLanguage | Captioning | CausalLanguage | Custom,
-    Field(discriminator="kind"),
-]
+Pairs = Contrastive | Sigmoid
+Texts = MaskedLanguage | NextSentence | CausalLanguage
+Together = Matching | ImageMaskedLanguage | Captioning
+ObjectiveSettings = Annotated[Pairs | Texts | Together | Custom, Field(discriminator="kind")]
 """The union of all objectives; another one is another file and another name here."""
 
 

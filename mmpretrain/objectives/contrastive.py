@@ -5,18 +5,16 @@ from collections.abc import Set
 from typing import Annotated, Any, Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
-from mmpretrain.core.batch import Batch, Features
-from mmpretrain.core.distributed import gather, own_rows
-from mmpretrain.core.precision import at_least_fp32
+from mmpretrain.core.batch import Features
+from mmpretrain.core.distributed import global_max, global_sum
 from mmpretrain.core.settings import settings
-from mmpretrain.objectives.base import Learner, Objective, Surroundings
-
-FAR_BELOW = -1e9
-"""A logit that takes no part in a softmax."""
+from mmpretrain.objectives.base import Objective, Surroundings
+from mmpretrain.objectives.pairs import PairLearner, bounded
+from mmpretrain.objectives.tiles import SIDE, Gradients, Relation, walk
 
 
 @settings
@@ -42,7 +40,7 @@ class Contrastive(Objective):
         return ContrastiveObjective(self, around)
 
 
-class ContrastiveObjective(Learner):
+class ContrastiveObjective(PairLearner):
     """Cross-entropy between the softmax of scaled cosines and the uniform distribution over a row's positives.
 
     For image i with positives P(i) among the texts of the global batch:
@@ -51,60 +49,112 @@ class ContrastiveObjective(Learner):
     row it is CLIP's loss; several are weighed as in SupCon's outer sum (Khosla et al. 2020, arXiv 2004.11362).
     """
 
-    is_global = True
-
     def __init__(self, settings: Contrastive, around: Surroundings) -> None:
         super().__init__(settings, around)
         self.max_log_scale = math.log(settings.max_scale)
         # one element and not a scalar: DeepSpeed cannot broadcast parameters without dimensions
         self.log_scale = nn.Parameter(torch.tensor([math.log(settings.scale)]))
 
-    def count(self, batch: Batch) -> Tensor:
-        """Pairs of this rank's batch that the objective learns from."""
-        return self.used(batch).sum()
-
     def forward(self, features: Features, count: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """This rank's share of the loss over `count` pairs of the global batch, and metrics that add up."""
-        own = own_rows(features.image_BE)
-        image_BE, text_BE = gather(features.image_BE), gather(features.text_BE)
-        image_group_B, text_group_B = gather(features.image_group_B), gather(features.text_group_B)
-        used_B = self.uses(gather(features.source_B))
-        positive_RB = (image_group_B[own, None] == image_group_B) | (text_group_B[own, None] == text_group_B)
-        positive_RB &= used_B[own, None] & used_B
-        scale = _clamp(self.log_scale, self.max_log_scale).exp()
-        with torch.autocast(image_BE.device.type, enabled=False):
-            images_RB = scale * at_least_fp32(features.image_BE) @ at_least_fp32(text_BE).T
-            texts_RB = scale * at_least_fp32(features.text_BE) @ at_least_fp32(image_BE).T
-            rows = sum(_cross_entropy(logits_RB, positive_RB, used_B) for logits_RB in (images_RB, texts_RB))
+        image_RE, text_CE, relation = self.pairs(features)
+        scale = bounded(self.log_scale, self.max_log_scale).exp().to(image_RE.dtype)
         count = count.clamp(min=1)  # a step may hold no row of the objective's sources
-        share = rows / 2 / count
-        metrics = {"loss": share.detach(), "scale": scale.detach().sum() * used_B[own].sum() / count}
+        share = softmax_loss(image_RE, text_CE, scale, relation) / 2 / count
+        metrics = {"loss": share.detach(), "scale": scale.detach().sum() * len(image_RE) / count}
         return share, metrics
 
 
-def _cross_entropy(logits_RB: Tensor, positive_RB: Tensor, used_B: Tensor) -> Tensor:
-    """Summed over rows; a row without positives, which comes from another source, adds nothing."""
-    target_RB = positive_RB.to(logits_RB.dtype) / positive_RB.sum(dim=1, keepdim=True).clamp(min=1)
-    # not -inf: its product with a target of 0 is no number
-    return F.cross_entropy(logits_RB.masked_fill(~used_B, FAR_BELOW), target_RB, reduction="sum")
+def softmax_loss(image_RE: Tensor, text_CE: Tensor, scale: Tensor, relation: Relation, side: int = SIDE) -> Tensor:
+    """This rank's part of the sum, over all rows and columns, of their cross-entropies: those of its own pairs.
+
+    Its memory is a few tiles and the gradients of its arguments, its work four matrix products.
+
+    The cross-entropy of a column takes the logits of all ranks' rows, so this rank's rows are in the parts of others,
+    too. Backward gives the gradient of the sum of all ranks' parts with respect to this rank's rows and its use of the
+    texts; it takes the gradient that this rank's part receives for that of every part. They are equal because a share
+    is this part divided by a global count, times a weight from the config, times what the engine multiplies the loss
+    by: each the same on all ranks. `gather` then sums what the ranks say of a text and the engine what they say of
+    the scale, which makes them the gradients of one process.
+
+    Args:
+        scale: of one element.
+        side: rows and columns of a tile.
+    """
+    loss: Tensor = _SoftmaxLoss.apply(image_RE, text_CE, scale, relation, side)
+    return loss
 
 
-class _Clamp(torch.autograd.Function):
-    """min(x, bound), whose gradient above the bound passes only where it leads back."""
+class _SoftmaxLoss(torch.autograd.Function):
+    """With S = scale * image_RE @ text_CE.T and positives P, tile by tile:
+
+        row_i = log sum_j exp S_ij - sum_(j in P(i)) S_ij / |P(i)|
+        column_j = log sum_i exp S_ij - sum_(i in P(j)) S_ij / |P(j)|
+        d loss / d S_ij = exp(S_ij - log sum_j) + exp(S_ij - log sum_i) - [ij in P] * (1 / |P(i)| + 1 / |P(j)|)
+
+    Each tile is computed once in forward, for rows and columns at a time, and once again in backward.
+    """
 
     @staticmethod
-    def forward(context: Any, value: Tensor, bound: float) -> Tensor:
-        context.save_for_backward(value > bound)
-        return value.clamp(max=bound)
+    def forward(
+        context: Any, image_RE: Tensor, text_CE: Tensor, scale: Tensor, relation: Relation, side: int
+    ) -> Tensor:
+        rows, columns = _Entropies(image_RE), _Entropies(text_CE)
+        for tile in walk(image_RE, text_CE, scale, relation, side):
+            rows.add_logits(tile.rows, tile.logits_RC, 1, tile.spare_RC)
+            columns.add_logits(tile.columns, tile.logits_RC, 0, tile.spare_RC)
+            positives_RC = tile.logits_RC.masked_fill_(tile.differs_RC, 0)
+            rows.positives[tile.rows] += positives_RC.sum(1)
+            columns.positives[tile.columns] += positives_RC.sum(0)
+        columns.complete()
+        weight_C = 1 / relation.counts().to(scale.dtype)
+        row_log_sum_R, column_log_sum_C = rows.log_sum(), columns.log_sum()
+        context.save_for_backward(image_RE, text_CE, scale, row_log_sum_R, column_log_sum_C, weight_C)
+        context.relation, context.side = relation, side
+        # subtracted one by one: the sums are some hundred times what is left
+        of_rows_R = row_log_sum_R - rows.positives * weight_C[relation.own]
+        of_columns_C = column_log_sum_C - columns.positives * weight_C
+        return of_rows_R.sum() + of_columns_C[relation.own].sum()
 
     @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        (above,) = context.saved_tensors
-        # a descent step lowers the value where the gradient is positive
-        return torch.where(above, gradients[0].clamp(min=0), gradients[0]), None
+    @once_differentiable
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        image_RE, text_CE, scale, row_log_sum_R, column_log_sum_C, weight_C = context.saved_tensors
+        weight_R = weight_C[context.relation.own]
+        gradients = Gradients(image_RE, text_CE, scale)
+        for tile in walk(image_RE, text_CE, scale, context.relation, context.side):
+            slope_RC = torch.sub(tile.logits_RC, row_log_sum_R[tile.rows, None], out=tile.spare_RC).exp_()
+            slope_RC.add_(tile.logits_RC.sub_(column_log_sum_C[tile.columns]).exp_())
+            target_RC = torch.add(weight_R[tile.rows, None], weight_C[tile.columns], out=tile.logits_RC)
+            gradients.add(tile, slope_RC.sub_(target_RC.masked_fill_(tile.differs_RC, 0)))
+        return *gradients.finish(gradient), None, None
 
 
-def _clamp(value: Tensor, bound: float) -> Tensor:
-    """Never in place after the step: under ZeRO the optimizer's master copy would win."""
-    clamped: Tensor = _Clamp.apply(value, bound)
-    return clamped
+class _Entropies:
+    """What rows, or columns, gather from tile to tile: log sum exp of the logits, and the sum over positives.
+
+    The sum is kept relative to the largest logit so far, so that nothing overflows and the largest never vanishes.
+    """
+
+    def __init__(self, features_XE: Tensor) -> None:
+        self._largest = features_XE.new_full((len(features_XE),), -math.inf)
+        self._total = features_XE.new_zeros(len(features_XE))
+        self.positives = features_XE.new_zeros(len(features_XE))
+
+    def add_logits(self, part: slice, logits_RC: Tensor, dim: int, spare_RC: Tensor) -> None:
+        """Take in a tile, reduced over `dim`."""
+        before = self._largest[part]
+        largest = torch.maximum(before, logits_RC.amax(dim))
+        exponentials_RC = torch.sub(logits_RC, largest.unsqueeze(dim), out=spare_RC).exp_()
+        self._total[part] = self._total[part] * (before - largest).exp() + exponentials_RC.sum(dim)
+        self._largest[part] = largest
+
+    def complete(self) -> None:
+        """Join with what the other ranks' rows say of the same columns."""
+        largest = global_max(self._largest)
+        parts = torch.stack([self._total * (self._largest - largest).exp(), self.positives])
+        self._largest = largest
+        self._total, self.positives = global_sum(parts)
+
+    def log_sum(self) -> Tensor:
+        return self._largest + self._total.log()
