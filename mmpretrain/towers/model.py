@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mmpretrain.core.batch import Batch, Features
 from mmpretrain.core.settings import settings
-from mmpretrain.towers.image import ImageTower, TimmImage
+from mmpretrain.towers.image import ImageEncoder, ImageTower
 from mmpretrain.towers.text import CausalText, TextTower
 
 
@@ -17,7 +17,7 @@ from mmpretrain.towers.text import CausalText, TextTower
 class Towers:
     """Both encoders and the width of the space that they share."""
 
-    image: TimmImage
+    image: ImageEncoder
     text: CausalText = field(default_factory=CausalText)
     embedding: Annotated[int, Field(gt=0)] = 512
     """Width of the shared space."""
