@@ -27,8 +27,8 @@ from mmpretrain.evaluation.retrieval import Retrieval
 from mmpretrain.evaluation.zero_shot import ZeroShot
 from mmpretrain.objectives.combine import Objective, TrainingModule
 from mmpretrain.optim.optimizer import Optim
-from mmpretrain.towers.image import measure_statistics
 from mmpretrain.towers.model import Towers
+from mmpretrain.towers.norms import measure_statistics
 from mmpretrain.train.loop import Train
 
 EvaluatorSettings = Annotated[Retrieval | ZeroShot, Field(discriminator="kind")]
@@ -118,11 +118,15 @@ def build_parts(config: Pretrain, world: World, tokenizer: Tokenizer | None = No
     # indexes on first use are made once, not by every rank; so are checks of whole shards and a learned vocabulary
     on_main(lambda: len(TrainingData(config.data)))
     data = TrainingData(replace(config.data, verify=False))
-    if tokenizer is None:
+    towers = config.towers
+    if tokenizer is not None:
+        # the checkpoint brings all weights; the file that the run began with may be gone
+        towers = replace(towers, image=replace(towers.image, weights=None))
+    else:
         learned = on_main(lambda: config.data.tokenizer.build(data.captions()).to_json())
         tokenizer = Tokenizer.from_json(learned, config.data.tokenizer.context_length)
     seed_torch(config.train.seed)
-    model = config.towers.build(tokenizer.vocabulary, tokenizer.context_length)
+    model = towers.build(tokenizer.vocabulary, tokenizer.context_length)
     names = [part.name for part in config.data.parts]
     module = TrainingModule(model, [objective.build(names) for objective in config.objectives])
     return Parts(config=config, world=world, device=device_of(world), data=data, tokenizer=tokenizer, module=module)
@@ -139,9 +143,12 @@ def open_split(parts: Parts, name: str) -> Dataset:
 
 
 def measure_norms(parts: Parts) -> None:
-    """Before the first step, give frozen BatchNorm the statistics of the first positions' pictures."""
+    """Before the first step, give frozen BatchNorm the statistics of the first positions' pictures.
+
+    Statistics that came with a weights file stay: they belong to those weights.
+    """
     image = parts.module.model.image
-    if parts.config.towers.image.norm != "frozen" or not image.batch_norms():
+    if not image.needs_statistics():
         return
     config = parts.config
     # always as one process sees them: the statistics must not depend on how many ranks there are
