@@ -1,6 +1,8 @@
-"""Tensors by name on disk: safetensors, nothing that can carry code."""
+"""Tensors by name on disk: safetensors, nothing that can carry code. Foreign files come in through one door."""
 
+import pickle
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -36,6 +38,50 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise MmpretrainError(f"{path}: cannot be read as safetensors: {error}") from error
+
+
+FOREIGN_SUFFIXES = (".pt", ".pth", ".bin")
+WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
+"""Keys under which training scripts keep the weights, the averaged ones first, as timm reads them."""
+
+
+def load_foreign(path: Path) -> dict[str, Tensor]:
+    """Tensors by name from somebody else's file: safetensors, or torch's format as far as it holds only tensors.
+
+    Raises:
+        MmpretrainError: another kind of file, a damaged one, or one that would run code.
+    """
+    if path.suffix == ".safetensors":
+        return load_tensors(path)
+    if path.suffix not in FOREIGN_SUFFIXES:
+        raise MmpretrainError(f"{path}: weights end in .safetensors, {', '.join(FOREIGN_SUFFIXES)}")
+    try:
+        tree = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, ValueError, AttributeError) as error:
+        # no second try without weights_only: that would run what the file says
+        cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise MmpretrainError(
+            f"{path}: not a file of plain tensors, refused: {cause[:160]}; ask its author for safetensors"
+        ) from error
+    tensors = _tensors_of(tree)
+    if not tensors:
+        raise MmpretrainError(f"{path}: holds no tensors by name")
+    return tensors
+
+
+def _tensors_of(tree: Any) -> dict[str, Tensor]:
+    """The named tensors of a checkpoint, out of its wrapper, without the prefix that DataParallel leaves."""
+    while isinstance(tree, dict):
+        wrapper = next((key for key in WRAPPERS if isinstance(tree.get(key), dict)), None)
+        if wrapper is None:
+            break
+        tree = tree[wrapper]
+    if not isinstance(tree, dict):
+        return {}
+    tensors = {str(name): tensor for name, tensor in tree.items() if isinstance(tensor, Tensor)}
+    if tensors and all(name.startswith("module.") for name in tensors):
+        return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+    return tensors
 
 
 def require_same_names(found: dict[str, Tensor], expected: dict[str, torch.Size], source: str) -> None:

@@ -36,8 +36,8 @@ from mmpretrain.objectives.combine import ObjectiveSettings, TrainingModule, nee
 from mmpretrain.optim.optimizer import Optim
 from mmpretrain.recipes.combinations import refuse_cut, refuse_data, refuse_evaluation, refuse_objectives, refuse_towers
 from mmpretrain.recipes.data import index_on_first_use
-from mmpretrain.towers.image import measure_statistics
 from mmpretrain.towers.model import Towers
+from mmpretrain.towers.norms import measure_statistics
 from mmpretrain.train.loop import Train
 
 EvaluatorSettings = Annotated[Retrieval | ZeroShot | HeldOut, Field(discriminator="kind")]
@@ -127,6 +127,7 @@ def build_parts(config: Pretrain, world: World, tokenizer: Tokenizer | None = No
     refuse_other_copies(data)
     refuse_data(config.objectives, data)
     refuse_cut(config.objectives, config.data.batch, world.size, config.train.micro_batches)
+    towers = config.towers if tokenizer is None else config.towers.without_files()
     if tokenizer is None:
         learned = on_main(lambda: config.data.tokenizer.build(data.captions()).to_json())
         tokenizer = Tokenizer.from_json(learned, config.data.tokenizer.context_length)
@@ -134,7 +135,7 @@ def build_parts(config: Pretrain, world: World, tokenizer: Tokenizer | None = No
     needs = needs_of(config.objectives)
     # two passages in a row need places for both
     length = tokenizer.context_length * (2 if "pair" in needs else 1)
-    model = config.towers.build(tokenizer.vocabulary, length, needs)
+    model = towers.build(tokenizer.vocabulary, length, needs)
     around = Surroundings(
         model=model,
         sources=[part.name for part in config.data.parts],
@@ -193,9 +194,12 @@ def open_split(parts: Parts, name: str) -> Dataset:
 
 
 def measure_norms(parts: Parts) -> None:
-    """Before the first step, give frozen BatchNorm the statistics of the first positions' pictures."""
+    """Before the first step, give frozen BatchNorm the statistics of the first positions' pictures.
+
+    Statistics that came with a weights file stay: they belong to those weights.
+    """
     image = parts.module.model.image
-    if image is None or parts.config.towers.norm != "frozen" or not image.batch_norms():
+    if image is None or not image.needs_statistics():
         return
     config = parts.config
     # always as one process sees them: the statistics must not depend on how many ranks there are

@@ -46,6 +46,8 @@ def dry_run(path: Path, overrides: Sequence[str], console: Console) -> None:
         seconds = seconds_a_step(parts, engine)
         if world.is_main:
             console.print(summary(parts, counts, seconds, checkpoint_bytes))
+            for note in parts.module.model.notes:
+                console.print(note, soft_wrap=True)
             console.print(f"nothing was written; next: mmpretrain pretrain {path}", soft_wrap=True)
 
 

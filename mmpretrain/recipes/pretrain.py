@@ -70,6 +70,8 @@ def pretrain(path: Path, overrides: Sequence[str], resume: str, console: Console
                 display.say(
                     f"{parts.data.notes:,} files of {parts.data.label} stand in no sample; data check names them"
                 )
+            for note in parts.module.model.notes:
+                display.say(note)
             hooks = make_hooks(parts, engine, place, evaluation, display)
             batches = training_batches(parts, start)
             try:

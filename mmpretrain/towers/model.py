@@ -1,7 +1,7 @@
 """The model: an image tower and a text tower, their projections into one space, and the blocks where they meet."""
 
 from collections.abc import Set
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Annotated, Literal
 
 import torch
@@ -14,7 +14,7 @@ from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.precision import at_least_fp32
 from mmpretrain.core.settings import settings
 from mmpretrain.towers.fusion import AttentionPool, CrossTransformer, Fusion
-from mmpretrain.towers.image import ImageTower, TimmImage
+from mmpretrain.towers.image import ImageEncoder, ImageTower
 from mmpretrain.towers.text import BidirectionalText, CausalText, Replacement, TextTower
 
 TextSettings = Annotated[CausalText | BidirectionalText, Field(discriminator="kind")]
@@ -28,7 +28,7 @@ FEATURES: Set[str] = frozenset({"features"})
 class Towers:
     """The encoders, the space that they share, and what reads text and picture together."""
 
-    image: TimmImage | None = None
+    image: ImageEncoder | None = None
     """None: the run learns from texts alone."""
     text: TextSettings = field(default_factory=CausalText)
     fusion: Fusion | None = None
@@ -59,6 +59,12 @@ class Towers:
     def size(self) -> int:
         """Side of the pictures; 0 without an image tower."""
         return self.image.size if self.image else 0
+
+    def without_files(self) -> "Towers":
+        """The same towers with random weights: a checkpoint brings all, and the files of the start may be gone."""
+        image = replace(self.image, weights=None) if self.image else None
+        text = replace(self.text, weights=None) if isinstance(self.text, BidirectionalText) else self.text
+        return replace(self, image=image, text=text)
 
     @property
     def norm(self) -> str | None:
@@ -101,7 +107,7 @@ class Model(nn.Module):
             self._add_readers(towers, self.image, needs)
 
     def _add_readers(self, towers: Towers, image: ImageTower, needs: Set[str]) -> None:
-        width = image.width
+        width = image.token_width
         if towers.image_queries:
             self.image_pool = AttentionPool(towers.image_queries, width, self.text.width, self.text.shape.heads)
             width = self.text.width
@@ -111,6 +117,11 @@ class Model(nn.Module):
             self.decoder = CrossTransformer(towers.decoder, self.text, width, causal=True, other=self.fusion)
             if not towers.tied:
                 self.output = nn.Linear(self.text.width, self.vocabulary, bias=False)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know about how the towers were built."""
+        return self.image.notes if self.image else ()
 
     # -- the two towers
 

@@ -36,7 +36,10 @@ class TestEveryModule:
                 assert node.end_lineno - node.lineno < 60, f"{node.name} is {node.end_lineno - node.lineno} lines long"
 
     def test_it_neither_unpickles_nor_starts_a_shell(self, path: Path):
-        names = {ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)}
+        calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        if path == PACKAGE / "core" / "weights.py":  # the one door for foreign files, which reads tensors only
+            calls = [call for call in calls if not ast.unparse(call).endswith("weights_only=True)")]
+        names = {ast.unparse(call.func) for call in calls}
         forbidden = {
             "torch.load",
             "pickle.load",

@@ -1,0 +1,211 @@
+"""The image tower: uint8 pictures to tokens in reading order and a pooled vector, around any library's trunk."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import isqrt
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmpretrain.core.errors import ConfigError
+from mmpretrain.core.settings import settings
+from mmpretrain.towers.adapt import frozen_norms
+
+# mean and standard deviation of red, green and blue, on the scale of 0 to 1
+NORMALISATIONS = {
+    "openai": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+}
+
+Encode = Callable[[nn.Module, Tensor], tuple[Tensor, Tensor]]
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapter:
+    """What a library has to say about its trunks; a new library is one of these and its settings."""
+
+    encode: Encode
+    """(trunk, pixels_BCHW) -> tokens_BND in reading order, and pooled_BD."""
+    prefix: Callable[[nn.Module], int | None]
+    """Tokens in front of the patches; None: as many as a square grid leaves over."""
+    depth: Callable[[nn.Module], list[list[str]]]
+    """Names of the parameters of each block from the input on, the stem first; [] where it is not known."""
+    fit: Callable[[nn.Module, State], State]
+    """Foreign names made the trunk's own, and position embeddings resized to the trunk's grid."""
+    classifiers: Callable[[nn.Module], tuple[str, ...]]
+    """Modules that stand in weights files and not in the trunk."""
+    checkpoint: Callable[[nn.Module], bool]
+    """Switch activation checkpointing on; False: the trunk has none."""
+
+
+@settings
+class ImageSettings:
+    """What all image towers have; a variant adds its kind and name.
+
+    The texts stand in the annotations: pydantic does not find the text below a field that is inherited.
+    """
+
+    size: Annotated[int, Field(gt=0, description="Side of the square input in pixels.")] = 224
+    norm: Annotated[
+        Literal["frozen", "group", "batch"],
+        Field(
+            description="Rule for BatchNorm layers. frozen: fixed statistics, taken from the weights file or measured "
+            "once on the first batches; group: GroupNorm in their place; batch: statistics of each rank's own rows, so "
+            "gradients depend on how a batch is cut."
+        ),
+    ] = "frozen"
+    normalisation: Annotated[
+        Literal["openai", "imagenet", "half"],
+        Field(description="Mean and deviation of the pixels: CLIP's, ImageNet's, or 0.5 for all. As the weights had."),
+    ] = "openai"
+    weights: Annotated[
+        str | None,
+        Field(
+            description="File to start from: .safetensors, or tensors in .pt, .pth, .bin; package:NAME/FILE is a file "
+            "inside an installed Python package. Its classifier is left out, position embeddings are resized. None: "
+            "random weights."
+        ),
+    ] = None
+    frozen_blocks: Annotated[
+        Annotated[int, Field(ge=0)] | Literal["all"],
+        Field(description="Blocks from the input on that stay as they are; the stem with its embeddings is the first."),
+    ] = 0
+    patch_dropout: Annotated[
+        float,
+        Field(ge=0, lt=1, description="Share of the patch tokens left out in training (FLIP, arXiv 2212.00794)."),
+    ] = 0.0
+    dropout: Annotated[
+        float, Field(ge=0, lt=1, description="Share of the pooled vector's channels zeroed in training.")
+    ] = 0.0
+    drop_path: Annotated[float, Field(ge=0, lt=1, description="Stochastic depth at the last block.")] = 0.0
+    checkpointing: Annotated[
+        bool, Field(description="Compute activations again in the backward pass: less memory, a third more time.")
+    ] = False
+
+    def __post_init__(self) -> None:
+        if self.checkpointing and self.norm == "batch":
+            raise ValueError(
+                "checkpointing: a second forward pass moves the running statistics of norm=batch twice; use "
+                "norm=frozen or group"
+            )
+
+
+class ImageTower(nn.Module):
+    """uint8 pictures -> tokens_BND and pooled_BD.
+
+    The first `prefix` tokens are class tokens and registers; the rest are the rows and columns of `grid`, left to
+    right and top to bottom. In training with patch dropout, fewer patches follow the prefix. A trunk that pools by
+    itself has only prefix tokens and the grid (0, 0).
+
+    Args:
+        trunk: a network without classifier.
+        image: the settings that it was built from.
+        adapter: how its library runs it.
+        notes: see below.
+
+    Attributes:
+        width: channels of the pooled vector.
+        token_width: channels of a token; some trunks widen only what they pool.
+        from_file: the weights, and so the statistics of BatchNorm, are those of a file.
+        notes: what a person should know about how it was built.
+
+    Raises:
+        ConfigError: the trunk does not take pictures of this size.
+    """
+
+    mean_C11: Tensor
+    std_C11: Tensor
+
+    def __init__(self, trunk: nn.Module, image: ImageSettings, adapter: Adapter, notes: tuple[str, ...] = ()) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.size = image.size
+        self.norm = image.norm
+        self.dropout = image.dropout
+        self.from_file = image.weights is not None
+        self.notes = notes
+        self._encode = adapter.encode
+        mean, std = NORMALISATIONS[image.normalisation]
+        # on the scale of uint8
+        self.register_buffer("mean_C11", torch.tensor([255 * value for value in mean]).view(3, 1, 1), persistent=False)
+        self.register_buffer("std_C11", torch.tensor([255 * value for value in std]).view(3, 1, 1), persistent=False)
+        self._format = memory_format(trunk)
+        self.to(memory_format=self._format)
+        self._measure(adapter.prefix(trunk))
+        self.train(self.training)
+
+    @torch.no_grad()
+    def _measure(self, prefix: int | None) -> None:
+        """Look at one black picture: trunks do not say reliably how wide and how many their tokens are."""
+        was_training = self.training
+        self.eval()
+        try:
+            tokens_BND, pooled_BD = self(torch.zeros(1, 3, self.size, self.size, dtype=torch.uint8))
+        except (AssertionError, ValueError, TypeError, RuntimeError, IndexError) as error:
+            raise ConfigError(f"towers.image.size: this tower takes no {self.size} px pictures: {error}") from error
+        self.train(was_training)
+        count = tokens_BND.shape[1]
+        self.width, self.token_width = pooled_BD.shape[1], tokens_BND.shape[2]
+        self.prefix = count - isqrt(count) ** 2 if prefix is None else min(prefix, count)
+        side = isqrt(count - self.prefix)
+        if side * side != count - self.prefix:
+            raise ConfigError(f"towers.image: {count} tokens, {self.prefix} in front, are no square grid")
+        self.grid = (side, side)
+
+    def train(self, mode: bool = True) -> "ImageTower":
+        """As ever, but frozen BatchNorm keeps to its fixed statistics."""
+        super().train(mode)
+        for module in self.batch_norms() if self.norm == "frozen" else frozen_norms(self.trunk):
+            module.eval()
+        return self
+
+    def batch_norms(self) -> list[_BatchNorm]:
+        return [module for module in self.trunk.modules() if isinstance(module, _BatchNorm)]
+
+    def needs_statistics(self) -> bool:
+        """Whether frozen BatchNorm still has the zeros and ones that it was built with."""
+        return self.norm == "frozen" and not self.from_file and bool(self.batch_norms())
+
+    def forward(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        pixels_BCHW = (images_BCHW.float() - self.mean_C11) / self.std_C11
+        tokens_BND, pooled_BD = self._encode(self.trunk, pixels_BCHW.contiguous(memory_format=self._format))
+        return tokens_BND, F.dropout(pooled_BD, self.dropout, self.training) if self.dropout else pooled_BD
+
+
+def memory_format(trunk: nn.Module) -> torch.memory_format:
+    """Channels last, which is faster, but for trunks whose backward pass it breaks.
+
+    On the processor, torch 2.14 writes beyond its memory in the backward pass of a 1x1 convolution with a stride and
+    3, 4 or 8 input channels (seen in FastViT and MobileOne, whose stems have one on the pixels); 12 and more are fine.
+    """
+    broken = any(
+        isinstance(part, nn.Conv2d) and part.kernel_size == (1, 1) and part.stride != (1, 1) and part.in_channels < 12
+        for part in trunk.modules()
+    )
+    return torch.contiguous_format if broken else torch.channels_last
+
+
+def as_tokens(features: Tensor, channels: int) -> Tensor:
+    """A map (BCHW when its second axis is `channels` long, else BHWC) or tokens as tokens_BND in reading order."""
+    if features.ndim == 3:
+        return features
+    if features.shape[1] == channels:
+        return features.flatten(2).transpose(1, 2)
+    return features.flatten(1, 2)
+
+
+def refuse_other_sizes(name: str, size: int, patch: int | None) -> None:
+    """A picture that patches do not divide would lose its right and lower edge.
+
+    Raises:
+        ConfigError: with a size that they do.
+    """
+    if patch and size % patch:
+        near = max(1, round(size / patch)) * patch
+        raise ConfigError(f"towers.image.size: {size} px do not divide into {name}'s patches of {patch}; use {near}")
