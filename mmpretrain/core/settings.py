@@ -5,18 +5,22 @@ that union is the only table. pydantic checks types and ranges; the walk here na
 it can say which key was meant.
 """
 
+import ast
 import dataclasses
 import difflib
 import hashlib
+import inspect
+import itertools
 import json
 import re
+import textwrap
 import types
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, dataclass_transform, get_args, get_origin, get_type_hints
 
 import yaml
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from mmpretrain.core.errors import ConfigError
 
@@ -27,8 +31,26 @@ MAX_YAML_BYTES = 1_000_000
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def settings(cls: type[T]) -> type[T]:
     """A frozen, keyword-only dataclass that refuses unknown keys; texts below fields become the reference."""
-    cls.__pydantic_config__ = ConfigDict(extra="forbid", use_attribute_docstrings=True)  # type: ignore[attr-defined]
+    cls.__pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[attr-defined]
+    for name, text in _texts_below_fields(cls).items():
+        # pydantic reads these texts by itself, but not those of fields that a class inherits
+        cls.__annotations__[name] = Annotated[cls.__annotations__[name], Field(description=text)]
     return dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+
+
+def _texts_below_fields(cls: type) -> dict[str, str]:
+    """The text in the line below each field; none where there is no source to read."""
+    try:
+        (body,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    except (OSError, TypeError, SyntaxError):
+        return {}
+    assert isinstance(body, ast.ClassDef)
+    texts = {}
+    for place, line in itertools.pairwise(body.body):
+        match place, line:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                texts[name] = inspect.cleandoc(text)
+    return texts
 
 
 # -- from text to nested dictionaries ---------------------------------------------------------------------

@@ -21,6 +21,8 @@ from tokenizers.processors import TemplateProcessing
 from tokenizers.trainers import WordPieceTrainer
 from torch import Tensor
 
+from mmpretrain.core.errors import ConfigError
+from mmpretrain.core.installed import locate
 from mmpretrain.core.settings import settings
 
 PAD_MULTIPLE = 4
@@ -131,6 +133,32 @@ class WordPieceTokenizer:
         fast.add_special_tokens(["[SEP]"])  # last, so that the end token has the highest id
         fast.decoder = decoders.WordPiece()
         _wrap(fast, "[CLS]", "[SEP]")
+        return Tokenizer(fast, self.context_length)
+
+
+@settings
+class TokenizerFile:
+    """The tokenizer of somebody else's model, such as the one whose weights the text tower starts from."""
+
+    kind: Literal["file"] = "file"
+    context_length: Annotated[int, Field(ge=4, le=4096)] = 77
+    """Longest text in tokens, start and end included."""
+    path: str
+    """A tokenizer.json, or package:NAME/FILE of an installed package."""
+
+    def build(self, captions: Iterable[str]) -> Tokenizer:
+        """Read it.
+
+        Raises:
+            ConfigError: there is none, or it puts no start and end token around a text.
+        """
+        path = locate(self.path, "data.tokenizer.path")
+        try:
+            fast = FastTokenizer.from_file(str(path))
+        except Exception as error:  # the library raises nothing more precise
+            raise ConfigError(f"data.tokenizer.path: {path} is no tokenizer.json: {error}") from error
+        if len(fast.encode("").ids) != 2:
+            raise ConfigError(f"data.tokenizer.path: {path} does not put one start and one end token around a text")
         return Tokenizer(fast, self.context_length)
 
 

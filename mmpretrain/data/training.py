@@ -15,12 +15,12 @@ from mmpretrain.data.mixture import Mixture, weight_at
 from mmpretrain.data.samples import Limits
 from mmpretrain.data.shards import OnDamage
 from mmpretrain.data.storage import Storage
-from mmpretrain.data.tokenizer import ClipTokenizer, WordPieceTokenizer
+from mmpretrain.data.tokenizer import ClipTokenizer, TokenizerFile, WordPieceTokenizer
 from mmpretrain.data.transforms import Augmentation
 
 Weight = Annotated[float, Field(ge=0)]
 Step = Annotated[int, Field(ge=0)]
-TokenizerSettings = Annotated[ClipTokenizer | WordPieceTokenizer, Field(discriminator="kind")]
+TokenizerSettings = Annotated[ClipTokenizer | WordPieceTokenizer | TokenizerFile, Field(discriminator="kind")]
 
 
 @settings

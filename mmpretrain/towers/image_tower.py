@@ -46,47 +46,29 @@ class Adapter:
 
 @settings
 class ImageSettings:
-    """What all image towers have; a variant adds its kind and name.
+    """What all image towers have; a variant adds its kind and name."""
 
-    The texts stand in the annotations: pydantic does not find the text below a field that is inherited.
-    """
-
-    size: Annotated[int, Field(gt=0, description="Side of the square input in pixels.")] = 224
-    norm: Annotated[
-        Literal["frozen", "group", "batch"],
-        Field(
-            description="Rule for BatchNorm layers. frozen: fixed statistics, taken from the weights file or measured "
-            "once on the first batches; group: GroupNorm in their place; batch: statistics of each rank's own rows, so "
-            "gradients depend on how a batch is cut."
-        ),
-    ] = "frozen"
-    normalisation: Annotated[
-        Literal["openai", "imagenet", "half"],
-        Field(description="Mean and deviation of the pixels: CLIP's, ImageNet's, or 0.5 for all. As the weights had."),
-    ] = "openai"
-    weights: Annotated[
-        str | None,
-        Field(
-            description="File to start from: .safetensors, or tensors in .pt, .pth, .bin; package:NAME/FILE is a file "
-            "inside an installed Python package. Its classifier is left out, position embeddings are resized. None: "
-            "random weights."
-        ),
-    ] = None
-    frozen_blocks: Annotated[
-        Annotated[int, Field(ge=0)] | Literal["all"],
-        Field(description="Blocks from the input on that stay as they are; the stem with its embeddings is the first."),
-    ] = 0
-    patch_dropout: Annotated[
-        float,
-        Field(ge=0, lt=1, description="Share of the patch tokens left out in training (FLIP, arXiv 2212.00794)."),
-    ] = 0.0
-    dropout: Annotated[
-        float, Field(ge=0, lt=1, description="Share of the pooled vector's channels zeroed in training.")
-    ] = 0.0
-    drop_path: Annotated[float, Field(ge=0, lt=1, description="Stochastic depth at the last block.")] = 0.0
-    checkpointing: Annotated[
-        bool, Field(description="Compute activations again in the backward pass: less memory, a third more time.")
-    ] = False
+    size: Annotated[int, Field(gt=0)] = 224
+    """Side of the square input in pixels."""
+    norm: Literal["frozen", "group", "batch"] = "frozen"
+    """Rule for BatchNorm layers. frozen: fixed statistics, taken from the weights file or measured once on the first
+    batches; group: GroupNorm in their place; batch: statistics of each rank's own rows, so gradients depend on how a
+    batch is cut."""
+    normalisation: Literal["openai", "imagenet", "half"] = "openai"
+    """Mean and deviation of the pixels: CLIP's, ImageNet's, or 0.5 for all. As the weights had."""
+    weights: str | None = None
+    """File to start from: .safetensors, or tensors in .pt, .pth, .bin; package:NAME/FILE is a file inside an installed
+    Python package. Its classifier is left out, position embeddings are resized. None: random weights."""
+    frozen_blocks: Annotated[int, Field(ge=0)] | Literal["all"] = 0
+    """Blocks from the input on that stay as they are; the stem with its embeddings is the first."""
+    patch_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the patch tokens left out in training (FLIP, arXiv 2212.00794)."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the pooled vector's channels zeroed in training."""
+    drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Stochastic depth at the last block."""
+    checkpointing: bool = False
+    """Compute activations again in the backward pass: less memory, a third more time."""
 
     def __post_init__(self) -> None:
         if self.checkpointing and self.norm == "batch":

@@ -121,7 +121,7 @@ class Model(nn.Module):
     @property
     def notes(self) -> tuple[str, ...]:
         """What a person should know about how the towers were built."""
-        return self.image.notes if self.image else ()
+        return (*(self.image.notes if self.image else ()), *self.text.notes)
 
     # -- the two towers
 

@@ -1,12 +1,12 @@
 """Weights of a file into a trunk: where the file is, whose names it uses, what fits and what does not."""
 
-import importlib.util
 from pathlib import Path
 
 from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from mmpretrain.core.errors import ConfigError
+from mmpretrain.core.installed import locate
 from mmpretrain.core.settings import did_you_mean
 from mmpretrain.core.weights import load_foreign
 from mmpretrain.towers.image_tower import Adapter, State
@@ -24,7 +24,7 @@ def load_pretrained(trunk: nn.Module, given: str, adapter: Adapter) -> tuple[str
         ConfigError: there is no such file, or its tensors are not those of this trunk.
         MmpretrainError: the file is damaged or holds more than tensors.
     """
-    path = locate(given)
+    path = locate(given, SETTING)
     state = _without_prefix(load_foreign(path), trunk)
     expected = trunk.state_dict()
     notes = [f"{SETTING}: {path.name}"]
@@ -43,29 +43,6 @@ def load_pretrained(trunk: nn.Module, given: str, adapter: Adapter) -> tuple[str
     _refuse_misfits(state, expected, path)
     trunk.load_state_dict(state)
     return ("; ".join(notes),)
-
-
-def locate(given: str) -> Path:
-    """The file that a setting names.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    if not given.startswith("package:"):
-        if not Path(given).is_file():
-            raise ConfigError(f"{SETTING}: there is no file {given}")
-        return Path(given)
-    name, _, inside = given.removeprefix("package:").partition("/")
-    # found, not imported: no code of the package runs
-    spec = importlib.util.find_spec(name) if name.isidentifier() else None
-    folder = next(iter(spec.submodule_search_locations or ()), None) if spec else None
-    if folder is None:
-        raise ConfigError(f"{SETTING}: no Python package {name!r} is installed; pip install it, or give a file")
-    path = (Path(folder) / inside).resolve()
-    if not path.is_relative_to(Path(folder).resolve()) or not path.is_file():
-        files = [str(p.relative_to(folder)) for p in Path(folder).rglob("*") if p.suffix in (".safetensors", ".pth")]
-        raise ConfigError(f"{SETTING}: {name} has no file {inside!r}{did_you_mean(inside, files) if files else ''}")
-    return path
 
 
 def resize_positions(state: State, name: str, expected: Tensor, prefix: int = 1) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mmpretrain.core.settings import settings
+from mmpretrain.towers.bert_weights import load_bert
 from mmpretrain.towers.transformer import Block, Mlp, Shape, View, look_back, look_both_ways, rotations
 
 Pool = Literal["last", "first", "mean"]
@@ -71,7 +72,10 @@ class BidirectionalText(Transformer):
 
     def build(self, vocabulary: int, context_length: int) -> "TextTower":
         shape = shape_of(self, pre_norm=self.norm == "pre", eps=1e-12 if self.norm == "post" else 1e-5)
-        return TextTower(self, shape, vocabulary, context_length, causal=False, pool=self.pool, segments=self.segments)
+        tower = TextTower(self, shape, vocabulary, context_length, causal=False, pool=self.pool, segments=self.segments)
+        if self.weights is not None:
+            tower.notes = (load_bert(tower, self.weights),)
+        return tower
 
 
 def shape_of(settings: Transformer, **more: Any) -> Shape:
@@ -161,6 +165,7 @@ class TextTower(nn.Module):
         self.pool = pool
         self.rotary = settings.positions == "rotary"
         self.checkpointing = settings.checkpointing
+        self.notes: tuple[str, ...] = ()
         self.embedding = TextEmbedding(settings, shape, vocabulary, context_length, segments)
         self.blocks = nn.ModuleList(Block(shape) for _ in range(settings.layers))
         self.final_norm = nn.LayerNorm(shape.width, shape.eps) if shape.pre_norm else None
