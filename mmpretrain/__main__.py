@@ -163,6 +163,19 @@ def bench_data(rounds: int, as_json: bool) -> None:
     recipe(rounds, as_json, console())
 
 
+@bench.command("loss")
+@click.option("--rows", default=8192, type=click.IntRange(min=2), help="Pairs in the batch.")
+@click.option("--width", default=512, type=click.IntRange(min=1), help="Numbers in a feature.")
+@click.option("--rounds", default=5, type=click.IntRange(min=1), help="Turns of every loss.")
+@click.option("--tiled-only", is_flag=True, help="Leave the dense losses out, whose memory grows with rows squared.")
+@click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
+def bench_loss(rows: int, width: int, rounds: int, tiled_only: bool, as_json: bool) -> None:
+    """Time and memory of forward and backward: these losses and open_clip's dense ones (memory: Linux)."""
+    from mmpretrain.recipes.bench import bench_loss as recipe
+
+    recipe(rows, width, rounds, tiled_only, as_json, console())
+
+
 def main() -> None:
     """Run a command; every failure is one line on stderr and an exit code that scripts can trust."""
     from mmpretrain.core.errors import MmpretrainError

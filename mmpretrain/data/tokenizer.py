@@ -157,9 +157,10 @@ class TokenizerFile:
             fast = FastTokenizer.from_file(str(path))
         except Exception as error:  # the library raises nothing more precise
             raise ConfigError(f"data.tokenizer.path: {path} is no tokenizer.json: {error}") from error
-        if len(fast.encode("").ids) != 2:
+        tokenizer = Tokenizer(fast, self.context_length)
+        if int(tokenizer([""])[1].sum()) != 2:
             raise ConfigError(f"data.tokenizer.path: {path} does not put one start and one end token around a text")
-        return Tokenizer(fast, self.context_length)
+        return tokenizer
 
 
 def _bert_like(vocabulary: dict[str, int]) -> FastTokenizer:

@@ -1,0 +1,182 @@
+"""Time and memory of the losses tile by tile, against open_clip's, which hold the matrix of all pairs."""
+
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from open_clip.loss import ClipLoss, SigLipLoss
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from mmpretrain.core.batch import Features
+from mmpretrain.objectives.contrastive import Contrastive
+from mmpretrain.objectives.sigmoid import Sigmoid
+
+SCALES = (14.0, 100.0)
+"""A young model's inverse temperature, and the bound where most end."""
+LOSSES = ("contrastive", "sigmoid")
+WARM_UP = 64
+"""Rows of a first turn, which loads what torch loads on first use."""
+Turn = Callable[[], float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One form of one loss."""
+
+    loss: str
+    form: str
+    """tiled or dense"""
+    rows: int
+    width: int
+    scale: float
+    seconds: float
+    """Forward and backward, median over rounds."""
+    ratio: float
+    """Seconds of the tiled form over those of this one, median over rounds of the ratio within a round."""
+    low: float
+    high: float
+    megabytes: float
+    """Most memory at a time beyond that before, the features' gradients included."""
+    difference: float
+    """Of the loss's value from the tiled form's, relative."""
+
+
+def run(rows: int, width: int, rounds: int, tiled_only: bool) -> list[Row]:
+    """Measure every loss at every scale."""
+    forms = ("tiled",) if tiled_only else ("tiled", "dense")
+    return [row for loss in LOSSES for scale in SCALES for row in measure(loss, forms, rows, width, scale, rounds)]
+
+
+def measure(loss: str, forms: tuple[str, ...], rows: int, width: int, scale: float, rounds: int) -> list[Row]:
+    """Rounds of all forms in turn, after a fresh process of each that looks at its memory."""
+    megabytes = {form: peak_of_process(loss, form, rows, width, scale) for form in forms}
+    for form in forms:
+        turn(loss, form, WARM_UP, width, scale)()
+    turns = {form: turn(loss, form, rows, width, scale) for form in forms}
+    values, seconds = dict.fromkeys(forms, 0.0), {form: list[float]() for form in forms}
+    for _ in range(rounds):
+        for form, once in turns.items():
+            began = time.perf_counter()
+            values[form] = once()
+            seconds[form].append(time.perf_counter() - began)
+    found = []
+    for form, spent in seconds.items():
+        ratios = [tiled / its for tiled, its in zip(seconds["tiled"], spent, strict=True)]
+        found.append(
+            Row(
+                loss=loss,
+                form=form,
+                rows=rows,
+                width=width,
+                scale=scale,
+                seconds=statistics.median(spent),
+                ratio=statistics.median(ratios),
+                low=min(ratios),
+                high=max(ratios),
+                megabytes=megabytes[form],
+                difference=abs(values[form] / values["tiled"] - 1),
+            )
+        )
+    return found
+
+
+def threads() -> int:
+    """How many torch computes with."""
+    return torch.get_num_threads()
+
+
+def turn(loss: str, form: str, rows: int, width: int, scale: float) -> Turn:
+    """Forward and backward of one loss on features of its own; returns the loss."""
+    features, loss_of = pairs(rows, width), _FORMS[loss, form](scale)
+
+    def once() -> float:
+        features.image_BE.grad = features.text_BE.grad = None
+        value = loss_of(features)
+        value.backward()
+        return value.item()
+
+    return once
+
+
+def pairs(rows: int, width: int) -> Features:
+    """Unit features whose pairs have a cosine of about 0.2: a loss near 1 at either scale."""
+    generator = torch.Generator().manual_seed(0)
+    image_BE, noise_BE = (normalize(torch.randn(rows, width, generator=generator), dim=-1) for _ in range(2))
+    text_BE, number_B = normalize(image_BE + 5 * noise_BE, dim=-1), torch.arange(rows)
+    return Features(image_BE.requires_grad_(), text_BE.requires_grad_(), number_B, number_B, torch.zeros_like(number_B))
+
+
+# -- forms ------------------------------------------------------------------------------------------------
+
+LossOf = Callable[[Features], Tensor]
+
+
+def tiled_contrastive(scale: float) -> LossOf:
+    objective = Contrastive(scale=scale).build()
+    return lambda features: objective(features, torch.tensor(float(len(features.image_BE))))[0]
+
+
+def tiled_sigmoid(scale: float) -> LossOf:
+    objective = Sigmoid(scale=scale).build()
+    return lambda features: objective(features, torch.tensor(float(len(features.image_BE))))[0]
+
+
+def dense_contrastive(scale: float) -> LossOf:
+    loss, log_scale = ClipLoss(), torch.tensor(math.log(scale), requires_grad=True)
+    return lambda features: loss(features.image_BE, features.text_BE, log_scale.exp())
+
+
+def dense_sigmoid(scale: float) -> LossOf:
+    loss, log_scale = SigLipLoss(), torch.tensor(math.log(scale), requires_grad=True)
+    bias = torch.tensor(-10.0, requires_grad=True)
+    return lambda features: loss(features.image_BE, features.text_BE, log_scale.exp(), bias)
+
+
+_FORMS: dict[tuple[str, str], Callable[[float], LossOf]] = {
+    ("contrastive", "tiled"): tiled_contrastive,
+    ("contrastive", "dense"): dense_contrastive,
+    ("sigmoid", "tiled"): tiled_sigmoid,
+    ("sigmoid", "dense"): dense_sigmoid,
+}
+
+
+# -- memory -----------------------------------------------------------------------------------------------
+
+
+def peak_of_process(loss: str, form: str, rows: int, width: int, scale: float) -> float:
+    """Megabytes that one turn takes in a process of its own."""
+    command = [sys.executable, "-m", __name__, json.dumps([loss, form, rows, width, scale])]
+    # what is freed goes back to the system at once, or features' leftovers would be room that costs nothing
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
+    answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return float(answer.stdout)
+
+
+def peak(loss: str, form: str, rows: int, width: int, scale: float) -> float:
+    """Megabytes that one turn takes beyond what this process has had before it."""
+    turn(loss, form, WARM_UP, width, scale)()
+    once = turn(loss, form, rows, width, scale)
+    # from now on; importing may have taken more for a moment than is in use
+    Path("/proc/self/clear_refs").write_text("5")
+    before = high_water()
+    once()
+    return (high_water() - before) / 1e6
+
+
+def high_water() -> int:
+    """The most bytes resident so far; getrusage's figure also counts the process that started this one."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+
+
+if __name__ == "__main__":
+    print(peak(*json.loads(sys.argv[1])))
