@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -146,6 +147,21 @@ def config_diff(old: Path, new: Path) -> None:
 
 
 cli.add_command(data)
+
+
+@cli.command()
+@click.argument("config", required=False, type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1)
+@click.option("--ranks", default="1,2,4", help="Numbers of processes.")
+@click.option("--accumulation", default="1,2,4", help="Numbers of micro-batches.")
+@click.option("--engine", "engines", multiple=True, default=["ddp"], help="ddp, zero1, zero2, zero3; repeat it.")
+@click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
+def conformance(config: Path | None, ranks: str, accumulation: str, **more: Any) -> None:
+    """Check that every cut of a batch gives one gradient, for the objectives of CONFIG or for all of them."""
+    from mmpretrain.recipes.conformance import conformance as recipe
+
+    counts = [[int(count) for count in text.split(",") if count.isdigit()] for text in (ranks, accumulation)]
+    recipe(config, ranks=counts[0], accumulations=counts[1], console=console(), **more)
 
 
 @cli.group()

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from mmpretrain.core.batch import Features
+from mmpretrain.objectives.base import Surroundings
 from mmpretrain.objectives.contrastive import Contrastive
 from mmpretrain.objectives.sigmoid import Sigmoid
 
@@ -121,12 +122,12 @@ LossOf = Callable[[Features], Tensor]
 
 
 def tiled_contrastive(scale: float) -> LossOf:
-    objective = Contrastive(scale=scale).build()
+    objective = Contrastive(scale=scale).build(Surroundings(model=None))
     return lambda features: objective(features, torch.tensor(float(len(features.image_BE))))[0]
 
 
 def tiled_sigmoid(scale: float) -> LossOf:
-    objective = Sigmoid(scale=scale).build()
+    objective = Sigmoid(scale=scale).build(Surroundings(model=None))
     return lambda features: objective(features, torch.tensor(float(len(features.image_BE))))[0]
 
 

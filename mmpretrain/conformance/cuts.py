@@ -1,12 +1,14 @@
 """The same batch cut over ranks and micro-batches: how far each cut's gradient is from the whole batch's."""
 
+import itertools
 import json
+import math
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,61 +23,66 @@ from mmpretrain.core.settings import build, settings
 from mmpretrain.core.weights import load_tensors, save_tensors
 from mmpretrain.engines.base import Options
 from mmpretrain.engines.ddp import Ddp
+from mmpretrain.engines.deepspeed import DeepSpeed
 from mmpretrain.engines.single import Single
 from mmpretrain.objectives.combine import ObjectiveSettings, TrainingModule
 from mmpretrain.train.step import train_step
 
-TOLERANCE = 1e-10
-TIMEOUT_SECONDS = 300.0
+TOLERANCE = {"single": 1e-10, "ddp": 1e-10, "zero1": 1e-6, "zero2": 1e-6, "zero3": 1e-6}
+"""Relative: fp64 gradients of every parameter; for DeepSpeed, which has no fp64, loss and gradient norm in fp32."""
+TIMEOUT_SECONDS = 600.0
+LOSS = "loss"
+
+Tree = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """One way to take a step over the toy batch."""
+
+    objective: str
+    """Name of the mix."""
+    engine: str
+    world_size: int
+    accumulation: int
+    chunk: int | None
+    """Rows and columns of a tile of the pair losses; None where the mix has none."""
+    dropout: float
+
+    @property
+    def file(self) -> str:
+        parts = (self.objective, self.engine, self.world_size, self.accumulation, self.chunk, self.dropout)
+        return "-".join(map(str, parts)) + ".safetensors"
+
+    @property
+    def reference(self) -> "Cut":
+        """One process; with dropout its micro-batches are those of all ranks, so that they draw the same."""
+        micros = self.world_size * self.accumulation if self.dropout else 1
+        engine = "single" if TOLERANCE[self.engine] < 1e-8 else "single32"
+        return replace(self, engine=engine, world_size=1, accumulation=micros, chunk=self.chunk and WHOLE)
+
+
+WHOLE = 1024
+"""A tile that holds the toy batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One cut of one objective."""
+    """What became of a cut."""
 
     objective: str
     engine: str
     world_size: int
     accumulation: int
+    chunk: int | None
+    dropout: float
     max_rel_diff: float
-    """Largest distance of a parameter's gradient from the whole batch's, over the norm of that; or of the loss."""
+    """Largest distance of a parameter's gradient, or of the loss, from the reference's, over the norm of that."""
     ok: bool
 
 
-def gradients(module: TrainingModule, micros: int) -> dict[str, Tensor]:
-    """Loss and gradients of one step over the toy batch, through the engine and the step of a real run."""
-    here = world()
-    settings: Any = Ddp(precision="fp32") if here.size > 1 else Single(precision="fp32")
-    before = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
-    # a plain step of length 1 moves each weight by its gradient
-    engine = settings.build(
-        module,
-        lambda built: torch.optim.SGD([p for p in built.parameters() if p.requires_grad], lr=1.0),
-        Options(device=torch.device("cpu"), clip_norm=None, ema=None),
-    )
-    parts = [part_of(toy_batch(), micro, here.rank, here.size, micros) for micro in range(micros)]
-    result = train_step(engine, parts, seed=0)
-    moved = {name: before[name] - parameter.detach() for name, parameter in module.named_parameters()}
-    return {**moved, "loss": torch.tensor([result.metrics["loss"]], dtype=torch.float64)}
-
-
-def distance(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
-    """Largest relative distance; infinite where a gradient is missing or not finite."""
-    if found.keys() != expected.keys():
-        return float("inf")
-    scale = max(float(gradient.norm()) for name, gradient in expected.items() if name != "loss")
-    parts = [
-        # a gradient that is zero by its nature has only the rounding of the others
-        float((found[name] - gradient).norm() / max(float(gradient.norm()), 1e-6 * scale))
-        for name, gradient in expected.items()
-    ]
-    return max(part if part == part else float("inf") for part in parts)
-
-
-def check(
-    mixes: dict[str, Sequence[dict[str, Any]]], world_sizes: Sequence[int], accumulations: Sequence[int]
-) -> list[Row]:
-    """Every mix of objectives under every cut.
+def check(mixes: dict[str, list[Tree]], cuts: Sequence[Cut]) -> list[Row]:
+    """Take every cut, and its reference, and compare.
 
     Args:
         mixes: by name, the settings of objectives as in a config.
@@ -83,39 +90,49 @@ def check(
     Raises:
         MmpretrainError: a process failed; holds the end of what it said.
     """
-    found: list[Row] = []
+    wanted = list(dict.fromkeys([*cuts, *(cut.reference for cut in cuts)]))
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        (place / "mixes.json").write_text(json.dumps(mixes))
-        for ranks in dict.fromkeys([1, *world_sizes]):
-            run_ranks(place, ranks, sorted({1, *accumulations}))
-        for name in mixes:
-            whole = load_tensors(place / f"{name}-1-1.safetensors")
-            for ranks in world_sizes:
-                for micros in accumulations:
-                    far = distance(load_tensors(place / f"{name}-{ranks}-{micros}.safetensors"), whole)
-                    found.append(
-                        Row(
-                            objective=name,
-                            engine="ddp" if ranks > 1 else "single",
-                            world_size=ranks,
-                            accumulation=micros,
-                            max_rel_diff=far,
-                            ok=far <= TOLERANCE,
-                        )
-                    )
-    return found
+        for ranks, chosen in itertools.groupby(sorted(wanted, key=_ranks), key=_ranks):
+            task = {"mixes": mixes, "cuts": [asdict(cut) for cut in chosen]}
+            (place / "task.json").write_text(json.dumps(task))
+            run_ranks(place, ranks)
+        return [_compare(place, cut) for cut in cuts]
 
 
-def run_ranks(folder: Path, ranks: int, accumulations: Sequence[int]) -> None:
-    """All mixes on `ranks` processes; they leave their gradients in the folder.
+def _ranks(cut: Cut) -> int:
+    return cut.world_size
+
+
+def _compare(folder: Path, cut: Cut) -> Row:
+    far = distance(load_tensors(folder / cut.file), load_tensors(folder / cut.reference.file))
+    return Row(**asdict(cut), max_rel_diff=far, ok=far <= TOLERANCE[cut.engine])
+
+
+def distance(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
+    """Largest relative distance; infinite where a gradient is missing or not finite."""
+    if found.keys() != expected.keys():
+        return math.inf
+    largest = max((float(value.norm()) for name, value in expected.items() if name != LOSS), default=0.0)
+    parts = [
+        # a gradient that is zero by its nature has only the rounding of the others
+        float((found[name] - value).norm()) / max(float(value.norm()), 1e-6 * largest)
+        for name, value in expected.items()
+    ]
+    return math.inf if any(math.isnan(part) for part in parts) else max(parts)
+
+
+# -- processes --------------------------------------------------------------------------------------------
+
+
+def run_ranks(folder: Path, ranks: int) -> None:
+    """Do the folder's task on `ranks` processes; they leave their gradients in it.
 
     Raises:
         MmpretrainError: one failed or did not end.
     """
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"] if ranks > 1 else []
-    cuts = ",".join(map(str, accumulations))
-    command = [sys.executable, *launcher, "-m", "mmpretrain.conformance.cuts", str(folder), cuts]
+    command = [sys.executable, *launcher, "-m", "mmpretrain.conformance.cuts", str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
@@ -125,37 +142,80 @@ def run_ranks(folder: Path, ranks: int, accumulations: Sequence[int]) -> None:
         raise MmpretrainError(f"conformance: {ranks} ranks failed: {done.stderr.strip()[-2000:]}")
 
 
-def work(folder: Path, accumulations: Sequence[int]) -> None:
+def work(folder: Path) -> None:
     """What one rank does."""
     torch.set_num_threads(1)
-    mixes = json.loads((folder / "mixes.json").read_text())
-    for name, trees in mixes.items():
-        for micros in accumulations:
-            module = toy_module([build_objective(tree) for tree in trees])
-            found = gradients(module, micros)
-            on_main(partial(save_tensors, folder / f"{name}-{world().size}-{micros}.safetensors", found))
-
-
-def build_objective(tree: dict[str, Any]) -> Any:
-    """The settings of one objective, with groups for negatives that every cut of the toy batch leaves whole."""
-    found: Any = build(Wanted, {"objective": tree}).objective
-    return replace(found, negatives_within=NEGATIVES_WITHIN) if hasattr(found, "negatives_within") else found
+    task = json.loads((folder / "task.json").read_text())
+    for cut in (Cut(**tree) for tree in task["cuts"]):
+        objectives = [build_objective(tree, cut.chunk) for tree in task["mixes"][cut.objective]]
+        found = take(cut, toy_module(objectives, cut.dropout))
+        on_main(partial(save_tensors, folder / cut.file, found))
 
 
 @settings
 class Wanted:
-    """One objective."""
+    """One objective, as a config has it."""
 
     objective: ObjectiveSettings
 
 
-def main(folder: str, accumulations: str) -> None:
-    cuts = [int(micros) for micros in accumulations.split(",")]
+def build_objective(tree: Tree, chunk: int | None) -> Any:
+    """Its settings, with groups for negatives that every cut of the toy batch leaves whole, and the cut's tiles."""
+    found: Any = build(Wanted, {"objective": tree}).objective
+    if hasattr(found, "negatives_within"):
+        found = replace(found, negatives_within=NEGATIVES_WITHIN)
+    return replace(found, tile=chunk) if hasattr(found, "tile") and chunk else found
+
+
+def take(cut: Cut, module: TrainingModule) -> dict[str, Tensor]:
+    """One step through the engine and the step of a real run: loss and gradients, or for fp32 loss and their norm."""
+    precise = cut.engine in ("single", "ddp")
+    module = module if precise else module.float()
+    before = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
+    # a plain step of length 1 moves each weight by its gradient
+    engine = ENGINES[cut.engine].build(
+        module,
+        lambda built: torch.optim.SGD([p for p in built.parameters() if p.requires_grad], lr=float(precise)),
+        Options(device=torch.device("cpu"), clip_norm=None, ema=None),
+    )
+    here = world()
+    parts = [part_of(toy_batch(), micro, here.rank, here.size, cut.accumulation) for micro in range(cut.accumulation)]
+    result = train_step(engine, parts, seed=0)
+    loss = {LOSS: torch.tensor([result.metrics["loss"]], dtype=torch.float64)}
+    if not precise:
+        return {**loss, "norm": torch.tensor([result.grad_norm], dtype=torch.float64)}
+    return {**loss, **{name: before[name] - parameter.detach() for name, parameter in module.named_parameters()}}
+
+
+ENGINES: dict[str, Any] = {
+    "single": Single(precision="fp32"),
+    "single32": Single(precision="fp32"),
+    "ddp": Ddp(precision="fp32"),
+    **{f"zero{stage}": DeepSpeed(stage=stage, precision="fp32", bucket_elements=1_000_000) for stage in (1, 2, 3)},
+}
+
+
+def all_cuts(
+    mixes: dict[str, list[Tree]], ranks: Sequence[int], accumulations: Sequence[int], engines: Sequence[str]
+) -> Iterator[Cut]:
+    """Every mix under every number of ranks and micro-batches; tiles and dropout where several micro-batches meet."""
+    for name, trees in mixes.items():
+        tiled = any(tree["kind"] in ("contrastive", "sigmoid") for tree in trees)
+        for size, micros in itertools.product(ranks, accumulations):
+            whole = WHOLE if tiled else None
+            for engine in ["single"] if size == 1 else engines:
+                cut = Cut(objective=name, engine=engine, world_size=size, accumulation=micros, chunk=whole, dropout=0.0)
+                yield cut
+                if engine in ("single", "ddp") and size * micros > 1:
+                    yield replace(cut, chunk=whole and 3, dropout=0.1)
+
+
+def main(folder: str) -> None:
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
-        work(Path(folder), cuts)
+        work(Path(folder))
         return
-    with process_group("gloo", 60):
-        work(Path(folder), cuts)
+    with process_group("gloo", 120):
+        work(Path(folder))
 
 
 if __name__ == "__main__":

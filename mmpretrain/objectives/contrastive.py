@@ -26,6 +26,8 @@ class Contrastive(Objective):
     """Inverse temperature at the start; learned from there."""
     max_scale: Annotated[float, Field(ge=1, le=1000)] = 100.0
     """Bound of the inverse temperature."""
+    tile: Annotated[int, Field(gt=0)] = SIDE
+    """Rows and columns of the matrix of all pairs that are in memory at a time."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -52,6 +54,7 @@ class ContrastiveObjective(PairLearner):
     def __init__(self, settings: Contrastive, around: Surroundings) -> None:
         super().__init__(settings, around)
         self.max_log_scale = math.log(settings.max_scale)
+        self._tile = settings.tile
         # one element and not a scalar: DeepSpeed cannot broadcast parameters without dimensions
         self.log_scale = nn.Parameter(torch.tensor([math.log(settings.scale)]))
 
@@ -60,7 +63,7 @@ class ContrastiveObjective(PairLearner):
         image_RE, text_CE, relation = self.pairs(features)
         scale = bounded(self.log_scale, self.max_log_scale).exp().to(image_RE.dtype)
         count = count.clamp(min=1)  # a step may hold no row of the objective's sources
-        share = softmax_loss(image_RE, text_CE, scale, relation) / 2 / count
+        share = softmax_loss(image_RE, text_CE, scale, relation, self._tile) / 2 / count
         metrics = {"loss": share.detach(), "scale": scale.detach().sum() * len(image_RE) / count}
         return share, metrics
 

@@ -27,6 +27,8 @@ class Sigmoid(Objective):
     """Added to every logit at the start; learned from there. Far below 0, because nearly all pairs are negatives."""
     max_scale: Annotated[float, Field(ge=1, le=1000)] = 100.0
     """Bound of the inverse temperature."""
+    tile: Annotated[int, Field(gt=0)] = SIDE
+    """Rows and columns of the matrix of all pairs that are in memory at a time."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -52,6 +54,7 @@ class SigmoidObjective(PairLearner):
     def __init__(self, settings: Sigmoid, around: Surroundings) -> None:
         super().__init__(settings, around)
         self.max_log_scale = math.log(settings.max_scale)
+        self._tile = settings.tile
         # one element and not a scalar: DeepSpeed cannot broadcast parameters without dimensions
         self.log_scale = nn.Parameter(torch.tensor([math.log(settings.scale)]))
         self.bias = nn.Parameter(torch.tensor([settings.bias]))
@@ -62,7 +65,7 @@ class SigmoidObjective(PairLearner):
         scale = bounded(self.log_scale, self.max_log_scale).exp().to(image_RE.dtype)
         bias = self.bias.to(image_RE.dtype)
         count = count.clamp(min=1)  # a step may hold no row of the objective's sources
-        share = sigmoid_loss(image_RE, text_CE, scale, bias, relation) / count
+        share = sigmoid_loss(image_RE, text_CE, scale, bias, relation, self._tile) / count
         own = len(image_RE) / count
         learned = {"scale": scale.detach().sum() * own, "bias": bias.detach().sum() * own}
         return share, {"loss": share.detach(), **learned}
