@@ -69,7 +69,8 @@ def conformance(
     failed = sum(not row.ok for row in rows)
     if failed:
         raise QualityError(f"conformance: {failed} of {len(rows)} cuts give another gradient than one process")
-    console.print(f"all {len(rows)} cuts give the gradient of one process with the whole batch", soft_wrap=True)
+    if not as_json:
+        console.print(f"all {len(rows)} cuts give the gradient of one process with the whole batch", soft_wrap=True)
 
 
 def table(rows: Sequence[Row]) -> Table:
