@@ -12,7 +12,8 @@ from pydantic import BeforeValidator, Field
 
 from mmpretrain.core.errors import ConfigError, DataError
 from mmpretrain.core.settings import build, did_you_mean, read_yaml, settings
-from mmpretrain.data.storage import Shard, Storage, locate
+from mmpretrain.data.shard_bytes import Shard, locate
+from mmpretrain.data.storage import Storage
 
 ROOT = Path("data_shards")
 CARD = "dataset.yaml"

@@ -11,8 +11,9 @@ from mmpretrain.data.faults import BadSample
 from mmpretrain.data.manifest import ShardFacts, add_to_manifest, read_manifest
 from mmpretrain.data.order import Order, digest_of_shards
 from mmpretrain.data.samples import Limits, Reading, Sample, ShardReader, decode
+from mmpretrain.data.shard_bytes import sizes
 from mmpretrain.data.shards import OnDamage, Shards
-from mmpretrain.data.storage import Storage, sizes
+from mmpretrain.data.storage import Storage
 
 
 class Dataset:

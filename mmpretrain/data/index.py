@@ -15,7 +15,7 @@ from safetensors.numpy import save
 
 from mmpretrain.core.errors import DataError
 from mmpretrain.core.files import write_atomic
-from mmpretrain.data.storage import Shard
+from mmpretrain.data.shard_bytes import Shard
 
 FORMAT = "mmpretrain-index-2"
 SUFFIX = ".index"

@@ -8,7 +8,8 @@ from mmpretrain.data.card import load_card, shard_name, shard_paths
 from mmpretrain.data.index import SUFFIX, write_index
 from mmpretrain.data.manifest import ShardFacts, read_manifest
 from mmpretrain.data.scan import scan
-from mmpretrain.data.storage import Shard, Storage
+from mmpretrain.data.shard_bytes import Shard
+from mmpretrain.data.storage import Storage
 
 MOST_WHILE_RANKS_WAIT = 20_000_000_000
 """Bytes that one rank may read to index them while others wait for it: at 50 MB/s, a slow disk over a network, they

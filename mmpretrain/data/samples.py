@@ -18,7 +18,7 @@ from mmpretrain.data.card import Card
 from mmpretrain.data.faults import BadSample
 from mmpretrain.data.images import ImageLimits, decode_image
 from mmpretrain.data.index import Member, ShardIndex
-from mmpretrain.data.storage import RandomAccess, Shard, open_bytes
+from mmpretrain.data.shard_bytes import RandomAccess, Shard, open_bytes
 
 OPEN_FILES = 160
 """More than the shards of the windows that the order reads at a time."""

@@ -13,7 +13,7 @@ import numpy as np
 from mmpretrain.core.counter import name_to_int
 from mmpretrain.core.errors import DataError
 from mmpretrain.data.index import IMAGE_SUFFIXES, Keys, Member, ShardIndex
-from mmpretrain.data.storage import Shard, as_file
+from mmpretrain.data.shard_bytes import Shard, as_file
 from mmpretrain.data.tar import Damage, Entry, walk
 
 CAPTION = "txt"

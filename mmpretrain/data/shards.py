@@ -14,7 +14,7 @@ from mmpretrain.data.index import SUFFIX, ShardIndex, read_index, write_index
 from mmpretrain.data.manifest import FILE as MANIFEST
 from mmpretrain.data.manifest import ShardFacts
 from mmpretrain.data.scan import salvage, salvage_unindexed, scan
-from mmpretrain.data.storage import Shard
+from mmpretrain.data.shard_bytes import Shard
 
 OnDamage = Literal["refuse", "salvage"]
 OPEN_INDEXES = 160

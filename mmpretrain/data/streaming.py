@@ -24,7 +24,7 @@ from mmpretrain.data.card import shard_name
 from mmpretrain.data.faults import BadSample
 from mmpretrain.data.mixture import Place
 from mmpretrain.data.samples import Sample
-from mmpretrain.data.storage import Shard
+from mmpretrain.data.shard_bytes import Shard
 
 NOTICE = (
     "data.order: streaming gives up the exact order: shards are drawn with replacement, samples may repeat or be left "

@@ -12,8 +12,9 @@ from mmpretrain.core.parallel import ordered_map
 from mmpretrain.data.card import find_dataset, load_card, shard_name, shard_paths
 from mmpretrain.data.indexing import Indexed, index_one, refuse_long_wait, unindexed
 from mmpretrain.data.manifest import ShardFacts, add_to_manifest, write_manifest
+from mmpretrain.data.shard_bytes import Shard, sizes
 from mmpretrain.data.shards import OnDamage
-from mmpretrain.data.storage import Shard, Storage, sizes
+from mmpretrain.data.storage import Storage
 
 
 def index(name: str, console: Console, storage: Storage | None = None) -> None:

@@ -26,8 +26,9 @@ from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.faults import BadSample
 from mmpretrain.data.remote import _filesystem
 from mmpretrain.data.samples import ShardReader
+from mmpretrain.data.shard_bytes import RemoteShard, as_file, locate, open_bytes
 from mmpretrain.data.shards import open_index
-from mmpretrain.data.storage import RemoteShard, Storage, as_file, locate, open_bytes
+from mmpretrain.data.storage import Storage
 from mmpretrain.recipes import data as data_commands
 from mmpretrain.recipes.check import check
 from tests.conftest import write_card
@@ -341,7 +342,8 @@ READ_AS_ANOTHER_PROCESS = """
 import sys
 from pathlib import Path
 from mmpretrain.core.errors import DataError
-from mmpretrain.data.storage import Storage, locate, open_bytes
+from mmpretrain.data.shard_bytes import locate, open_bytes
+from mmpretrain.data.storage import Storage
 storage = Storage(cache=sys.argv[2], chunk_bytes=65536, tries=1, stall_seconds=10)
 try:
     print(len(open_bytes(locate(sys.argv[1], Path("."), storage)).read(0, 10**9)))
