@@ -13,7 +13,7 @@ from mmpretrain.objectives.base import Surroundings
 from mmpretrain.objectives.combine import TrainingModule, needs_of
 from mmpretrain.towers.fusion import Fusion
 from mmpretrain.towers.image import TimmImage
-from mmpretrain.towers.model import Towers
+from mmpretrain.towers.model import LOOKS_AT_PICTURES, Towers
 from mmpretrain.towers.text import BidirectionalText, CausalText
 
 ROWS = 32
@@ -29,13 +29,15 @@ def toy_module(objectives: Sequence[Any], dropout: float = 0.0, sources: Sequenc
     needs = needs_of(objectives)
     causal = bool(needs & {"text", "decoder"})
     shape: dict[str, Any] = {"width": WIDTH, "layers": 1, "heads": 2, "dropout": dropout}
-    pictures = bool(needs & {"features", "image", "fusion", "decoder", "views"})
+    pictures = bool(needs & LOOKS_AT_PICTURES)
     towers = Towers(
         image=TimmImage(name="test_vit", size=SIZE) if pictures else None,
         text=CausalText(**shape) if causal else BidirectionalText(**shape),
         fusion=Fusion(layers=1) if "fusion" in needs else None,
         decoder=Fusion(layers=1) if "decoder" in needs else None,
         embedding=WIDTH,
+        view_hidden=WIDTH,
+        view_embedding=WIDTH,
     )
     seed_torch(0)
     model = towers.build(VOCABULARY, 2 * LENGTH, needs)

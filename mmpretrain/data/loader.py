@@ -15,6 +15,7 @@ import webdataset
 from torch.utils.data import DataLoader, get_worker_info
 
 from mmpretrain.core.batch import Batch
+from mmpretrain.core.counter import name_to_int, seed_of
 from mmpretrain.core.distributed import World
 from mmpretrain.core.errors import DataError
 from mmpretrain.data.dataset import Dataset
@@ -24,17 +25,20 @@ from mmpretrain.data.samples import Limits, Reading, decode
 from mmpretrain.data.stages import collated, errors_as_items, read_strictly, read_with_reserves
 from mmpretrain.data.streaming import Streaming
 from mmpretrain.data.tokenizer import Tokenizer
-from mmpretrain.data.training import TrainingData, check_batch
-from mmpretrain.data.transforms import evaluation_transform, or_blank
+from mmpretrain.data.training import Data, TrainingData, check_batch
+from mmpretrain.data.transforms import Transform, evaluation_transform, or_blank
+
+_VIEW = name_to_int("view")
 
 
 def training_loader(
-    training: TrainingData, tokenizer: Tokenizer, size: int, world: World, micros: int, start: int
+    training: TrainingData, tokenizer: Tokenizer, size: int, world: World, micros: int, start: int, views: int = 0
 ) -> Iterator[list[Batch]]:
     """For each step from `start` on, without end, this rank's micro-batches of it.
 
     Args:
         size: side of the pictures; 0 reads texts alone.
+        views: further views of each picture.
 
     Raises:
         DataError: from next(), where no sample can be had for a position.
@@ -63,10 +67,20 @@ def training_loader(
     rows = data.batch // (world.size * micros)
     following = any(dataset.card.next for dataset in training.datasets)
     batch = functools.partial(
-        collated, rows=rows, transform=or_blank(augment, size), tokenizer=tokenizer, following=following
+        collated,
+        rows=rows,
+        transform=or_blank(augment, size),
+        tokenizer=tokenizer,
+        following=following,
+        views=[or_blank(view, size) for view in _views(data, size, views)],
     )
     batches = _raising(_loader([*stages, batch, errors_as_items], data.workers))
     return iter(lambda: list(itertools.islice(batches, micros)), [])
+
+
+def _views(data: Data, size: int, count: int) -> list[Transform]:
+    """Each with draws of its own."""
+    return [data.view_augmentation.build(size, seed_of(_VIEW, data.seed, number)) for number in range(count)]
 
 
 def _streaming(training: TrainingData, reading: Reading, world: World, start: int) -> list[Callable]:

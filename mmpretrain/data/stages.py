@@ -92,12 +92,18 @@ def fault(dataset: Dataset, place: Place, position: int, attempt: int, error: Ba
 
 
 def collated(
-    stream: Iterable[Read], rows: int, transform: Transform, tokenizer: Tokenizer, following: bool = False
+    stream: Iterable[Read],
+    rows: int,
+    transform: Transform,
+    tokenizer: Tokenizer,
+    following: bool = False,
+    views: Sequence[Transform] = (),
 ) -> Iterator[Batch]:
     """Batches of `rows` neighbours of the stream.
 
     Args:
         following: some card names the passages that follow.
+        views: further views to make of each picture.
     """
     stream = iter(stream)
     while read := list(itertools.islice(stream, rows)):
@@ -105,7 +111,8 @@ def collated(
         tokens_BL, mask_BL = tokenizer([sample.caption for sample in samples])
         next_tokens_BL, next_mask_BL = tokenizer([each.following for each in samples]) if following else (None, None)
         yield Batch(
-            images_BCHW=stack([transform(sample.image, sample.position) for sample in samples]),
+            images_BCHW=_transformed(samples, transform),
+            views_BVCHW=torch.stack([_transformed(samples, view) for view in views], dim=1) if views else None,
             tokens_BL=tokens_BL,
             mask_BL=mask_BL,
             positions_B=torch.tensor([sample.position for sample in samples]),
@@ -119,6 +126,10 @@ def collated(
             galleries=tuple(sample.gallery for sample in samples),
             faults=tuple(fault for _, _, faults in read for fault in faults),
         )
+
+
+def _transformed(samples: Sequence[Sample], transform: Transform) -> Tensor:
+    return stack([transform(sample.image, sample.position) for sample in samples])
 
 
 def stack(images: Sequence[Tensor]) -> Tensor:

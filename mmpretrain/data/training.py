@@ -18,6 +18,7 @@ from mmpretrain.data.storage import Storage
 from mmpretrain.data.tokenizer import ClipTokenizer, TokenizerFile, WordPieceTokenizer
 from mmpretrain.data.transforms import Augmentation
 
+STRONG = Augmentation(crop=(0.08, 1.0), flip=0.5, jitter=0.4, grayscale=0.2)
 Weight = Annotated[float, Field(ge=0)]
 Step = Annotated[int, Field(ge=0)]
 TokenizerSettings = Annotated[ClipTokenizer | WordPieceTokenizer | TokenizerFile, Field(discriminator="kind")]
@@ -56,6 +57,8 @@ class Data:
     """Pairs in one optimizer step, over all ranks and micro-batches."""
     tokenizer: TokenizerSettings = field(default_factory=ClipTokenizer)
     augmentation: Augmentation = field(default_factory=Augmentation)
+    view_augmentation: Augmentation = field(default_factory=lambda: STRONG)
+    """The same for the further views of the objective views, which are to differ more."""
     captions: CaptionChoice = field(default_factory=CaptionChoice)
     """Which caption a step reads of pictures that have several."""
     workers: Annotated[int, Field(ge=0)] = 1

@@ -45,15 +45,21 @@ def summarise(batches: list[Measured]) -> dict[str, Figure]:
         counts_N = np.array([batch.counts[objective] for batch in batches])
         if not counts_N.sum():
             continue
-        answers: Counter[int] = sum((batch.answers[objective] for batch in batches), Counter())
-        shares = np.array(sorted(answers.values())) / answers.total()
-        guesses = {"loss": float(-(shares * np.log(shares)).sum()), "accuracy": float(shares.max())}
+        guesses = best_constant(sum((batch.answers[objective] for batch in batches), Counter()))
         for metric, chance in guesses.items():
             sums_N = np.array([batch.sums[f"{objective}/{metric}"] for batch in batches])
             name, n = f"{objective}_{metric}", int(counts_N.sum())
             value = float(sums_N.sum() / counts_N.sum())
             found[name] = figure(value, resampled_ratios(sums_N, counts_N), chance, n)
     return found
+
+
+def best_constant(answers: Counter[int]) -> dict[str, float]:
+    """Loss and accuracy of whoever always says the same; 1 is the loss of normalised pixels, which are no choice."""
+    if not answers:
+        return {"loss": 1.0}
+    shares = np.array(sorted(answers.values())) / answers.total()
+    return {"loss": float(-(shares * np.log(shares)).sum()), "accuracy": float(shares.max())}
 
 
 def resampled_ratios(sums_N: np.ndarray, counts_N: np.ndarray, seed: int = 0) -> np.ndarray:

@@ -12,15 +12,18 @@ from mmpretrain.objectives.base import Objective, Surroundings
 from mmpretrain.objectives.captioning import Captioning, CausalLanguage
 from mmpretrain.objectives.contrastive import Contrastive
 from mmpretrain.objectives.custom import Custom
+from mmpretrain.objectives.masked_image import MaskedImage
 from mmpretrain.objectives.masked_language import ImageMaskedLanguage, MaskedLanguage
 from mmpretrain.objectives.matching import Matching
 from mmpretrain.objectives.next_sentence import NextSentence
 from mmpretrain.objectives.sigmoid import Sigmoid
+from mmpretrain.objectives.views import Views
 
 Pairs = Contrastive | Sigmoid
 Texts = MaskedLanguage | NextSentence | CausalLanguage
+Images = MaskedImage | Views
 Together = Matching | ImageMaskedLanguage | Captioning
-ObjectiveSettings = Annotated[Pairs | Texts | Together | Custom, Field(discriminator="kind")]
+ObjectiveSettings = Annotated[Pairs | Texts | Images | Together | Custom, Field(discriminator="kind")]
 """The union of all objectives; another one is another file and another name here."""
 
 
@@ -82,7 +85,8 @@ class TrainingModule(nn.Module):
         joined = joined.with_vectors([vectors_BE.requires_grad_() for vectors_BE in joined.vectors])
         shares = self._global_shares(joined, counts)
         wanted = [*joined.vectors, *self._own_parameters()]
-        gradients = torch.autograd.grad(shares.total, wanted)
+        # not every objective looks at every vector
+        gradients = torch.autograd.grad(shares.total, wanted, allow_unused=True, materialize_grads=True)
         rows = [len(part.image_BE) for part in parts]
         count = len(joined.vectors)
         vectors = tuple(zip(*(gradient.split(rows) for gradient in gradients[:count]), strict=True))
@@ -128,7 +132,7 @@ class TrainingModule(nn.Module):
         return Shares(total=total, metrics=metrics)
 
 
-GLOBAL_NEEDS: Set[str] = frozenset({"features"})
+GLOBAL_NEEDS: Set[str] = frozenset({"features", "views"})
 
 
 class CachedGradients(NamedTuple):

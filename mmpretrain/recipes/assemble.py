@@ -33,6 +33,7 @@ from mmpretrain.evaluation.retrieval import Retrieval
 from mmpretrain.evaluation.zero_shot import ZeroShot
 from mmpretrain.objectives.base import Surroundings
 from mmpretrain.objectives.combine import ObjectiveSettings, TrainingModule, needs_of
+from mmpretrain.objectives.views import VIEWS
 from mmpretrain.optim.optimizer import Optim
 from mmpretrain.recipes.combinations import refuse_cut, refuse_data, refuse_evaluation, refuse_objectives, refuse_towers
 from mmpretrain.recipes.data import index_on_first_use
@@ -233,6 +234,7 @@ def training_batches(parts: Parts, start: int) -> Iterator[list[Batch]]:
         parts.world,
         config.train.micro_batches,
         start,
+        VIEWS if "views" in needs_of(config.objectives) else 0,
     )
 
 

@@ -10,7 +10,7 @@ from mmpretrain.objectives.base import Objective
 from mmpretrain.objectives.combine import needs_of
 from mmpretrain.objectives.matching import Matching
 from mmpretrain.objectives.next_sentence import NextSentence
-from mmpretrain.towers.model import Towers
+from mmpretrain.towers.model import LOOKS_AT_PICTURES, Towers
 
 TRAINS_FEATURES = ("contrastive", "sigmoid")
 
@@ -41,14 +41,18 @@ def refuse_towers(towers: Towers, objectives: Sequence[Any]) -> None:
         for part in ("fusion", "decoder"):
             if part in objective.needs and getattr(towers, part) is None:
                 raise ValueError(f"towers.{part}: {objective.kind} needs it; add towers.{part}={{}} or leave it out")
-        if objective.needs & {"features", "fusion", "decoder", "image"} and towers.image is None:
+        if objective.needs & LOOKS_AT_PICTURES and towers.image is None:
             raise ValueError(f"towers.image: {objective.kind} looks at pictures; give an image tower, or leave it out")
     needs = needs_of(objectives)
     for part in ("fusion", "decoder"):
         if getattr(towers, part) is not None and part not in needs:
             raise ValueError(f"towers.{part}: no objective trains it; leave it out, or add one that does")
-    if towers.image is not None and not needs & {"features", "fusion", "decoder", "image"}:
+    if towers.image is not None and not needs & LOOKS_AT_PICTURES:
         raise ValueError(f"towers.image: none of {', '.join(sorted(kinds))} trains it; set towers.image=null")
+    if not needs & {"features", "text", "fusion", "decoder", "pair"} and "masked_language" not in kinds:
+        raise ValueError(
+            f"towers.text: none of {', '.join(sorted(kinds))} trains it; add an objective that reads texts"
+        )
     if "features" in needs and not kinds & set(TRAINS_FEATURES):
         raise ValueError(
             "objectives: matching draws its wrong partners by features that nothing trains; add contrastive or "
@@ -56,6 +60,8 @@ def refuse_towers(towers: Towers, objectives: Sequence[Any]) -> None:
         )
     if "causal_language" in kinds and towers.text.kind != "causal":
         raise ValueError("towers.text.kind: causal_language needs causal: a tower that looks ahead sees the answer")
+    if "masked_image" in kinds and towers.image and towers.image.patch_dropout:
+        raise ValueError("towers.image.patch_dropout: masked_image needs all patches; set it to 0")
     if any(getattr(each, "prefix", 0) for each in objectives) and towers.decoder and towers.decoder.start == "text":
         raise ValueError("objectives: captioning with a prefix needs towers.decoder.start=embedding")
 
@@ -73,7 +79,7 @@ def refuse_evaluation(evaluation: Sequence[Any], objectives: Sequence[Any]) -> N
                 f"evaluation.{place}: {evaluator.kind} compares features that no objective trains; add contrastive "
                 "or sigmoid, or leave it out"
             )
-        if evaluator.kind == "held_out" and all(each.kind in TRAINS_FEATURES for each in objectives):
+        if evaluator.kind == "held_out" and all(each.kind in (*TRAINS_FEATURES, "views") for each in objectives):
             raise ValueError(f"evaluation.{place}: held_out asks none of these objectives anything; leave it out")
 
 
@@ -85,7 +91,7 @@ def refuse_data(objectives: Sequence[Any], data: TrainingData) -> None:
     """
     every = [part.name for part in data.settings.parts]
     for place, objective in enumerate(objectives):
-        lacking = data.without_pictures if objective.needs & {"features", "fusion", "decoder", "image"} else []
+        lacking = data.without_pictures if objective.needs & LOOKS_AT_PICTURES else []
         held = "which holds texts alone"
         if "pair" in objective.needs:
             lacking, held = data.without_following, "whose card names no passage that follows (`next`)"

@@ -29,8 +29,10 @@ EVERY: dict[str, list[Tree]] = {
         {"kind": "image_masked_language", "weight": 0.5},
         {"kind": "captioning", "weight": 2.0},
     ],
+    "views": [{"kind": "views"}, {"kind": "contrastive"}],
+    "masked_image": [{"kind": "masked_image"}, {"kind": "masked_language"}],
 }
-"""Every objective by itself, and the mix of ALBEF and CoCa."""
+"""Every objective by itself, and what goes together: the mix of ALBEF and CoCa, SLIP with hidden parts."""
 
 
 def conformance(

@@ -18,9 +18,10 @@ from mmpretrain.towers.image import ImageEncoder, ImageTower
 from mmpretrain.towers.text import BidirectionalText, CausalText, Replacement, TextTower
 
 TextSettings = Annotated[CausalText | BidirectionalText, Field(discriminator="kind")]
-Need = Literal["features", "image", "text", "fusion", "decoder"]
-"""features: unit vectors of both; image, text: their tokens; fusion, decoder: the blocks where they meet, and what
-those start from."""
+Need = Literal["features", "views", "pictures", "text", "fusion", "decoder", "pair"]
+"""features: unit vectors of both towers; views: of further views of a picture; text: text tokens; fusion, decoder: the
+blocks where they meet, and what those start from; pictures: only that there are some; pair: room for two passages."""
+LOOKS_AT_PICTURES = frozenset({"features", "views", "pictures", "fusion", "decoder"})
 FEATURES: Set[str] = frozenset({"features"})
 
 
@@ -37,6 +38,10 @@ class Towers:
     """Reads from left to right: for captions."""
     embedding: Annotated[int, Field(gt=0)] = 512
     """Width of the shared space."""
+    view_hidden: Annotated[int, Field(gt=0)] = 4096
+    """Channels inside the head of the objective views (SLIP: 4096)."""
+    view_embedding: Annotated[int, Field(gt=0)] = 256
+    """Width of the space in which views are compared."""
     image_queries: Annotated[int, Field(gt=0)] | None = None
     """Fusion and decoder see this many pooled tokens (CoCa: 256) instead of the image tower's own; None: those."""
     tied: bool = True
@@ -78,7 +83,7 @@ class Towers:
             ConfigError: an objective asks for a part that these towers do not have.
         """
         for part in ("image", "fusion", "decoder"):
-            asked = part in needs or (part == "image" and needs & {"features", "fusion", "decoder"})
+            asked = needs & LOOKS_AT_PICTURES if part == "image" else part in needs
             if asked and getattr(self, part) is None:
                 raise ConfigError(f"towers.{part}: an objective needs it and the config has none; give it one")
         return Model(self, vocabulary, context_length, needs)
@@ -99,6 +104,10 @@ class Model(nn.Module):
             self.image_projection = nn.Linear(self.image.width, towers.embedding, bias=False)
             self.text_projection = projection = nn.Linear(self.text.width, towers.embedding, bias=False)
             nn.init.normal_(projection.weight, std=self.text.width**-0.5)
+        self.view_projection: nn.Module | None = None
+        if "views" in needs:
+            assert self.image is not None
+            self.view_projection = view_head(self.image.width, towers.view_hidden, towers.view_embedding)
         self.image_pool: AttentionPool | None = None
         self.fusion: CrossTransformer | None = None
         self.decoder: CrossTransformer | None = None
@@ -131,7 +140,7 @@ class Model(nn.Module):
         nothing = batch.positions_B.new_zeros(rows, 0, dtype=torch.float32)
         image_BND = text_BLD = nothing[..., None]
         image_BE = text_BE = nothing
-        if needs & {"features", "image", "fusion", "decoder"}:
+        if needs & {"features", "fusion", "decoder"}:
             assert self.image is not None
             image_BND, pooled_BD = self.image(batch.images_BCHW)
             if self.image_projection is not None:
@@ -147,6 +156,7 @@ class Model(nn.Module):
                 image_group_B=batch.image_group_B,
                 text_group_B=batch.text_group_B,
                 source_B=batch.positions_B * 0 if batch.source_B is None else batch.source_B,
+                views=self.embed_views(batch) if "views" in needs else (),
             ),
             image_BND=self.pool(image_BND) if needs & {"fusion", "decoder"} else image_BND,
             text_BLD=text_BLD,
@@ -159,6 +169,16 @@ class Model(nn.Module):
     def pool(self, image_BND: Tensor) -> Tensor:
         """What fusion and decoder see of the image tokens."""
         return image_BND if self.image_pool is None else self.image_pool(image_BND)
+
+    def embed_views(self, batch: Batch) -> tuple[Tensor, ...]:
+        """A unit vector of each further view, each B x E; none where the batch has none, as in evaluation."""
+        if batch.views_BVCHW is None:
+            return ()
+        assert self.image is not None
+        assert self.view_projection is not None
+        pooled_MD = self.image(batch.views_BVCHW.flatten(0, 1))[1]
+        vectors_ME = F.normalize(at_least_fp32(self.view_projection(pooled_MD)), dim=-1)
+        return vectors_ME.unflatten(0, batch.views_BVCHW.shape[:2]).unbind(dim=1)
 
     def embed_images(self, images_BCHW: Tensor) -> Tensor:
         """image_BE, fp32, of unit length."""
@@ -219,3 +239,16 @@ class Model(nn.Module):
     def words(self, x_D: Tensor) -> Tensor:
         """Logits over the vocabulary, whatever stands before the width."""
         return self.text.embedding.token(x_D) if self.output is None else self.output(x_D)
+
+
+def view_head(width: int, hidden: int, embedding: int) -> nn.Module:
+    """SimCLR's three layers, with LayerNorm for BatchNorm: a row does not depend on its batch mates."""
+    return nn.Sequential(
+        nn.Linear(width, hidden),
+        nn.LayerNorm(hidden),
+        nn.GELU(),
+        nn.Linear(hidden, hidden),
+        nn.LayerNorm(hidden),
+        nn.GELU(),
+        nn.Linear(hidden, embedding),
+    )
