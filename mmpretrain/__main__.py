@@ -39,7 +39,7 @@ def quickstart(overrides: tuple[str, ...], resume: str) -> None:
 @click.option("--dry-run", is_flag=True, help="Check everything, try one batch, train nothing.")
 def pretrain(config: Path, overrides: tuple[str, ...], resume: str, dry_run: bool) -> None:
     """Pretrain what CONFIG describes; OVERRIDES such as train.steps=100 change single values."""
-    from mmpretrain.recipes.configs import find_config
+    from mmpretrain.recipes.settings import find_config
 
     if dry_run:
         from mmpretrain.recipes.dry_run import dry_run as recipe
@@ -123,7 +123,8 @@ def config() -> None:
 @click.argument("overrides", nargs=-1)
 def config_show(config: Path, overrides: tuple[str, ...]) -> None:
     """Print every value that CONFIG resolves to, and where each comes from."""
-    from mmpretrain.recipes.configs import find_config, show
+    from mmpretrain.recipes.configs import show
+    from mmpretrain.recipes.settings import find_config
 
     click.echo(show(find_config("pretrain", config), overrides), nl=False)
 
@@ -141,7 +142,8 @@ def config_schema() -> None:
 @click.argument("new", type=click.Path(path_type=Path))
 def config_diff(old: Path, new: Path) -> None:
     """Print the keys in which two configs (or the configs of two runs) differ once resolved."""
-    from mmpretrain.recipes.configs import diff, find_config
+    from mmpretrain.recipes.configs import diff
+    from mmpretrain.recipes.settings import find_config
 
     click.echo(diff(find_config("pretrain", old), find_config("pretrain", new)), nl=False)
 

@@ -3,13 +3,12 @@
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import Field
 from rich.console import Console
 from torch import Tensor
 
@@ -18,74 +17,27 @@ from mmpretrain.core.counter import seed_torch
 from mmpretrain.core.distributed import World, gather_objects, on_all, on_main, process_group
 from mmpretrain.core.errors import ConfigError, DataError
 from mmpretrain.core.files import require_space
-from mmpretrain.core.settings import settings
 from mmpretrain.data.card import parse_name
 from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.loader import evaluation_loader, training_loader
 from mmpretrain.data.tokenizer import Tokenizer
 from mmpretrain.data.training import Data, TrainingData
 from mmpretrain.engines.base import Engine, Options
-from mmpretrain.engines.build import EngineSettings, backend_of, device_of
-from mmpretrain.engines.single import Single
+from mmpretrain.engines.build import backend_of, device_of
 from mmpretrain.evaluation.features import Embedder, Measured, SplitSource
-from mmpretrain.evaluation.held_out import HeldOut
-from mmpretrain.evaluation.retrieval import Retrieval
-from mmpretrain.evaluation.zero_shot import ZeroShot
 from mmpretrain.objectives.base import Surroundings
-from mmpretrain.objectives.combine import ObjectiveSettings, TrainingModule, needs_of
+from mmpretrain.objectives.combine import TrainingModule, needs_of
 from mmpretrain.objectives.views import VIEWS
-from mmpretrain.optim.optimizer import Optim
-from mmpretrain.recipes.combinations import refuse_cut, refuse_data, refuse_evaluation, refuse_objectives, refuse_towers
+from mmpretrain.recipes.combinations import refuse_cut, refuse_data
 from mmpretrain.recipes.data import index_on_first_use
-from mmpretrain.towers.model import Towers
+from mmpretrain.recipes.settings import Pretrain
 from mmpretrain.towers.norms import measure_statistics
-from mmpretrain.train.loop import Train
 
-EvaluatorSettings = Annotated[Retrieval | ZeroShot | HeldOut, Field(discriminator="kind")]
 EVALUATION_ROWS = 256
 MEASURED_ROWS = 16
 """Rows of a batch by which held-out figures are resampled."""
 STATISTICS_ROWS = 1024
 """Pictures that frozen BatchNorm is measured on."""
-
-
-@settings
-class RunSettings:
-    """Where the run leaves its files."""
-
-    folder: str
-    """The run folder; an existing one is never overwritten."""
-
-
-@settings
-class Pretrain:
-    """Everything that a pretraining run is; its keys are the packages of the project."""
-
-    run: RunSettings
-    data: Data
-    towers: Towers
-    objectives: Annotated[list[ObjectiveSettings], Field(min_length=1)]
-    """What is learned; their weighted sum is minimised."""
-    optim: Optim = field(default_factory=Optim)
-    engine: EngineSettings = field(default_factory=Single)
-    train: Train
-    evaluation: list[EvaluatorSettings] = field(default_factory=list)
-    """Run every train.evaluate_every steps and at the end."""
-
-    def __post_init__(self) -> None:
-        refuse_objectives(self.objectives, [part.name for part in self.data.parts])
-        refuse_towers(self.towers, self.objectives)
-        refuse_evaluation(self.evaluation, self.objectives)
-        if self.train.micro_batches > 1 and self.towers.norm == "batch":
-            raise ValueError(
-                "train.micro_batches: cached features need towers without batch statistics; use "
-                "towers.image.norm=frozen or group, or train.micro_batches=1"
-            )
-        if self.optim.schedule.warmup >= self.train.steps:
-            raise ValueError(
-                f"optim.schedule.warmup: {self.optim.schedule.warmup} steps of warmup leave none of the "
-                f"{self.train.steps} steps of train.steps; use less"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from rich.table import Table
 from mmpretrain.conformance.cuts import TOLERANCE, Row, Tree, all_cuts, check
 from mmpretrain.core.errors import ConfigError, QualityError
 from mmpretrain.core.settings import apply_overrides, did_you_mean, read_yaml
-from mmpretrain.recipes.configs import find_config
+from mmpretrain.recipes.settings import find_config
 
 EVERY: dict[str, list[Tree]] = {
     "contrastive": [{"kind": "contrastive"}],

@@ -7,14 +7,12 @@ from pathlib import Path
 
 from mmpretrain.core.distributed import World
 from mmpretrain.core.errors import ConfigError
-from mmpretrain.core.settings import load
 from mmpretrain.data.card import parse_name
 from mmpretrain.data.loader import training_loader
 from mmpretrain.data.storage import Storage
 from mmpretrain.data.tokenizer import ClipTokenizer
 from mmpretrain.data.training import Data, TrainingData
-from mmpretrain.recipes.assemble import Pretrain
-from mmpretrain.recipes.configs import find_config
+from mmpretrain.recipes.settings import find_config, load_pretrain
 
 PIXELS = 32
 """Size that pictures are brought to: the order does not depend on it."""
@@ -48,7 +46,7 @@ def find_data(
         )
     if batch is not None or seed is not None or storage is not None:
         raise ConfigError(f"--batch, --seed, --storage: {file} decides them; leave them out")
-    data = load(Pretrain, file).data
+    data = load_pretrain(file).data
     if data.order == "streaming":
         raise ConfigError(f"{file}: data.order is streaming, which keeps no order")
     return replace(data, workers=workers)

@@ -9,12 +9,10 @@ from rich.table import Table
 
 from mmpretrain.core.distributed import on_main
 from mmpretrain.core.errors import ConfigError
-from mmpretrain.core.settings import load
 from mmpretrain.data.training import check_batch
 from mmpretrain.engines.base import Engine
 from mmpretrain.recipes.assemble import (
     Parts,
-    Pretrain,
     build_engine,
     build_parts,
     index_run,
@@ -25,6 +23,7 @@ from mmpretrain.recipes.assemble import (
     training_batches,
 )
 from mmpretrain.recipes.data_facts import parameter_counts
+from mmpretrain.recipes.settings import load_pretrain
 from mmpretrain.train.step import train_step
 
 TIMED_STEPS = 2
@@ -32,7 +31,7 @@ TIMED_STEPS = 2
 
 def dry_run(path: Path, overrides: Sequence[str], console: Console) -> None:
     """Check a config on this machine and print what it would do; nothing is written."""
-    config = load(Pretrain, path, overrides)
+    config = load_pretrain(path, overrides)
     with joined_world(config) as world:
         on_main(lambda: index_run(config, world.size, console))
         parts = build_parts(config, world)

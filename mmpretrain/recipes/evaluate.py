@@ -26,16 +26,9 @@ from mmpretrain.evaluation.held_out import HeldOut, HeldOutEvaluator
 from mmpretrain.evaluation.interval import Figure
 from mmpretrain.evaluation.retrieval import Retrieval, RetrievalEvaluator, examples, rank_split
 from mmpretrain.evaluation.zero_shot import ZeroShot, ZeroShotEvaluator
-from mmpretrain.recipes.assemble import (
-    EvaluatorSettings,
-    Parts,
-    Pretrain,
-    build_engine,
-    build_parts,
-    embedder,
-    open_split,
-)
+from mmpretrain.recipes.assemble import Parts, build_engine, build_parts, embedder, open_split
 from mmpretrain.recipes.data import index_on_first_use
+from mmpretrain.recipes.settings import EvaluatorSettings, Pretrain
 from mmpretrain.recipes.thumbnails import example
 from mmpretrain.train import checkpoint
 from mmpretrain.train.metrics import Display

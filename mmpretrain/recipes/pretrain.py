@@ -11,7 +11,7 @@ from mmpretrain.core.distributed import World, gather_objects, on_all, on_main, 
 from mmpretrain.core.errors import ConfigError, DataError, Interrupted
 from mmpretrain.core.files import read_json_lines, write_atomic
 from mmpretrain.core.run import Run
-from mmpretrain.core.settings import difference, digest, dump, load, read_yaml, to_yaml
+from mmpretrain.core.settings import difference, digest, dump, read_yaml, to_yaml
 from mmpretrain.data.ledger import Ledger
 from mmpretrain.data.streaming import NOTICE
 from mmpretrain.data.tokenizer import Tokenizer, load_tokenizer
@@ -19,7 +19,6 @@ from mmpretrain.data.training import TrainingData, check_batch
 from mmpretrain.engines.base import Engine, OptimizerState
 from mmpretrain.recipes.assemble import (
     Parts,
-    Pretrain,
     build_engine,
     build_parts,
     index_run,
@@ -30,6 +29,7 @@ from mmpretrain.recipes.assemble import (
 )
 from mmpretrain.recipes.data_facts import data_facts, model_facts
 from mmpretrain.recipes.evaluate import Evaluation
+from mmpretrain.recipes.settings import Pretrain, load_pretrain
 from mmpretrain.train import checkpoint
 from mmpretrain.train.guards import StopRequest
 from mmpretrain.train.loop import Hooks, run
@@ -45,7 +45,7 @@ def pretrain(path: Path, overrides: Sequence[str], resume: str, console: Console
     Raises:
         Interrupted: a signal ended it; the checkpoint is saved and the same command resumes.
     """
-    config = load(Pretrain, path, overrides)
+    config = load_pretrain(path, overrides)
     place = Run(Path(config.run.folder))
     with joined_world(config) as world, StopRequest().listening() as stop:
         start_from = on_main(lambda: choose_checkpoint(place, config, resume))

@@ -8,9 +8,9 @@ from rich.console import Console
 
 from mmpretrain.core.files import read_json_lines
 from mmpretrain.core.run import Run
-from mmpretrain.recipes.configs import find_config
 from mmpretrain.recipes.evaluate import table
 from mmpretrain.recipes.pretrain import pretrain
+from mmpretrain.recipes.settings import find_config
 from mmpretrain.report.page import write_report
 
 CONFIG = Path("quickstart")

@@ -18,8 +18,9 @@ from mmpretrain.data.mixture import Place
 from mmpretrain.data.samples import Reading, ShardReader
 from mmpretrain.data.stages import Read, collated
 from mmpretrain.data.transforms import evaluation_transform
-from mmpretrain.recipes.assemble import EVALUATION_ROWS, Pretrain
+from mmpretrain.recipes.assemble import EVALUATION_ROWS
 from mmpretrain.recipes.evaluate import load_single
+from mmpretrain.recipes.settings import Pretrain
 from mmpretrain.train import checkpoint
 
 

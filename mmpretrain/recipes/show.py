@@ -13,16 +13,14 @@ from torchvision.transforms.v2.functional import to_pil_image
 from mmpretrain.core.batch import Batch
 from mmpretrain.core.distributed import World
 from mmpretrain.core.errors import ConfigError
-from mmpretrain.core.settings import load
 from mmpretrain.data.card import parse_name
 from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.loader import training_loader
 from mmpretrain.data.tokenizer import Tokenizer, load_tokenizer
 from mmpretrain.data.training import Data, TrainingData
-from mmpretrain.recipes.assemble import Pretrain
-from mmpretrain.recipes.configs import find_config
 from mmpretrain.recipes.looks import Facts, place_for, plural, say, write
 from mmpretrain.recipes.pretrain import refuse_other_data
+from mmpretrain.recipes.settings import find_config, load_pretrain
 from mmpretrain.report.contact_sheet import Tile, draw_sheet
 from mmpretrain.train import checkpoint
 
@@ -111,7 +109,7 @@ def find_view(given: str, plain: dict[str, Any]) -> View:
     chosen = [f"--{name}" for name, value in plain.items() if value is not None]
     if chosen:
         raise ConfigError(f"{', '.join(chosen)}: {file} decides that; without a config name the dataset itself")
-    config = load(Pretrain, file)
+    config = load_pretrain(file)
     if config.data.order == "streaming":
         raise ConfigError(f"{file}: data.order is streaming: what a step got can not be drawn again")
     newest, _ = checkpoint.find_newest(path / "checkpoints")

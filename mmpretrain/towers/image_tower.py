@@ -40,6 +40,8 @@ class Adapter:
     """Foreign names made the trunk's own, and position embeddings resized to the trunk's grid."""
     classifiers: Callable[[nn.Module], tuple[str, ...]]
     """Modules that stand in weights files and not in the trunk."""
+    projects: bool = False
+    """What it pools is already a vector of the space that pictures and texts share."""
     checkpoint: Callable[[nn.Module], bool]
     """Switch activation checkpointing on; False: the trunk has none."""
 
@@ -112,6 +114,7 @@ class ImageTower(nn.Module):
         self.dropout = image.dropout
         self.from_file = image.weights is not None
         self.notes = notes
+        self.projects = adapter.projects
         self._encode = adapter.encode
         mean, std = NORMALISATIONS[image.normalisation]
         # on the scale of uint8

@@ -101,7 +101,10 @@ class Model(nn.Module):
         self.text_projection: nn.Module | None = None
         if "features" in needs:
             assert self.image is not None
-            self.image_projection = nn.Linear(self.image.width, towers.embedding, bias=False)
+            projected = self.image.projects and self.image.width == towers.embedding
+            self.image_projection = (
+                nn.Identity() if projected else nn.Linear(self.image.width, towers.embedding, bias=False)
+            )
             self.text_projection = projection = nn.Linear(self.text.width, towers.embedding, bias=False)
             nn.init.normal_(projection.weight, std=self.text.width**-0.5)
         self.view_projection: nn.Module | None = None

@@ -160,6 +160,7 @@ def _checkpoint(trunk: nn.Module) -> bool:
 
 
 OPEN_CLIP = Adapter(
+    projects=True,
     encode=encode,
     prefix=_prefix,
     depth=_depth,

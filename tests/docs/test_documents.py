@@ -9,8 +9,8 @@ from click.testing import CliRunner
 from mmpretrain.__main__ import cli
 from mmpretrain.core.settings import load
 from mmpretrain.data.card import find_dataset, load_card
-from mmpretrain.recipes.assemble import Pretrain
 from mmpretrain.recipes.configs import diff, schema, show
+from mmpretrain.recipes.settings import Pretrain
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

@@ -8,7 +8,8 @@ from mmpretrain.core.distributed import World
 from mmpretrain.core.settings import load
 from mmpretrain.data import dataset as dataset_module
 from mmpretrain.recipes import data_facts as recipe
-from mmpretrain.recipes.assemble import Parts, Pretrain, build_parts
+from mmpretrain.recipes.assemble import Parts, build_parts
+from mmpretrain.recipes.settings import Pretrain
 from tests.conftest import ConfigWriter, toy_samples, write_card, write_tar
 
 

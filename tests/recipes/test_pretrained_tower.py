@@ -7,7 +7,8 @@ import torch
 from mmpretrain.core.distributed import World
 from mmpretrain.core.settings import load
 from mmpretrain.core.weights import save_tensors
-from mmpretrain.recipes.assemble import Pretrain, build_parts, measure_norms
+from mmpretrain.recipes.assemble import build_parts, measure_norms
+from mmpretrain.recipes.settings import Pretrain
 from mmpretrain.towers.image import TimmImage
 from tests.conftest import ConfigWriter
 

@@ -1,0 +1,101 @@
+"""The settings of a pretraining run, and where configs are found."""
+
+from collections.abc import Sequence
+from dataclasses import field
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from mmpretrain.core.errors import ConfigError
+from mmpretrain.core.settings import apply_overrides, build, did_you_mean, read_yaml, settings
+from mmpretrain.data.training import Data
+from mmpretrain.engines.build import EngineSettings
+from mmpretrain.engines.single import Single
+from mmpretrain.evaluation.held_out import HeldOut
+from mmpretrain.evaluation.retrieval import Retrieval
+from mmpretrain.evaluation.zero_shot import ZeroShot
+from mmpretrain.objectives.combine import ObjectiveSettings
+from mmpretrain.optim.optimizer import Optim
+from mmpretrain.recipes.combinations import refuse_evaluation, refuse_objectives, refuse_towers
+from mmpretrain.towers.model import Towers
+from mmpretrain.train.loop import Train
+
+EvaluatorSettings = Annotated[Retrieval | ZeroShot | HeldOut, Field(discriminator="kind")]
+
+
+@settings
+class RunSettings:
+    """Where the run leaves its files."""
+
+    folder: str
+    """The run folder; an existing one is never overwritten."""
+
+
+@settings
+class Pretrain:
+    """Everything that a pretraining run is; its keys are the packages of the project."""
+
+    run: RunSettings
+    data: Data
+    towers: Towers
+    objectives: Annotated[list[ObjectiveSettings], Field(min_length=1)]
+    """What is learned; their weighted sum is minimised."""
+    optim: Optim = field(default_factory=Optim)
+    engine: EngineSettings = field(default_factory=Single)
+    train: Train
+    evaluation: list[EvaluatorSettings] = field(default_factory=list)
+    """Run every train.evaluate_every steps and at the end."""
+
+    def __post_init__(self) -> None:
+        refuse_objectives(self.objectives, [part.name for part in self.data.parts])
+        refuse_towers(self.towers, self.objectives)
+        refuse_evaluation(self.evaluation, self.objectives)
+        if self.train.micro_batches > 1 and self.towers.norm == "batch":
+            raise ValueError(
+                "train.micro_batches: cached features need towers without batch statistics; use "
+                "towers.image.norm=frozen or group, or train.micro_batches=1"
+            )
+        if self.optim.schedule.warmup >= self.train.steps:
+            raise ValueError(
+                f"optim.schedule.warmup: {self.optim.schedule.warmup} steps of warmup leave none of the "
+                f"{self.train.steps} steps of train.steps; use less"
+            )
+
+
+ROOT = Path(__file__).parents[2] / "configs"
+
+
+def find_config(verb: str, given: Path) -> Path:
+    """A YAML file, a run folder's config, or a name under configs/VERB.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    for path in (given, given / "config.yaml", Path("configs") / verb / f"{given}.yaml", ROOT / verb / f"{given}.yaml"):
+        if path.is_file():
+            return path
+    known = sorted(path.stem for path in (ROOT / verb).glob("*.yaml"))
+    raise ConfigError(f"{given}: no such config{did_you_mean(given.stem, known)}")
+
+
+def read_pretrain(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """A config as nested dictionaries, overrides applied; towers by name are those of configs/models.
+
+    Raises:
+        ConfigError: no such file or model, or an override that does not fit.
+    """
+    named = [override for override in overrides if override.startswith("towers=")]
+    tree = apply_overrides(read_yaml(path), named)
+    if isinstance(tree.get("towers"), str):
+        tree["towers"] = read_yaml(find_config("models", Path(tree["towers"])))
+    return apply_overrides(tree, [override for override in overrides if override not in named])
+
+
+def load_pretrain(path: Path, overrides: Sequence[str] = ()) -> Pretrain:
+    """The settings that a YAML file and overrides describe.
+
+    Raises:
+        ConfigError: everything that is wrong with them.
+    """
+    return build(Pretrain, read_pretrain(path, overrides), str(path))
