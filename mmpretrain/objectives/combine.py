@@ -12,6 +12,7 @@ from mmpretrain.objectives.base import Objective, Surroundings
 from mmpretrain.objectives.captioning import Captioning, CausalLanguage
 from mmpretrain.objectives.contrastive import Contrastive
 from mmpretrain.objectives.custom import Custom
+from mmpretrain.objectives.greedy import write
 from mmpretrain.objectives.masked_image import MaskedImage
 from mmpretrain.objectives.masked_language import ImageMaskedLanguage, MaskedLanguage
 from mmpretrain.objectives.matching import Matching
@@ -79,6 +80,18 @@ class TrainingModule(nn.Module):
         encoded: Encoded = self.model(batch, self.needs)
         ones = torch.ones(len(self.objectives), device=batch.positions_B.device)
         return self._local_shares(batch, encoded, ones).metrics
+
+    @torch.no_grad()
+    def _write(self, batch: Batch, length: int) -> Tensor:
+        """Greedy captions of a batch's pictures, B x `length` token ids."""
+        return write(self.model, batch, length)
+
+    @torch.no_grad()
+    def _fill(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Of the first objective that hides words: which are hidden (bool, B x L), and its guess at each place."""
+        objective = next(each for each in self.objectives if hasattr(each, "guess"))
+        encoded: Encoded = self.model(batch, self.needs)
+        return objective.guess(self.model, batch, encoded)  # type: ignore[operator]
 
     def _loss(self, parts: Sequence[Features], counts: Tensor) -> tuple[Shares, "CachedGradients"]:
         joined = Features.join(parts)

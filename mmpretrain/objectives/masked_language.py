@@ -81,6 +81,12 @@ class MaskedLanguageLearner(Learner):
         x_BLD: Tensor = model.text(masked.tokens_BL, batch.mask_BL, replacement=hidden, causal=False)[0]
         return x_BLD
 
+    def guess(self, model: Any, batch: Batch, encoded: Encoded) -> tuple[Tensor, Tensor]:
+        """Which words are hidden (bool, B x L), and the likeliest word at each place."""
+        masked, hidden = self.corrupt(batch)
+        x_BLD = self.read(model, batch, encoded, masked, hidden)
+        return masked.hidden_BL, self.head(x_BLD, model.text.embedding.token).argmax(dim=-1)
+
     def forward(self, model: Any, batch: Batch, encoded: Encoded, count: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         masked, hidden = self.corrupt(batch)
         x_BLD = self.read(model, batch, encoded, masked, hidden)
