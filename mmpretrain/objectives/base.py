@@ -56,6 +56,8 @@ class Surroundings:
     """Of masks and other draws."""
     mask_id: int | None = None
     """The tokenizer's id for a hidden word, where it has one."""
+    seen_S: Tensor | None = None
+    """Ids that the training texts hold, in rising order, where an objective asks for them."""
 
 
 class Learner(nn.Module):

@@ -8,12 +8,12 @@ from torch import Tensor
 
 from mmpretrain.core.batch import Batch, Encoded
 from mmpretrain.core.settings import settings
-from mmpretrain.objectives.base import Learner, Objective, Surroundings
-from mmpretrain.objectives.words import next_words, word_loss
+from mmpretrain.objectives.base import Surroundings
+from mmpretrain.objectives.words import WordLearner, WordObjective, next_words
 
 
 @settings
-class Captioning(Objective):
+class Captioning(WordObjective):
     """Captions word by word (CoCa, Yu et al. 2022, arXiv 2205.01917; BLIP, arXiv 2201.12086); needs towers.decoder."""
 
     kind: Literal["captioning"] = "captioning"
@@ -30,7 +30,7 @@ class Captioning(Objective):
 
 
 @settings
-class CausalLanguage(Objective):
+class CausalLanguage(WordObjective):
     """Texts word by word, without pictures (GPT)."""
 
     kind: Literal["causal_language"] = "causal_language"
@@ -43,7 +43,7 @@ class CausalLanguage(Objective):
         return CausalLanguageLearner(self, around)
 
 
-class CausalLanguageLearner(Learner):
+class CausalLanguageLearner(WordLearner):
     """-log p(word | words before it), the mean over all words of the global batch, end tokens included."""
 
     prefix = 0
@@ -52,7 +52,11 @@ class CausalLanguageLearner(Learner):
         return next_words(batch.mask_BL, self.used(batch), self.prefix).sum()
 
     def answers(self, batch: Batch) -> Tensor:
-        return batch.tokens_BL[:, 1:][next_words(batch.mask_BL, self.used(batch), self.prefix)]
+        return self.places(batch.tokens_BL[:, 1:][next_words(batch.mask_BL, self.used(batch), self.prefix)])
+
+    def likeliest(self, model: Any, x_BD: Tensor) -> Tensor:
+        """The id of the likeliest next word behind each vector."""
+        return self.ids(model.words(x_BD, self.seen_S).argmax(dim=-1))
 
     def read(self, model: Any, batch: Batch, encoded: Encoded) -> Tensor:
         """x_BLD, in which no token knows what follows it."""
@@ -61,7 +65,7 @@ class CausalLanguageLearner(Learner):
     def forward(self, model: Any, batch: Batch, encoded: Encoded, count: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         x_BLD = self.read(model, batch, encoded)
         chosen = next_words(batch.mask_BL, self.used(batch), self.prefix)
-        loss, right = word_loss(x_BLD[:, :-1][chosen], batch.tokens_BL[:, 1:][chosen], model.words)
+        loss, right = self.score(x_BLD[:, :-1][chosen], batch.tokens_BL[:, 1:][chosen], model.words)
         count = count.clamp(min=1)
         share = loss / count
         return share, {"loss": share.detach(), "accuracy": right / count}

@@ -1,6 +1,7 @@
 """The one module that an engine wraps: the model and its objectives, walked through in phases."""
 
 from collections.abc import Sequence, Set
+from functools import partial
 from typing import Annotated, Any, NamedTuple
 
 import torch
@@ -84,14 +85,16 @@ class TrainingModule(nn.Module):
     @torch.no_grad()
     def _write(self, batch: Batch, length: int) -> Tensor:
         """Greedy captions of a batch's pictures, B x `length` token ids."""
-        return write(self.model, batch, length)
+        objective: Any = next(each for each in self.objectives if hasattr(each, "likeliest"))
+        return write(self.model, batch, length, partial(objective.likeliest, self.model))
 
     @torch.no_grad()
     def _fill(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Of the first objective that hides words: which are hidden (bool, B x L), and its guess at each place."""
-        objective = next(each for each in self.objectives if hasattr(each, "guess"))
+        objective: Any = next(each for each in self.objectives if hasattr(each, "guess"))
         encoded: Encoded = self.model(batch, self.needs)
-        return objective.guess(self.model, batch, encoded)  # type: ignore[operator]
+        guess: tuple[Tensor, Tensor] = objective.guess(self.model, batch, encoded)
+        return guess
 
     def _loss(self, parts: Sequence[Features], counts: Tensor) -> tuple[Shares, "CachedGradients"]:
         joined = Features.join(parts)

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from mmpretrain.core.batch import Batch, Encoded
 from mmpretrain.core.settings import settings
-from mmpretrain.objectives.base import Learner, Objective, Surroundings
+from mmpretrain.objectives.base import Surroundings
 from mmpretrain.objectives.masking import Masked, choose_words, inner_words, mask_words
-from mmpretrain.objectives.words import WordHead, word_loss
+from mmpretrain.objectives.words import Logits, WordHead, WordLearner, WordObjective
 from mmpretrain.towers.text import Replacement
 
 
 @settings
-class MaskedLanguage(Objective):
+class MaskedLanguage(WordObjective):
     """Hidden words from the text alone (BERT, Devlin et al. 2019, arXiv 1810.04805)."""
 
     kind: Literal["masked_language"] = "masked_language"
@@ -29,7 +29,7 @@ class MaskedLanguage(Objective):
 
 
 @settings
-class ImageMaskedLanguage(Objective):
+class ImageMaskedLanguage(WordObjective):
     """Hidden words from the text and its picture (ALBEF, Li et al. 2021, arXiv 2107.07651); needs towers.fusion."""
 
     kind: Literal["image_masked_language"] = "image_masked_language"
@@ -44,7 +44,7 @@ class ImageMaskedLanguage(Objective):
         return ImageMaskedLanguageLearner(self, around)
 
 
-class MaskedLanguageLearner(Learner):
+class MaskedLanguageLearner(WordLearner):
     """-log p(word | text without it), the mean over all words to predict in the global batch."""
 
     def __init__(self, settings: MaskedLanguage | ImageMaskedLanguage, around: Surroundings) -> None:
@@ -62,7 +62,7 @@ class MaskedLanguageLearner(Learner):
         return self._predicted(batch).sum()
 
     def answers(self, batch: Batch) -> Tensor:
-        return batch.tokens_BL[self._predicted(batch)]
+        return self.places(batch.tokens_BL[self._predicted(batch)])
 
     def _predicted(self, batch: Batch) -> Tensor:
         eligible_BL = inner_words(batch.mask_BL) & self.used(batch)[:, None]
@@ -85,15 +85,16 @@ class MaskedLanguageLearner(Learner):
         """Which words are hidden (bool, B x L), and the likeliest word at each place."""
         masked, hidden = self.corrupt(batch)
         x_BLD = self.read(model, batch, encoded, masked, hidden)
-        return masked.hidden_BL, self.head(x_BLD, model.text.embedding.token).argmax(dim=-1)
+        return masked.hidden_BL, self.ids(self.logits(model)(x_BLD, self.seen_S).argmax(dim=-1))
+
+    def logits(self, model: Any) -> Logits:
+        return partial(self.head, table=model.text.embedding.token)
 
     def forward(self, model: Any, batch: Batch, encoded: Encoded, count: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         masked, hidden = self.corrupt(batch)
         x_BLD = self.read(model, batch, encoded, masked, hidden)
         chosen = masked.predicted_BL
-        loss, right = word_loss(
-            x_BLD[chosen], batch.tokens_BL[chosen], partial(self.head, table=model.text.embedding.token)
-        )
+        loss, right = self.score(x_BLD[chosen], batch.tokens_BL[chosen], self.logits(model))
         count = count.clamp(min=1)  # a step may hide no word at all
         share = loss / count
         return share, {"loss": share.detach(), "accuracy": right / count}

@@ -1,24 +1,58 @@
 """Predicting words: cross-entropy over the vocabulary, summed, and how many were right."""
 
 from collections.abc import Callable
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmpretrain.core.precision import at_least_fp32
+from mmpretrain.core.settings import settings
+from mmpretrain.objectives.base import Learner, Objective, Surroundings
 
 
-def word_loss(x_ND: Tensor, targets_N: Tensor, words: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-    """Sum of cross-entropies of N words, and how many were predicted right (detached).
+@settings
+class WordObjective(Objective):
+    """Settings of objectives that predict words."""
 
-    Args:
-        words: vectors to logits over the vocabulary.
-    """
-    logits_NV = words(x_ND)
-    with torch.autocast(x_ND.device.type, enabled=False):
-        loss = F.cross_entropy(at_least_fp32(logits_NV), targets_N, reduction="sum")
-    return loss, (logits_NV.detach().argmax(dim=1) == targets_N).sum().float()
+    words: Literal["all", "seen"] = "all"
+    """What can be predicted: the whole vocabulary, or only words that the training texts hold. On a small set most of
+    CLIP's 49,408 never occur, and scoring them all would take most of a step."""
+
+
+Logits = Callable[[Tensor, Tensor | None], Tensor]
+"""Vectors, and the ids that logits are wanted of (None: all), to logits."""
+
+
+class WordLearner(Learner):
+    """An objective that predicts words."""
+
+    seen_S: Tensor | None
+
+    def __init__(self, settings: Any, around: Surroundings) -> None:
+        super().__init__(settings, around)
+        # not kept with the weights: a run learns it from its data at every start
+        self.register_buffer("seen_S", around.seen_S if settings.words == "seen" else None, persistent=False)
+
+    def score(self, x_ND: Tensor, targets_N: Tensor, logits: Logits) -> tuple[Tensor, Tensor]:
+        """Sum of cross-entropies of N words, and how many were predicted right (detached)."""
+        logits_NV = logits(x_ND, self.seen_S)
+        targets_N = self.places(targets_N)
+        with torch.autocast(x_ND.device.type, enabled=False):
+            loss = F.cross_entropy(at_least_fp32(logits_NV), targets_N, reduction="sum")
+        return loss, (logits_NV.detach().argmax(dim=1) == targets_N).sum().float()
+
+    def places(self, ids: Tensor) -> Tensor:
+        """Where ids stand among the logits; of words that training never saw, all at the first place."""
+        if self.seen_S is None:
+            return ids
+        places = torch.searchsorted(self.seen_S, ids).clamp(max=len(self.seen_S) - 1)
+        return places * (self.seen_S[places] == ids)
+
+    def ids(self, places: Tensor) -> Tensor:
+        """The ids of places among the logits."""
+        return places if self.seen_S is None else self.seen_S[places]
 
 
 def next_words(mask_BL: Tensor, used_B: Tensor, given: int = 0) -> Tensor:
@@ -44,6 +78,6 @@ class WordHead(nn.Module):
         nn.init.normal_(self.dense.weight, std=0.02)
         nn.init.zeros_(self.dense.bias)
 
-    def forward(self, x_ND: Tensor, table: Callable[[Tensor], Tensor]) -> Tensor:
-        logits_NV: Tensor = table(self.norm(F.gelu(self.dense(x_ND)))) + self.bias_V
-        return logits_NV
+    def forward(self, x_ND: Tensor, rows_S: Tensor | None, table: Logits) -> Tensor:
+        bias_V = self.bias_V if rows_S is None else self.bias_V[rows_S]
+        return table(self.norm(F.gelu(self.dense(x_ND))), rows_S) + bias_V

@@ -1,7 +1,8 @@
 """From settings to parts: the one place that knows how the pieces fit."""
 
+import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -36,6 +37,8 @@ from mmpretrain.towers.norms import measure_statistics
 EVALUATION_ROWS = 256
 MEASURED_ROWS = 16
 """Rows of a batch by which held-out figures are resampled."""
+READ_AT_A_TIME = 1_000
+"""Captions that are tokenized at a time."""
 STATISTICS_ROWS = 1024
 """Pictures that frozen BatchNorm is measured on."""
 
@@ -94,9 +97,24 @@ def build_parts(config: Pretrain, world: World, tokenizer: Tokenizer | None = No
         sources=[part.name for part in config.data.parts],
         seed=config.train.seed,
         mask_id=tokenizer.mask_id,
+        seen_S=seen_words(config.objectives, data, tokenizer),
     )
     module = TrainingModule(model, config.objectives, around)
     return Parts(config=config, world=world, device=device_of(world), data=data, tokenizer=tokenizer, module=module)
+
+
+def seen_words(objectives: Sequence[Any], data: TrainingData, tokenizer: Tokenizer) -> Tensor | None:
+    """Ids that the training texts hold, where an objective predicts no others."""
+    if all(getattr(each, "words", "all") == "all" for each in objectives):
+        return None
+
+    def look() -> list[int]:
+        found, captions = {0}, data.captions()
+        while part := list(itertools.islice(captions, READ_AT_A_TIME)):
+            found.update(tokenizer(part)[0].flatten().tolist())
+        return sorted(found)
+
+    return torch.tensor(on_main(look))
 
 
 def refuse_other_copies(data: TrainingData) -> None:

@@ -15,7 +15,7 @@ from mmpretrain.core.precision import at_least_fp32
 from mmpretrain.core.settings import settings
 from mmpretrain.towers.fusion import AttentionPool, CrossTransformer, Fusion
 from mmpretrain.towers.image import ImageEncoder, ImageTower
-from mmpretrain.towers.text import BidirectionalText, CausalText, Replacement, TextTower
+from mmpretrain.towers.text import BidirectionalText, CausalText, Replacement, TextTower, TokenTable
 
 TextSettings = Annotated[CausalText | BidirectionalText, Field(discriminator="kind")]
 Need = Literal["features", "views", "pictures", "text", "fusion", "decoder", "pair"]
@@ -114,7 +114,7 @@ class Model(nn.Module):
         self.image_pool: AttentionPool | None = None
         self.fusion: CrossTransformer | None = None
         self.decoder: CrossTransformer | None = None
-        self.output: nn.Linear | None = None
+        self.output: TokenTable | None = None
         if self.image is not None and needs & {"fusion", "decoder"}:
             self._add_readers(towers, self.image, needs)
 
@@ -128,7 +128,8 @@ class Model(nn.Module):
         if towers.decoder and "decoder" in needs:
             self.decoder = CrossTransformer(towers.decoder, self.text, width, causal=True, other=self.fusion)
             if not towers.tied:
-                self.output = nn.Linear(self.text.width, self.vocabulary, bias=False)
+                self.output = TokenTable(self.vocabulary, self.text.width)
+                nn.init.normal_(self.output.weight, std=0.02)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -239,9 +240,14 @@ class Model(nn.Module):
             return self.text.embedding(tokens_BL, replacement=replacement)
         return self.text(tokens_BL, mask_BL, replacement=replacement)[0] if text_BLD is None else text_BLD
 
-    def words(self, x_D: Tensor) -> Tensor:
-        """Logits over the vocabulary, whatever stands before the width."""
-        return self.text.embedding.token(x_D) if self.output is None else self.output(x_D)
+    def words(self, x_D: Tensor, rows_S: Tensor | None = None) -> Tensor:
+        """Logits over the vocabulary, whatever stands before the width.
+
+        Args:
+            rows_S: ids that logits are wanted of; None: all.
+        """
+        table = self.text.embedding.token if self.output is None else self.output
+        return table(x_D, rows_S)
 
 
 def view_head(width: int, hidden: int, embedding: int) -> nn.Module:

@@ -104,8 +104,11 @@ class TokenTable(nn.Embedding):
     Both ways in one module's forward, because that is where stage 3 of DeepSpeed gathers a parameter.
     """
 
-    def forward(self, given: Tensor) -> Tensor:
-        return F.linear(given, self.weight) if given.is_floating_point() else super().forward(given)
+    def forward(self, given: Tensor, rows_S: Tensor | None = None) -> Tensor:
+        """Args: rows_S: ids that logits are wanted of; None: all."""
+        if not given.is_floating_point():
+            return super().forward(given)
+        return F.linear(given, self.weight if rows_S is None else self.weight[rows_S])
 
 
 class TextEmbedding(nn.Module):

@@ -42,7 +42,7 @@ def test_captions_learned_by_heart_are_written_again_and_hidden_words_filled_in(
 def test_each_greedy_word_is_the_likeliest_after_those_before_it() -> None:
     module = learned()
     batch, model = module.batch, module.model
-    written_BL = continue_text(model, batch, 2, LENGTH)
+    written_BL = continue_text(model, batch, 2, LENGTH, lambda x_BD: model.words(x_BD).argmax(dim=1))
     assert torch.equal(written_BL[:, :2], batch.tokens_BL[:, :2])
     x_BLD, _ = model.text(written_BL, torch.ones_like(written_BL, dtype=torch.bool))
     assert torch.equal(model.words(x_BLD)[:, 1:-1].argmax(dim=-1), written_BL[:, 2:])
