@@ -7,25 +7,50 @@ import yaml
 from click.testing import CliRunner
 
 from mmpretrain.__main__ import cli
-from mmpretrain.core.settings import load
+from mmpretrain.core.errors import ConfigError
+from mmpretrain.core.settings import build, read_yaml
 from mmpretrain.data.card import find_dataset, load_card
 from mmpretrain.recipes.configs import diff, schema, show
-from mmpretrain.recipes.settings import Pretrain
+from mmpretrain.recipes.settings import load_pretrain
+from mmpretrain.towers.model import Towers
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+CONFIGS = sorted((ROOT / "configs" / "pretrain").glob("*.yaml"))
+MODELS = sorted((ROOT / "configs" / "models").glob("*.yaml"))
 CARDS = sorted((ROOT / "data_shards").rglob("dataset.yaml"))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_config_loads_strictly_and_opens_with_its_command_and_hardware(path: Path):
-    assert path.parent.name == "pretrain"
-    load(Pretrain, path)
+    load_pretrain(path)
     header = "".join(line for line in path.read_text().splitlines() if line.startswith("#"))
     assert "mmpretrain" in header
     assert re.search(r"20\d\d-\d\d-\d\d", header), "the date of its figures"
     assert "cores" in header, "the hardware of its figures"
+
+
+def test_configs_lie_in_the_folder_of_their_verb_and_models_in_one_of_their_own():
+    assert {path.parent.name for path in (ROOT / "configs").rglob("*.yaml")} == {"pretrain", "models"}
+
+
+@pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
+def test_every_model_loads_strictly_and_opens_with_its_source_its_parameters_and_its_use(path: Path):
+    build(Towers, read_yaml(path), str(path))
+    header = "".join(line for line in path.read_text().splitlines() if line.startswith("#"))
+    assert f"towers: {path.stem} " in header
+    assert re.search(r"arXiv|minGPT", header)
+    assert " M " in header or "one row" in header
+
+
+def test_a_config_names_a_model(tmp_path: Path):
+    tree = yaml.safe_load((ROOT / "configs" / "pretrain" / "quickstart.yaml").read_text())
+    (tmp_path / "named.yaml").write_text(yaml.safe_dump({**tree, "towers": "vit_b32_clip"}))
+    config = load_pretrain(tmp_path / "named.yaml", ["towers.text.layers=2"])
+    assert config.towers.image.name == "vit_base_patch32_clip_224"
+    assert config.towers.text.layers == 2
+    with pytest.raises(ConfigError, match="did you mean 'vit_b32_clip'"):
+        load_pretrain(tmp_path / "named.yaml", ["towers=vit_b32_clop"])
 
 
 @pytest.mark.parametrize("path", CARDS, ids=lambda path: path.parent.name)
