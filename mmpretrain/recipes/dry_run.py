@@ -24,7 +24,7 @@ from mmpretrain.recipes.assemble import (
     require_space_for_checkpoints,
     training_batches,
 )
-from mmpretrain.recipes.data_facts import parameter_counts
+from mmpretrain.recipes.data_facts import cut_texts, parameter_counts
 from mmpretrain.train.step import train_step
 
 TIMED_STEPS = 2
@@ -46,6 +46,8 @@ def dry_run(path: Path, overrides: Sequence[str], console: Console) -> None:
         seconds = seconds_a_step(parts, engine)
         if world.is_main:
             console.print(summary(parts, counts, seconds, checkpoint_bytes))
+            if told := cut_texts(parts):
+                console.print(told, soft_wrap=True)
             console.print(f"nothing was written; next: mmpretrain pretrain {path}", soft_wrap=True)
 
 
