@@ -12,6 +12,8 @@ import webdataset
 import yaml
 from PIL import Image
 
+from tests.texts import pack_topics
+
 torch.set_num_threads(1)
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (40, 60, 220), "grey": (120, 120, 120)}
@@ -84,6 +86,12 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_tar(folder / "val-00000.tar", toy_samples(13, "bob"))
     write_card(folder, {"train": (["train-{00000..00002}.tar"], 48), "val": (["val-00000.tar"], 13)})
     return folder
+
+
+@pytest.fixture(scope="session")
+def passages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A set of texts without pictures, each with the one that follows it."""
+    return pack_topics(tmp_path_factory.mktemp("texts"))
 
 
 ConfigWriter = Callable[..., Path]

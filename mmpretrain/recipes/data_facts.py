@@ -24,7 +24,7 @@ MEASURED = 1000
 
 
 def data_facts(parts: Parts, others: dict[str, Dataset]) -> dict[str, Any]:
-    """Card, counts and a few pictures of the training split.
+    """Card, counts and a few samples of the training split.
 
     Lengths, galleries and classes are counted over a drawn part of a large split, without a look at its pictures;
     damaged samples are left out, as training leaves them out.
@@ -38,6 +38,7 @@ def data_facts(parts: Parts, others: dict[str, Dataset]) -> dict[str, Any]:
         "name": dataset.folder.name,
         "title": dataset.card.title,
         "description": dataset.card.description,
+        "pictures": len(parts.data.without_pictures) < len(parts.data.datasets),
         "sources": [dump(source) for each in parts.data.datasets for source in each.card.sources],
         "digest": dataset.digest,
         "splits": {name: split_facts(split) for name, split in {dataset.split: dataset, **others}.items()},
@@ -85,7 +86,7 @@ def draw_texts(dataset: Dataset, reading: Reading, count: int) -> list[Texts]:
 
 
 def examples(parts: Parts) -> list[dict[str, Any]]:
-    """Pictures from all over the split, evenly spaced."""
+    """Samples from all over the split, evenly spaced."""
     dataset, limits, reader, shown = parts.data.datasets[0], parts.config.data.limits, ShardReader(), []
     if not dataset.shards:  # only streamed: nothing stands at a place
         return []

@@ -90,10 +90,11 @@ def summary(parts: Parts, counts: dict[str, int], seconds: float, checkpoint_byt
     shown = Table("what", "value", title=f"dry run of {config.run.folder}")
     exact = "inexact: statistics of each rank's own rows" if config.towers.norm == "batch" else "exact"
     image = config.towers.image
+    noun = "pairs" if image else "texts"
     for name, value in (
         (
             "data",
-            f"{parts.data.label}, {len(parts.data):,} pairs, {sum(len(d.shards) for d in parts.data.datasets)} shards",
+            f"{parts.data.label}, {len(parts.data):,} {noun}, {sum(len(d.shards) for d in parts.data.datasets)} shards",
         ),
         (
             "image tower",
@@ -102,7 +103,7 @@ def summary(parts: Parts, counts: dict[str, int], seconds: float, checkpoint_byt
         ("parameters", ", ".join(f"{part} {count:,}" for part, count in counts.items())),
         (
             "steps",
-            f"{steps:,} of {config.data.batch} pairs, {steps * config.data.batch / len(parts.data):.1f} epochs",
+            f"{steps:,} of {config.data.batch} {noun}, {steps * config.data.batch / len(parts.data):.1f} epochs",
         ),
         ("cut", f"{world.size} ranks x {config.train.micro_batches} micro-batches, gradient {exact}"),
         ("engine", f"{config.engine.kind} on {parts.device}, precision {config.engine.precision}"),

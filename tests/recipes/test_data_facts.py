@@ -56,8 +56,8 @@ def test_a_damaged_sample_does_not_stop_a_run(toy_config: ConfigWriter, tmp_path
 def test_texts_that_are_cut_are_counted_and_told_before_the_first_step(toy_config: ConfigWriter):
     assert recipe.cut_texts(parts_of(toy_config())) == ""
     short = toy_config("short", data__tokenizer={"kind": "wordpiece", "context_length": 4, "vocabulary": 100})
-    with Console(record=True, width=200, file=io.StringIO()) as console:
-        pretrain(short, ["evaluation=[]"], "auto", console)
-        dry_run(short, [], console)
+    console = Console(record=True, width=200, file=io.StringIO())
+    pretrain(short, ["evaluation=[]"], "auto", console)
+    dry_run(short, [], console)
     told = "48 of 48 texts are longer than the context of 4 tokens and are cut"
     assert console.export_text().count(told) == 2
