@@ -12,8 +12,6 @@ import webdataset
 import yaml
 from PIL import Image
 
-from tests.texts import pack_topics
-
 torch.set_num_threads(1)
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (40, 60, 220), "grey": (120, 120, 120)}
@@ -91,6 +89,8 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def passages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A set of texts without pictures, each with the one that follows it."""
+    from tests.texts import pack_topics  # brings scipy, which few tests need
+
     return pack_topics(tmp_path_factory.mktemp("texts"))
 
 

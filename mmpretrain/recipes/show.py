@@ -132,6 +132,8 @@ def plain_view(name: str, plain: dict[str, Any]) -> View:
     size = asked.pop("size", 224)
     base, split = parse_name(name)
     if not load_card(find_dataset(base)).image:
+        if plain.get("size") is not None:
+            raise ConfigError(f"--size: {base} holds texts alone; leave it out")
         size = 0
     data = Data(**{"batch": 64, "name": base, "split": split or "train", **asked}, workers=0)
     return View(data=data, size=size, micros=1, tokenizer=None)

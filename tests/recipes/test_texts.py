@@ -205,6 +205,7 @@ class TestLooking:
     def test_show_draws_texts_with_what_follows_them(self, passages: Path, runs: dict[str, Run]):
         facts = facts_of("data", "show", passages, "--batch", "6")
         assert len(facts["rows"]) == 6
+        assert "--size" in invoke("data", "show", passages, "--size", "32", fails=ConfigError)
         assert all(row["caption"] and row["next"] for row in facts["rows"])
         assert Image.open(facts["sheet"]).size[0] > 500
         assert len(facts_of("data", "show", runs["causal"].folder, "--step", "2")["rows"]) == 16
