@@ -54,7 +54,7 @@ def pretrain(config: Path, overrides: tuple[str, ...], resume: str, dry_run: boo
 
 @cli.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--task", default="retrieval", help="retrieval or zero_shot.")
+@click.option("--task", default="retrieval", help="retrieval, zero_shot or held_out.")
 @click.option("--data", required=True, metavar="NAME:SPLIT", help="Dataset and split, such as emoji:test.")
 @click.option("--fail-under", multiple=True, metavar="METRIC=NUMBER", help="Exit 4 where a metric is lower.")
 @click.option("--json", "as_json", is_flag=True, help="Print the line of results.jsonl instead of a table.")

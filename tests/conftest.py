@@ -86,6 +86,14 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def passages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A set of texts without pictures, each with the one that follows it."""
+    from tests.texts import pack_topics  # brings scipy, which few tests need
+
+    return pack_topics(tmp_path_factory.mktemp("texts"))
+
+
 ConfigWriter = Callable[..., Path]
 
 

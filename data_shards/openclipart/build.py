@@ -11,13 +11,10 @@ artist go into the JSON member. Pictures that look alike and titles that differ 
 of the split. The packages are pinned by digest; the same Pillow gives the same bytes.
 """
 
-import argparse
 import hashlib
 import io
 import json
 import re
-import subprocess
-import tempfile
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -27,7 +24,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mmpretrain.core.files import sha256
 from mmpretrain.data.convert.examine import Examined, examine
 from mmpretrain.data.convert.merge import Merge, Merged
 from mmpretrain.data.convert.picture import FilePicture, files_below
@@ -35,12 +31,23 @@ from mmpretrain.data.convert.record import LeftOut, Record
 from mmpretrain.data.faults import BadSample
 from mmpretrain.data.images import ImageLimits, open_image, to_rgb
 from mmpretrain.data.writer import ShardWriter
+from mmpretrain.recipes.from_debian import Package, main
 
 VERSION = "1:0.18+dfsg-19"
-PACKAGES = {
-    "openclipart-png": "f07f1545a2970c2cf3fa339bc2405da1a95cf2b1827bfa05bf73eb1c20291c02",
-    "openclipart-svg": "989712d90d57dfa3230049f553bb43b76c30ee4d4b8c5f6e106e33f7db5cbdc5",
-}
+PACKAGES = [
+    Package(
+        name="openclipart-png",
+        version=VERSION,
+        digest="f07f1545a2970c2cf3fa339bc2405da1a95cf2b1827bfa05bf73eb1c20291c02",
+    ),
+    Package(
+        name="openclipart-svg",
+        version=VERSION,
+        digest="989712d90d57dfa3230049f553bb43b76c30ee4d4b8c5f6e106e33f7db5cbdc5",
+    ),
+]
+FOLDER = Path("usr/share/openclipart")
+"""With png/ and svg/ in it."""
 LIMITS = ImageLimits(min_side=8, max_aspect=8.0)
 SIDE = 256
 HELD_OUT = 0.1
@@ -67,22 +74,6 @@ class Drawing:
     description: str
     tags: list[str]
     artist: str
-
-
-def unpacked(packages: Path, folder: Path) -> Path:
-    """Both packages, checked and unpacked; returns the folder with png/ and svg/."""
-    for name, digest in PACKAGES.items():
-        files = sorted(packages.glob(f"{name}_*.deb"))
-        if len(files) != 1 or sha256(files[0]) != digest:
-            raise SystemExit(f"{packages}: needs one {name}_*.deb, version {VERSION} with SHA-256 {digest}")
-        subprocess.run(["dpkg", "-x", str(files[0]), str(folder)], check=True)
-    return folder / "usr" / "share" / "openclipart"
-
-
-def download(folder: Path) -> None:
-    for name in PACKAGES:
-        if subprocess.run(["apt-get", "download", f"{name}={VERSION}"], cwd=folder, check=False).returncode:
-            raise SystemExit(f"apt-get has no {name} {VERSION}: `apt-get update`, or fetch it and use --packages")
 
 
 def read_drawing(file: Path, path: str) -> Drawing:
@@ -225,7 +216,7 @@ def build(root: Path, out: Path) -> tuple[Counter[str], Counter[str]]:
             for sample, png, own in zip(samples, pngs, splits, strict=True):
                 if own == split:
                     writer.write(sample.origin.replace("/", "-").replace(".", "-"), {"png": png, **texts(sample)})
-    return Counter(splits), merge.reasons
+    return Counter({split: splits.count(split) for split in ("train", "val", "test")}), merge.reasons
 
 
 def texts(sample: Merged) -> dict[str, bytes]:
@@ -236,22 +227,5 @@ def texts(sample: Merged) -> dict[str, bytes]:
     return {"txt": sample.first.encode(), "json": compact.encode()}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder for the tars")
-    parser.add_argument("--packages", type=Path, help="folder with both .deb files, instead of downloading them")
-    options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as cache:
-        if options.packages is None:
-            download(Path(cache))
-        counts, reasons = build(unpacked(options.packages or Path(cache), Path(cache) / "files"), options.out)
-    print(", ".join(f"{split} {counts[split]:,}" for split in ("train", "val", "test")), f"of {counts.total():,} pairs")
-    print("left out:", ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common()))
-    for path in sorted(options.out.glob("*.tar")):
-        print(f"{path.name:18s} {path.stat().st_size / 1e6:7.2f} MB  {sha256(path)}")
-    print(f"next: mmpretrain data check {options.out}")
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, Path(__file__).parent, PACKAGES, "pairs", lambda root, out: build(root / FOLDER, out))

@@ -49,6 +49,12 @@ def data() -> None:
     default="auto",
     help="How a folder without a table is read.",
 )
+@click.option(
+    "--passage-words",
+    type=click.IntRange(min=1),
+    metavar="WORDS",
+    help="Cut each document into consecutive passages of at most so many words, a sample each. Default: not cut.",
+)
 @click.option("--separator", help="Between the columns: a character, or tab. Sniffed.")
 @click.option("--encoding", help="Of captions: utf-8, utf-16, cp1252, ... Sniffed.")
 @click.option("--image-column", metavar="NAME", help="Column with the pictures. Sniffed.")
@@ -83,6 +89,9 @@ def data_pack(source: Path, **options: Any) -> None:
 
     SRC is a folder of pictures with .txt beside them, with a table (--captions, or the metadata.csv of a hub
     dataset), or sorted into class folders; a folder of texts; a table; or a folder of shards, used as they are.
+
+    With --passage-words, passages end with a sentence where they can, and each knows the one that follows it in its
+    document. The last one, which none follows, is no sample of its own; single spaces stand between words.
     """
     from mmpretrain.recipes.pack_options import pack_options
 

@@ -124,15 +124,19 @@ def check_classes(card: Card, prints: Fingerprints) -> Iterator[Problem]:
             yield _problem("class_without_samples", CARD, unseen, "no sample has this class", warning=True)
 
 
-def check_leaks(prints: Fingerprints, labels_N: np.ndarray | None, by_caption: bool) -> Iterator[Problem]:
+def check_leaks(
+    prints: Fingerprints, labels_N: np.ndarray | None, by_caption: bool, pictures: bool = True
+) -> Iterator[Problem]:
     """What two of train, val and test share.
 
     Args:
+        pictures: False for a set of texts alone.
         labels_N: groups of near-duplicate pictures; None where they were not looked for.
         by_caption: equal captions are leaks, because the card has no better text group.
     """
     text = "caption" if by_caption else "text group"
-    yield from _shared(prints, prints.pixels_N, "leak_picture", "the same picture")
+    if pictures:
+        yield from _shared(prints, prints.pixels_N, "leak_picture", "the same picture")
     # of pictures sorted by class the caption is the class: it stands in every split, and has to
     named = len(np.unique(prints.text_group_N)) <= len(np.unique(prints.label_N[prints.label_N >= 0]))
     yield from _shared(prints, prints.text_group_N, "leak_text", f"the same {text}", warning=by_caption and named)

@@ -62,9 +62,9 @@ class Fingerprints:
     row_N: np.ndarray
     """Sample within its shard; int32."""
     bytes_N: np.ndarray
-    """Digest of the picture's bytes; int64, as the next three."""
+    """Digest of the picture's bytes, of a text without picture that of text and facts; int64, as the next three."""
     pixels_N: np.ndarray
-    """Digest of the decoded pixels and their size."""
+    """Digest of the decoded pixels and their size; of a text without picture as above."""
     caption_N: np.ndarray
     """Digest of the normalised caption."""
     text_group_N: np.ndarray
@@ -167,15 +167,16 @@ def _of_shard(work: Work, perceptual: bool, reading: Reading) -> Fingerprints:
 def _of_sample(
     card: Card, reader: ShardReader, shard: ShardIndex, number: int, perceptual: bool, reading: Reading
 ) -> _Row:
-    sample = decode(card, reader.read(shard, number), shard.keys[number], 0, reading)
+    members = reader.read(shard, number)
+    sample = decode(card, members, shard.keys[number], 0, reading)
+    has_picture = bool(sample.image.numel())
     looks = (
-        look(sample.image)
-        if perceptual and sample.image.numel()
-        else (0, 0, np.zeros(GRID * GRID * 3, dtype=np.uint8), False)
+        look(sample.image) if perceptual and has_picture else (0, 0, np.zeros(GRID * GRID * 3, dtype=np.uint8), False)
     )
     caption = name_to_int(normalise_caption(sample.caption))
-    pixels = digest_of_pixels(sample.image)
-    return _Row(number, sample.image_group, pixels, caption, sample.text_group, sample.label, *looks)
+    content = sample.image_group if has_picture else name_to_int(sample.caption.encode() + members.get("json", b""))
+    pixels = digest_of_pixels(sample.image) if has_picture else content
+    return _Row(number, content, pixels, caption, sample.text_group, sample.label, *looks)
 
 
 def look(image_CHW: Tensor) -> tuple[int, int, np.ndarray, bool]:

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import ftfy
 import torch
 from pydantic import Field
-from tokenizers import Regex, decoders, normalizers, pre_tokenizers
+from tokenizers import Encoding, Regex, decoders, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as FastTokenizer
 from tokenizers.models import BPE, WordPiece
 from tokenizers.processors import TemplateProcessing
@@ -37,7 +37,8 @@ CLIP_UNITS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]
 class Tokenizer:
     """Token ids with a start and an end token, cut at the context length.
 
-    The end token has the highest id of a text, so that a text tower can find it by argmax as CLIP's does.
+    The end token has the highest id of a text, so that a text tower can find it by argmax as CLIP's does. A vocabulary
+    of word pieces is cut behind a whole word, CLIP's behind any token, as open_clip cuts it.
     """
 
     def __init__(self, fast: FastTokenizer, context_length: int) -> None:
@@ -45,6 +46,7 @@ class Tokenizer:
         self._fast = fast
         self._fast.no_padding()
         self._fast.enable_truncation(context_length)
+        self._whole_words = isinstance(self._fast.model, WordPiece)
 
     @property
     def vocabulary(self) -> int:
@@ -59,7 +61,7 @@ class Tokenizer:
 
     def __call__(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """tokens_BL (int64, 0 where padded) and mask_BL (True on tokens)."""
-        rows = [encoding.ids for encoding in self._fast.encode_batch([clean(text) for text in texts])]
+        rows = [self._kept(encoding) for encoding in self._encoded(texts)]
         longest = max(len(row) for row in rows)
         length = min(-(-longest // PAD_MULTIPLE) * PAD_MULTIPLE, self.context_length)
         tokens_BL = torch.zeros(len(rows), length, dtype=torch.int64)
@@ -68,6 +70,23 @@ class Tokenizer:
             tokens_BL[row, : len(ids)] = torch.tensor(ids)
             mask_BL[row, : len(ids)] = True
         return tokens_BL, mask_BL
+
+    def cut(self, texts: list[str]) -> int:
+        """How many of the texts are longer than the context."""
+        return sum(bool(encoding.overflowing) for encoding in self._encoded(texts))
+
+    def _encoded(self, texts: list[str]) -> list[Encoding]:
+        encoded: list[Encoding] = self._fast.encode_batch([clean(text) for text in texts])
+        return encoded
+
+    def _kept(self, encoding: Encoding) -> list[int]:
+        """The ids of a text; of one that was cut inside a word, those before that word, unless it is the first."""
+        ids: list[int] = encoding.ids
+        if not self._whole_words or not encoding.overflowing:
+            return ids
+        words, torn = encoding.word_ids, encoding.overflowing[0].word_ids[1]
+        first = words.index(torn) if words[-2] == torn else len(ids) - 1
+        return [*ids[:first], ids[-1]] if first > 1 else ids
 
     def decode(self, ids: list[int]) -> str:
         """The text of ids, without start and end."""

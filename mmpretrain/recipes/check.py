@@ -39,7 +39,7 @@ def check(name: str, near: dict[str, int], workers: int, console: Console, stora
     work = [
         Work(card, split, shard_name(folder, shard.path), shard) for split, parts in shards.items() for shard in parts
     ]
-    perceptual = can_hash(console)
+    perceptual = bool(card.image) and can_hash(console)
     problems = [*check_card(folder, card, storage), *damaged, *check_keys(shards)]
     counts = {split: sum(map(len, parts)) for split, parts in shards.items()}
     if any(counts.values()):
@@ -50,6 +50,7 @@ def check(name: str, near: dict[str, int], workers: int, console: Console, stora
         "dataset": name,
         "folder": str(folder),
         "samples": counts,
+        "pictures": bool(card.image),
         "near_looked_for": perceptual,
         "errors": len(errors),
         "warnings": len(problems) - len(errors),
@@ -83,7 +84,7 @@ def look_for_problems(card: Card, prints: Fingerprints, near: dict[str, int] | N
     return chain(
         check_samples(prints),
         check_classes(card, prints),
-        check_leaks(prints, labels_N, by_caption=card.text_group is None),
+        check_leaks(prints, labels_N, by_caption=card.text_group is None, pictures=bool(card.image)),
     )
 
 
@@ -97,7 +98,8 @@ def report(facts: Facts, errors: list[Problem], console: Console) -> None:
         for split, count in facts["samples"].items():
             say(console, f"{facts['folder']}:{split}: {plural(count, 'sample')}, checksums right, all decoded")
     if not any(kind.startswith("leak") for kind in wrong) and len(set(APART) & set(facts["samples"])) > 1:
-        say(console, f"{facts['folder']}: no picture and no text of train, val or test stands in another of them")
+        shared = "no picture and no text" if facts["pictures"] else "no text"
+        say(console, f"{facts['folder']}: {shared} of train, val or test stands in another of them")
     found = f"{plural(facts['errors'], 'error')}, {plural(facts['warnings'], 'warning')}"
     step = f"mmpretrain data stats {facts['dataset']}" if not errors else "mend what the table names, then check again"
     say(console, f"{facts['folder']}: {found}. next: {step}")

@@ -12,7 +12,17 @@ from mmpretrain.core.settings import build
 from mmpretrain.data.duplicates import Near, find_duplicates
 from mmpretrain.data.fingerprints import Fingerprints, shards_of
 from mmpretrain.data.storage import Storage
-from mmpretrain.recipes.looks import Facts, open_datasets, place_for, plural, read_fingerprints, say, say_damaged, write
+from mmpretrain.recipes.looks import (
+    Facts,
+    hold_pictures,
+    open_datasets,
+    place_for,
+    plural,
+    read_fingerprints,
+    say,
+    say_damaged,
+    write,
+)
 
 KINDS = {
     "bytes": "the same file",
@@ -20,8 +30,9 @@ KINDS = {
     "near": "the same or nearly the same picture",
     "caption": "the same caption, once case and signs are dropped",
 }
-PICTURE = "near"
-"""What the share is taken of: every equal or near picture. Captions are often equal for good reason."""
+PICTURE, TEXT = "near", "caption"
+"""What the share is taken of: every equal or near picture, because captions are often equal for good reason; of texts
+alone every equal one."""
 
 
 def contamination(
@@ -47,9 +58,12 @@ def contamination(
     if both:
         names = ", ".join(sorted(split for _, split in both))
         raise ConfigError(f"{training} and {evaluation} both hold {names}; name splits that differ, as NAME:train")
-    prints = read_fingerprints(shards_of([*ours, *theirs]), workers, console)
+    pictures = hold_pictures([*ours, *theirs])
+    prints = read_fingerprints(shards_of([*ours, *theirs]), workers, console, perceptual=pictures)
     theirs_N = prints.shard_N >= sum(len(dataset.shards) for dataset in ours)
     found = matches(prints, theirs_N, build(Near, near, "near"))
+    if not pictures:
+        found = {TEXT: found[TEXT]}
     out = out or place_for(theirs[0], f"contamination_{label(evaluation)}_in_{label(training)}.jsonl")
     write(out, "".join(f"{line}\n" for line in named(prints, found)))
     count = int(theirs_N.sum())
@@ -60,14 +74,15 @@ def contamination(
         "training_samples": len(prints) - count,
         "damaged": len(prints.faults),
         "kinds": {kind: {"samples": len(pairs), "share": len(pairs) / max(1, count)} for kind, pairs in found.items()},
-        "share": len(found[PICTURE]) / max(1, count),
+        "share": len(found[PICTURE if pictures else TEXT]) / max(1, count),
+        "noun": "picture" if pictures else "text",
         "file": str(out),
     }
     console.print(table(facts))
     say_damaged(prints, console)
     say(
         console,
-        f"{out}: {100 * facts['share']:.2f} % of {plural(count, 'picture')} of {evaluation} stand in {training}. "
+        f"{out}: {100 * facts['share']:.2f} % of {plural(count, facts['noun'])} of {evaluation} stand in {training}. "
         f"next: mmpretrain data dedup, or data split where both are one dataset",
     )
     return facts
@@ -140,6 +155,6 @@ def refuse_over(facts: Facts, most: float | None) -> None:
     """
     if most is not None and facts["share"] > most:
         raise QualityError(
-            f"{facts['evaluation']}: {100 * facts['share']:.2f} % of its pictures stand in {facts['training']}, "
-            f"at most {100 * most:g} % were allowed; {facts['file']} names them"
+            f"{facts['evaluation']}: {100 * facts['share']:.2f} % of its {facts['noun']}s stand in "
+            f"{facts['training']}, at most {100 * most:g} % were allowed; {facts['file']} names them"
         )

@@ -19,16 +19,18 @@ from mmpretrain.recipes.thumbnails import example
 EXAMPLES = 24
 CAPTIONS = 5000
 """Most captions that are read: every start of a run waits for them, however large the data."""
+MEASURED = 1000
+"""Most texts of each source whose tokens are counted at the start of a run."""
 
 
 def data_facts(parts: Parts, others: dict[str, Dataset]) -> dict[str, Any]:
-    """Card, counts and a few pictures of the training split.
+    """Card, counts and a few samples of the training split.
 
     Lengths, galleries and classes are counted over a drawn part of a large split, without a look at its pictures;
     damaged samples are left out, as training leaves them out.
     """
     dataset, config = parts.data.datasets[0], parts.config
-    texts = draw_texts(dataset, Reading(limits=config.data.limits))
+    texts = draw_texts(dataset, Reading(limits=config.data.limits), CAPTIONS)
     words = Counter(len(text.caption.split()) for text in texts)
     classes = dataset.card.classes
     labels = Counter(classes[text.label] for text in texts if text.label >= 0)
@@ -36,6 +38,7 @@ def data_facts(parts: Parts, others: dict[str, Dataset]) -> dict[str, Any]:
         "name": dataset.folder.name,
         "title": dataset.card.title,
         "description": dataset.card.description,
+        "pictures": len(parts.data.without_pictures) < len(parts.data.datasets),
         "sources": [dump(source) for each in parts.data.datasets for source in each.card.sources],
         "digest": dataset.digest,
         "splits": {name: split_facts(split) for name, split in {dataset.split: dataset, **others}.items()},
@@ -56,11 +59,26 @@ def rows_taken(parts: Parts) -> int:
     return parts.data.plan().taken(steps)[0] if exact else steps * parts.config.data.batch
 
 
-def draw_texts(dataset: Dataset, reading: Reading) -> list[Texts]:
+def cut_texts(parts: Parts) -> str:
+    """How many texts are longer than the context, in one line; empty where none of those looked at is."""
+    reading = Reading(limits=parts.config.data.limits)
+    texts = [text.caption for each in parts.data.datasets for text in draw_texts(each, reading, MEASURED)]
+    cut = parts.tokenizer.cut(texts)
+    if not cut:
+        return ""
+    looked = "" if len(texts) == len(parts.data) else " looked at"
+    length = parts.tokenizer.context_length
+    return (
+        f"{cut:,} of {len(texts):,} texts{looked} are longer than the context of {length} tokens and are cut; "
+        "data.tokenizer.context_length makes it longer"
+    )
+
+
+def draw_texts(dataset: Dataset, reading: Reading, count: int) -> list[Texts]:
     """Captions, classes and galleries of some samples, the same ones at every start."""
     reader, card = ShardReader(), dataset.card
     texts = []
-    for part in draw_samples([dataset], CAPTIONS, 0):
+    for part in draw_samples([dataset], count, 0):
         for row in part.rows or ():
             with contextlib.suppress(BadSample):
                 texts.append(decode_texts(card, reader.read(part.shard, row, (card.caption, "json")), reading))
@@ -68,7 +86,7 @@ def draw_texts(dataset: Dataset, reading: Reading) -> list[Texts]:
 
 
 def examples(parts: Parts) -> list[dict[str, Any]]:
-    """Pictures from all over the split, evenly spaced."""
+    """Samples from all over the split, evenly spaced."""
     dataset, limits, reader, shown = parts.data.datasets[0], parts.config.data.limits, ShardReader(), []
     if not dataset.shards:  # only streamed: nothing stands at a place
         return []

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,17 @@ from mmpretrain.data.duplicates import (
 from mmpretrain.data.fingerprints import Fingerprints, shards_of
 from mmpretrain.data.storage import Storage
 from mmpretrain.data.uids import write_uids
-from mmpretrain.recipes.looks import Facts, open_datasets, place_for, plural, read_fingerprints, say, say_damaged, write
+from mmpretrain.recipes.looks import (
+    Facts,
+    hold_pictures,
+    open_datasets,
+    place_for,
+    plural,
+    read_fingerprints,
+    say,
+    say_damaged,
+    write,
+)
 
 KINDS = {
     "bytes": "equal files",
@@ -29,6 +40,8 @@ KINDS = {
     "near": "near-duplicate pictures, equal ones among them",
     "caption": "equal captions, once case and signs are dropped",
 }
+TEXT_KINDS = {"bytes": "equal texts with equal facts", "caption": "equal texts, once case and signs are dropped"}
+"""Of a set of texts without pictures."""
 
 
 def dedup(
@@ -48,9 +61,13 @@ def dedup(
     """
     settings = build(Near, near, "near")
     datasets = open_datasets(name, storage, console)
-    prints = read_fingerprints(shards_of(datasets), workers, console)
+    pictures = hold_pictures(datasets)
+    prints = read_fingerprints(shards_of(datasets), workers, console, perceptual=pictures)
+    if not pictures:  # copies are texts that say the same
+        prints = replace(prints, pixels_N=prints.caption_N)
     found = find_duplicates(prints, settings)
-    groups = all_groups(prints, found)
+    kinds = KINDS if pictures else TEXT_KINDS
+    groups = {kind: members for kind, members in all_groups(prints, found).items() if kind in kinds}
     kept_N = found.kept(held_out_first(prints))
     out = out or place_for(datasets[0], "keep.tsv")
     write_uids(out, (prints.name(place)[1:] for place in np.flatnonzero(kept_N).tolist()))
@@ -66,7 +83,7 @@ def dedup(
         "keep_list": str(out),
         "groups": str(out.with_name("duplicates.jsonl")),
     }
-    console.print(table(facts))
+    console.print(table(facts, kinds))
     say_damaged(prints, console)
     share = 1 - facts["kept"] / max(1, len(prints))
     say(
@@ -118,7 +135,7 @@ def write_groups(path: Path, prints: Fingerprints, groups: dict[str, list[list[i
     write(path, "".join(f"{line}\n" for line in lines))
 
 
-def table(facts: Facts) -> Table:
+def table(facts: Facts, kinds: dict[str, str]) -> Table:
     """The counts as a person reads them."""
     shown = Table(
         "duplicates", "groups", "samples", "largest", "across splits", title=f"{facts['dataset']}: duplicates"
@@ -127,5 +144,5 @@ def table(facts: Facts) -> Table:
         column.justify = "right"
     for kind, row in facts["kinds"].items():
         counts = (f"{row[part]:,}" for part in ("groups", "samples", "largest", "across_splits"))
-        shown.add_row(KINDS[kind], *counts)
+        shown.add_row(kinds[kind], *counts)
     return shown

@@ -22,7 +22,7 @@ from mmpretrain.recipes.assemble import (
     require_space_for_checkpoints,
     training_batches,
 )
-from mmpretrain.recipes.data_facts import parameter_counts
+from mmpretrain.recipes.data_facts import cut_texts, parameter_counts
 from mmpretrain.recipes.settings import load_pretrain
 from mmpretrain.train.step import train_step
 
@@ -47,6 +47,8 @@ def dry_run(path: Path, overrides: Sequence[str], console: Console) -> None:
             console.print(summary(parts, counts, seconds, checkpoint_bytes))
             for note in parts.module.model.notes:
                 console.print(note, soft_wrap=True)
+            if told := cut_texts(parts):
+                console.print(told, soft_wrap=True)
             console.print(f"nothing was written; next: mmpretrain pretrain {path}", soft_wrap=True)
 
 
@@ -89,10 +91,11 @@ def summary(parts: Parts, counts: dict[str, int], seconds: float, checkpoint_byt
     shown = Table("what", "value", title=f"dry run of {config.run.folder}")
     exact = "inexact: statistics of each rank's own rows" if config.towers.norm == "batch" else "exact"
     image = config.towers.image
+    noun = "pairs" if image else "texts"
     for name, value in (
         (
             "data",
-            f"{parts.data.label}, {len(parts.data):,} pairs, {sum(len(d.shards) for d in parts.data.datasets)} shards",
+            f"{parts.data.label}, {len(parts.data):,} {noun}, {sum(len(d.shards) for d in parts.data.datasets)} shards",
         ),
         (
             "image tower",
@@ -101,7 +104,7 @@ def summary(parts: Parts, counts: dict[str, int], seconds: float, checkpoint_byt
         ("parameters", ", ".join(f"{part} {count:,}" for part, count in counts.items())),
         (
             "steps",
-            f"{steps:,} of {config.data.batch} pairs, {steps * config.data.batch / len(parts.data):.1f} epochs",
+            f"{steps:,} of {config.data.batch} {noun}, {steps * config.data.batch / len(parts.data):.1f} epochs",
         ),
         ("cut", f"{world.size} ranks x {config.train.micro_batches} micro-batches, gradient {exact}"),
         ("engine", f"{config.engine.kind} on {parts.device}, precision {config.engine.precision}"),

@@ -27,6 +27,7 @@ from mmpretrain.evaluation.interval import Figure
 from mmpretrain.evaluation.retrieval import Retrieval, RetrievalEvaluator, examples, rank_split
 from mmpretrain.evaluation.zero_shot import ZeroShot, ZeroShotEvaluator
 from mmpretrain.recipes.assemble import Parts, build_engine, build_parts, embedder, open_split
+from mmpretrain.recipes.combinations import refuse_evaluation
 from mmpretrain.recipes.data import index_on_first_use
 from mmpretrain.recipes.settings import EvaluatorSettings, Pretrain
 from mmpretrain.recipes.thumbnails import example
@@ -142,6 +143,8 @@ def evaluate(folder: Path, task: str, data: str, fail_under: Sequence[str], cons
         raise ConfigError(f"--task: unknown task {task!r}{did_you_mean(task, TASKS)}")
     if not split:
         raise ConfigError(f"--data: {data!r} names no split; write {name or home}:val or the like")
+    chosen = TASKS[task](split=data if name else split)
+    refuse_task(chosen, config)
     gates = [parse_gate(text) for text in fail_under]
     newest, complaints = checkpoint.find_newest(place.checkpoints)
     if newest is None:
@@ -149,12 +152,20 @@ def evaluate(folder: Path, task: str, data: str, fail_under: Sequence[str], cons
     index_on_first_use([(name or home, split)], config.data.storage, console or Console(quiet=True))
     found = checkpoint.load(newest)
     parts, engine = load_single(config, found)
-    evaluation = Evaluation(parts, place, [TASKS[task](split=data if name else split)])
+    evaluation = Evaluation(parts, place, [chosen])
     record = evaluation.run(engine, found.step, None, with_examples=True)[0]
     if console:
         console.print(table(record))
     refuse_under(record, gates)
     return record
+
+
+def refuse_task(chosen: EvaluatorSettings, config: Pretrain) -> None:
+    """Raises ConfigError: the run has nothing that this evaluator could look at."""
+    try:
+        refuse_evaluation([chosen], config.objectives)
+    except ValueError as error:
+        raise ConfigError(f"--task: {str(error).partition(': ')[2]}") from None
 
 
 def load_single(config: Pretrain, found: checkpoint.Checkpoint) -> tuple[Parts, Engine]:

@@ -33,6 +33,11 @@ def read_fingerprints(shards: Sequence[Work], workers: int, console: Console, pe
     return join(track(parts, "looking", len(shards), console=console, disable=not console.is_terminal))
 
 
+def hold_pictures(datasets: Sequence[Dataset]) -> bool:
+    """Whether samples are pictures with texts, and not texts alone."""
+    return all(dataset.card.image for dataset in datasets)
+
+
 def plural(count: int, noun: str) -> str:
     """`1 sample`, `2,000 samples`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -25,6 +25,7 @@ from mmpretrain.data.convert.examine import Examined, Resize, examiner
 from mmpretrain.data.convert.members import members, picture_bytes
 from mmpretrain.data.convert.merge import Merge, Merged
 from mmpretrain.data.convert.new_card import card_text
+from mmpretrain.data.convert.passages import CARD_FIELDS, in_passages
 from mmpretrain.data.convert.record import LeftOut, Picture, Record, Source
 from mmpretrain.data.faults import BadSample
 from mmpretrain.data.images import ImageLimits
@@ -43,6 +44,8 @@ class Pack:
     out: Path
     layout: Format = "auto"
     wanted: Wanted = field(default_factory=Wanted)
+    passage_words: int | None = None
+    """Most words of a passage that a document is cut into; None: a document is one sample."""
     split: str = "train"
     resize: Resize | None = None
     max_bad: float = 0.05
@@ -62,6 +65,8 @@ def pack(options: Pack, console: Console) -> None:
     """
     refuse_existing(options.out)
     source = detect(options.source, options.captions, options.wanted, options.layout)
+    if options.passage_words is not None:
+        source = in_passages(source, options.passage_words)
     console.print(source.said, soft_wrap=True)
     records = list(source) if source.has_pictures else source
     examined = examine_pictures(records, options, console) if isinstance(records, list) else {}
@@ -168,12 +173,15 @@ def write_samples(folder: Path, samples: Iterable[Merged], source: Source, optio
         options.source.resolve().name,
         describe(source, options, sum(w.samples for w in writers.values())),
     )
-    return card_text(name, description, name, image, splits, source.label, sorted(labels))
+    fields = CARD_FIELDS if options.passage_words is not None else None
+    return card_text(name, description, name, image, splits, source.label, sorted(labels), fields=fields)
 
 
 def describe(source: Source, options: Pack, count: int) -> str:
     what = "pairs" if source.has_pictures else "texts"
     text = f"{count:,} {what} packed from {source.kind}."
+    if options.passage_words is not None:
+        text += " A document's last passage is no sample: it stands as `next` of the one before."
     if options.resize is not None:
         text += (
             f" Pictures whose {options.resize.which} side was over {options.resize.side} px were made smaller and "

@@ -27,7 +27,7 @@ from mmpretrain.recipes.assemble import (
     require_space_for_checkpoints,
     training_batches,
 )
-from mmpretrain.recipes.data_facts import data_facts, model_facts
+from mmpretrain.recipes.data_facts import cut_texts, data_facts, model_facts
 from mmpretrain.recipes.evaluate import Evaluation
 from mmpretrain.recipes.settings import Pretrain, load_pretrain
 from mmpretrain.train import checkpoint
@@ -66,6 +66,8 @@ def pretrain(path: Path, overrides: Sequence[str], resume: str, console: Console
             display.say(f"{place.folder}: {'resuming at step' if start else 'starting, step'} {start}")
             if config.data.order == "streaming":
                 display.say(NOTICE)
+            if world.is_main and not start and (told := cut_texts(parts)):
+                display.say(told)
             if parts.data.notes:
                 display.say(
                     f"{parts.data.notes:,} files of {parts.data.label} stand in no sample; data check names them"

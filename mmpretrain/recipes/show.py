@@ -13,7 +13,7 @@ from torchvision.transforms.v2.functional import to_pil_image
 from mmpretrain.core.batch import Batch
 from mmpretrain.core.distributed import World
 from mmpretrain.core.errors import ConfigError
-from mmpretrain.data.card import parse_name
+from mmpretrain.data.card import find_dataset, load_card, parse_name
 from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.loader import training_loader
 from mmpretrain.data.tokenizer import Tokenizer, load_tokenizer
@@ -129,6 +129,10 @@ def plain_view(name: str, plain: dict[str, Any]) -> View:
     asked = {key: value for key, value in plain.items() if value is not None}
     size = asked.pop("size", 224)
     base, split = parse_name(name)
+    if not load_card(find_dataset(base)).image:
+        if plain.get("size") is not None:
+            raise ConfigError(f"--size: {base} holds texts alone; leave it out")
+        size = 0
     data = Data(**{"batch": 64, "name": base, "split": split or "train", **asked}, workers=0)
     return View(data=data, size=size, micros=1, tokenizer=None)
 
@@ -141,6 +145,8 @@ def describe(batch: Batch, tokenizer: Tokenizer, rank: int, micro: int) -> list[
         ids = batch.tokens_BL[row][batch.mask_BL[row]].tolist()
         facts: Facts = {"position": position, "rank": rank, "micro_batch": micro, "key": batch.keys[row]}
         facts |= {"caption": tokenizer.decode(ids), "tokens": len(ids)}
+        if batch.next_tokens_BL is not None and batch.next_mask_BL is not None:
+            facts["next"] = tokenizer.decode(batch.next_tokens_BL[row][batch.next_mask_BL[row]].tolist())
         if position in replaced:
             facts["stands_in_for"] = replaced[position]._asdict()
         described.append(facts)
@@ -150,13 +156,16 @@ def describe(batch: Batch, tokenizer: Tokenizer, rank: int, micro: int) -> list[
 def tile(batch: Batch, row: int, facts: Facts) -> Tile:
     """A row as the sheet shows it."""
     place = f"{facts['position']} · rank {facts['rank']}"
-    return Tile(image=to_pil_image(batch.images_BCHW[row]), title=place, lines=[facts["key"], facts["caption"]])
+    image = to_pil_image(batch.images_BCHW[row]) if batch.images_BCHW.numel() else None
+    lines = [facts["key"], facts["caption"], *([f"next: {facts['next']}"] if "next" in facts else [])]
+    return Tile(image=image, title=place, lines=lines)
 
 
 def heading(given: str, dataset: Dataset, step: int, ranks: int, view: View, rows: int) -> str:
+    looks = f"{view.size} px after augmentation" if view.size else "texts alone"
     return (
         f"{given}: step {step} of {dataset.folder.name}:{dataset.split}, {rows:,} rows on {plural(ranks, 'rank')}, "
-        f"{view.size} px after augmentation, seed {view.data.seed}"
+        f"{looks}, seed {view.data.seed}"
     )
 
 

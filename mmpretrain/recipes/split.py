@@ -14,7 +14,7 @@ from mmpretrain.data.fingerprints import Fingerprints, shards_of
 from mmpretrain.data.rewrite import derived_card, new_folder, write_dataset
 from mmpretrain.data.split import LINKS, REST, assign, linked
 from mmpretrain.data.storage import Storage
-from mmpretrain.recipes.looks import Facts, open_datasets, plural, read_fingerprints, say, say_damaged
+from mmpretrain.recipes.looks import Facts, hold_pictures, open_datasets, plural, read_fingerprints, say, say_damaged
 
 
 def split(
@@ -39,16 +39,18 @@ def split(
     """
     folder = new_folder(out)
     datasets = open_datasets(name, storage, console)
-    prints = read_fingerprints(shards_of(datasets), workers, console)
+    pictures = hold_pictures(datasets)
+    prints = read_fingerprints(shards_of(datasets), workers, console, perceptual=pictures)
     grouped = datasets[0].card.text_group is not None  # else the group is the caption once more
-    links = [link for link in LINKS if link not in without and (grouped or link != "text_group")]
+    known = [link for link in LINKS if (grouped or link != "text_group") and (pictures or link != "near")]
+    links = [link for link in known if link not in without]
     labels_N = linked(prints, build(Near, near, "near"), links)
     split_N = assign(labels_N, prints.bytes_N, shares, seed)
     facts: Facts = {
         "dataset": name,
         "out": str(folder),
         "seed": seed,
-        "links": ["picture", *links],
+        "links": [*(["picture"] if pictures else []), *links],
         "samples": len(prints),
         "damaged": [fault._asdict() for fault in prints.faults],
         "splits": rows(split_N, labels_N, shares),

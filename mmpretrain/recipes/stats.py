@@ -26,7 +26,16 @@ from mmpretrain.data.statistics import (
 from mmpretrain.data.storage import Storage
 from mmpretrain.data.tokenizer import ClipTokenizer
 from mmpretrain.recipes.check import can_hash
-from mmpretrain.recipes.looks import Facts, open_datasets, place_for, plural, read_fingerprints, say, write
+from mmpretrain.recipes.looks import (
+    Facts,
+    hold_pictures,
+    open_datasets,
+    place_for,
+    plural,
+    read_fingerprints,
+    say,
+    write,
+)
 from mmpretrain.recipes.thumbnails import example
 from mmpretrain.report import wording
 from mmpretrain.report.dataset_page import render_dataset
@@ -52,15 +61,17 @@ def stats(
     """
     datasets = open_datasets(name, storage, console)
     work = draw_samples(datasets, count, seed)
-    prints = read_fingerprints(work, workers, console, perceptual=can_hash(console))
+    pictures = hold_pictures(datasets)
+    prints = read_fingerprints(work, workers, console, perceptual=pictures and can_hash(console))
     facts = {
         "name": datasets[0].folder.resolve().name,
+        "pictures": pictures,
         **card_facts(datasets),
         "seed": seed,
         "splits": {dataset.split: split_facts(dataset) for dataset in datasets},
         "samples": sum(map(len, datasets)),
         **member_facts(datasets[0].card, [shard for dataset in datasets for shard in dataset.shards]),
-        **drawn_facts(work, prints),
+        **drawn_facts(work, prints, pictures),
     }
     page = page or place_for(datasets[0], "stats.html")
     write(page, render_dataset({**facts, "examples": examples(work, seed)}))
@@ -85,7 +96,7 @@ def card_facts(datasets: Sequence[Dataset]) -> Facts:
     }
 
 
-def drawn_facts(work: Sequence[Work], prints: Fingerprints) -> Facts:
+def drawn_facts(work: Sequence[Work], prints: Fingerprints, pictures: bool) -> Facts:
     """What only reading samples can tell."""
     found = tally(work)
     damage: dict[str, int] = {}
@@ -95,7 +106,7 @@ def drawn_facts(work: Sequence[Work], prints: Fingerprints) -> Facts:
     return {
         "looked_at": sum(len(part.rows or ()) for part in work),
         "damage": damage,
-        "copies": copies(prints),
+        "copies": copies(prints) if pictures else equal_texts(prints),
         "words": {str(words): found.words[words] for words in sorted(found.words)},
         "tokens": {str(length): lengths.count(length) for length in sorted(set(lengths))},
         "cut_captions": sum(length > CONTEXT for length in lengths),
@@ -144,6 +155,11 @@ def copies(prints: Fingerprints) -> Facts:
     return {kind: sum(len(group) - 1 for group in groups) for kind, groups in kinds.items()}
 
 
+def equal_texts(prints: Fingerprints) -> Facts:
+    """Equal ones in a set of texts without pictures."""
+    return {"caption": len(prints) - len(set(prints.caption_N.tolist()))}
+
+
 def examples(work: Sequence[Work], seed: int) -> list[dict[str, Any]]:
     """Some of the drawn samples as pictures; damaged ones are left out."""
     places = [(part, row) for part in work for row in part.rows or ()]
@@ -168,26 +184,33 @@ def table(facts: Facts) -> Table:
         shown.add_row(f"split {split}", f"{plural(row['samples'], 'sample')}, {size}")
     for title, value in lines(facts):
         shown.add_row(title, escape(value))  # languages and classes come from anywhere
-    shown.caption = f"files and equal files: of all {samples:,} samples; the rest {drawn}"
+    exact = "files and equal files" if facts["pictures"] else "files"
+    shown.caption = f"{exact}: of all {samples:,} samples; the rest {drawn}"
     return shown
 
 
 def lines(facts: Facts) -> list[tuple[str, str]]:
     members = ", ".join(f".{suffix} {wording.size(row['bytes'])}" for suffix, row in facts["members"].items())
     short, words = facts["short_side"], spread(facts["words"])
-    found = [
-        ("files", members),
+    of_pictures = [
         ("equal files", f"{facts['equal_files']['surplus']:,} are copies"),
-        ("missing members", _counts(facts["missing"])),
-        ("damaged", _counts(facts["damage"])),
-        ("caption words", _range(words)),
-        ("CLIP tokens", f"{_range(spread(facts['tokens']))}; {facts['cut_captions']:,} longer than {CONTEXT}"),
-        ("languages" if facts["language_field"] else "scripts (guessed)", _counts(facts["languages"])),
         ("formats", _counts(facts["formats"])),
         ("shorter side", f"{_range(short)} px"),
     ]
-    if facts["copies"]:
-        kinds = facts["copies"]
+    found = [
+        ("files", members),
+        *(of_pictures[:1] if facts["pictures"] else []),
+        ("missing members", _counts(facts["missing"])),
+        ("damaged", _counts(facts["damage"])),
+        ("caption words" if facts["pictures"] else "words", _range(words)),
+        ("CLIP tokens", f"{_range(spread(facts['tokens']))}; {facts['cut_captions']:,} longer than {CONTEXT}"),
+        ("languages" if facts["language_field"] else "scripts (guessed)", _counts(facts["languages"])),
+        *(of_pictures[1:] if facts["pictures"] else []),
+    ]
+    kinds = facts["copies"]
+    if kinds and not facts["pictures"]:
+        found.append(("copies among them", f"{kinds['caption']:,} equal texts"))
+    elif kinds:
         told = f"{kinds['pixels']:,} equal, {kinds['near']:,} equal or near; {kinds['caption']:,} equal captions"
         found.append(("copies among them", told))
     return found

@@ -1,4 +1,4 @@
-"""Many small pictures with a few words below each, as one picture."""
+"""Many small pictures with a few words below each, or texts alone, as one picture."""
 
 import textwrap
 from collections.abc import Sequence
@@ -10,6 +10,10 @@ LARGEST_TILE = 160
 """Pixels that a picture may take on the sheet; larger ones are scaled down."""
 SMALLEST_TILE = 96
 """Smaller ones are enlarged by whole factors, so that single pixels stay visible."""
+TEXT_TILE = 260
+"""Width of a text without picture."""
+TEXT_ROWS, ALONE_ROWS = 4, 12
+"""Lines of text below a picture, and of a text without one."""
 MARGIN = 10
 FONT_SIZE = 11
 INK, MUTED, PAGE, EDGE = "#1c2430", "#5b6675", "#f6f7f9", "#c5ccd4"
@@ -19,23 +23,22 @@ INK, MUTED, PAGE, EDGE = "#1c2430", "#5b6675", "#f6f7f9", "#c5ccd4"
 class Tile:
     """One picture of the sheet."""
 
-    image: Image.Image
+    image: Image.Image | None
+    """None: a text alone."""
     title: str
     """One line; the others may take several."""
     lines: Sequence[str]
 
 
-def draw_sheet(heading: str, tiles: Sequence[Tile], columns: int, text_rows: int = 4) -> Image.Image:
-    """The tiles in rows below a heading.
-
-    Args:
-        text_rows: lines of text below each picture; what does not fit ends in an ellipsis.
-    """
+def draw_sheet(heading: str, tiles: Sequence[Tile], columns: int) -> Image.Image:
+    """The tiles in rows below a heading; lines that do not fit end in an ellipsis."""
     font = _font(FONT_SIZE)
-    images = [scaled(tile.image) for tile in tiles]
-    side = max([SMALLEST_TILE, *(max(image.size) for image in images)])
+    images = [scaled(tile.image) if tile.image else None for tile in tiles]
+    pictures = [image for image in images if image]
+    tall = max((SMALLEST_TILE, *(max(image.size) for image in pictures))) if pictures else 0
+    side, text_rows = tall or TEXT_TILE, TEXT_ROWS if tall else ALONE_ROWS
     width, step = side + MARGIN, round(FONT_SIZE * 1.35)
-    height = side + (text_rows + 1) * step + MARGIN
+    height = tall + (text_rows + 1) * step + MARGIN
     rows = -(-len(tiles) // columns)
     top = 3 * step
     sheet = Image.new("RGB", (columns * width + MARGIN, rows * height + top + MARGIN), PAGE)
@@ -44,9 +47,10 @@ def draw_sheet(heading: str, tiles: Sequence[Tile], columns: int, text_rows: int
     letters = max(8, int(side / (0.56 * FONT_SIZE)))
     for place, (tile, image) in enumerate(zip(tiles, images, strict=True)):
         left, upper = MARGIN + place % columns * width, top + place // columns * height
-        sheet.paste(image, (left, upper))
-        draw.rectangle((left - 1, upper - 1, left + image.width, upper + image.height), outline=EDGE)
-        below = upper + side + 4
+        if image:
+            sheet.paste(image, (left, upper))
+            draw.rectangle((left - 1, upper - 1, left + image.width, upper + image.height), outline=EDGE)
+        below = upper + tall + 4
         draw.text((left, below), textwrap.shorten(tile.title, letters, placeholder="…"), MUTED, font)
         for number, line in enumerate(wrapped(tile.lines, letters, text_rows), start=1):
             draw.text((left, below + number * step), line, INK, font)

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mmpretrain.report import wording
 from mmpretrain.report.folder import Record
 from mmpretrain.report.panel import Panel, Series
 from mmpretrain.report.verdict import HEADLINES, mean_figure
@@ -39,8 +40,9 @@ def choose_panels(record: Record) -> list[Panel]:
     lines = record.metrics
     panels = [
         Panel(title="Loss", series=loss_series(lines), noisy=True),
-        quality_panel(record, "retrieval", "Mean R@10"),
-        quality_panel(record, "zero_shot", "Zero-shot accuracy"),
+        quality_panel(record, "retrieval", "Mean R@10", HEADLINES["retrieval"]),
+        quality_panel(record, "zero_shot", "Zero-shot accuracy", HEADLINES["zero_shot"]),
+        *held_out_panels(record),
         Panel(title="Learning rate", series=[series(lines, "rate", "rate")], from_zero=True),
         *objective_panels(lines),
         Panel(title="Gradient norm", series=[series(lines, "grad_norm", "norm")], from_zero=True, noisy=True),
@@ -81,9 +83,16 @@ def objective_panels(lines: list[dict[str, Any]]) -> list[Panel]:
     return [Panel(title=titles[kind], series=found) for kind, found in kinds.items()]
 
 
-def quality_panel(record: Record, task: str, title: str) -> Panel:
-    """A headline figure over the steps at which it was taken, one line a split."""
-    names = HEADLINES[task]
+def held_out_panels(record: Record) -> list[Panel]:
+    """What the objectives ask of held-out splits: one panel a metric, losses in nats."""
+    names = dict.fromkeys(name for result in record.newest("held_out") for name in result["metrics"])
+    panels = [quality_panel(record, "held_out", f"Held out: {wording.metric_name(name)}", (name,)) for name in names]
+    shares = [wording.is_share(name) for name in names]
+    return [replace(panel, percent=share, from_zero=share) for panel, share in zip(panels, shares, strict=True)]
+
+
+def quality_panel(record: Record, task: str, title: str, names: tuple[str, ...]) -> Panel:
+    """The mean of some metrics over the steps at which they were taken, one line a split."""
     lines = []
     for newest in record.newest(task):
         place = (task, newest["dataset"], newest["split"])

@@ -52,6 +52,7 @@ class DataFacts:
     description: str
     digest: str
     train_split: str
+    has_pictures: bool
     splits: list[SplitRow]
     basis: str
     """What the charts rest on, where that is not the whole split."""
@@ -71,6 +72,7 @@ def build_data_facts(record: Record) -> DataFacts | None:
         description=data.get("description", ""),
         digest=data.get("digest", ""),
         train_split=data.get("train_split", ""),
+        has_pictures=record.has_pictures,
         splits=[build_split(name, split) for name, split in data.get("splits", {}).items()],
         basis=build_basis(data),
         charts=build_charts(data),
@@ -101,10 +103,11 @@ def build_split(name: str, split: dict[str, Any]) -> SplitRow:
 
 def build_charts(data: dict[str, Any]) -> list[Chart]:
     """Caption lengths, galleries and classes of the training split; empty ones are left out."""
+    text, rows = ("caption", "Pairs") if data.get("pictures", True) else ("text", "Texts")
     counts = {
-        "Words in a caption": bin_lengths(data.get("caption_words", {})),
-        "Pairs by gallery": largest(data.get("galleries", {})),
-        "Pairs by class": largest(data.get("labels", {})),
+        f"Words in a {text}": bin_lengths(data.get("caption_words", {})),
+        f"{rows} by gallery": largest(data.get("galleries", {})),
+        f"{rows} by class": largest(data.get("labels", {})),
     }
     return [Chart(title=title, columns=build_columns(found)) for title, found in counts.items() if found]
 

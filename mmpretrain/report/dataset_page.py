@@ -55,6 +55,7 @@ class DatasetPage:
     basis: str
     """What the counts rest on."""
     splits: list[SplitRow]
+    has_pictures: bool
     captions: list[Chart]
     pictures: list[Chart]
     findings: list[Finding]
@@ -86,6 +87,7 @@ def build_page(facts: Mapping[str, Any]) -> DatasetPage:
         facts=key_facts(facts),
         basis=basis(facts),
         splits=[build_split(name, split) for name, split in facts["splits"].items()],
+        has_pictures=facts["pictures"],
         captions=caption_charts(facts),
         pictures=picture_charts(facts),
         findings=list(findings(facts)),
@@ -104,10 +106,13 @@ def basis(facts: Mapping[str, Any]) -> str:
     looked, samples = wording.count(facts["looked_at"]), wording.count(facts["samples"])
     if facts["looked_at"] == facts["samples"]:
         return f"All {samples} samples were looked at."
-    return (
-        f"Captions, pictures, damage and copies: of {looked} samples drawn from all {samples} with seed "
-        f"{facts['seed']}. Samples, shards, bytes, missing members and equal files: exact counts over all."
+    drawn, exact = (
+        ("Captions, pictures, damage and copies", "Samples, shards, bytes, missing members and equal files")
+        if facts["pictures"]
+        else ("Texts, damage and copies", "Samples, shards, bytes and missing members")
     )
+    told = f"{drawn}: of {looked} samples drawn from all {samples} with seed {facts['seed']}"
+    return f"{told}. {exact}: exact counts over all."
 
 
 def key_facts(facts: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -119,12 +124,14 @@ def key_facts(facts: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         ("Bytes", wording.size(size), ", ".join(f".{name}" for name in facts["members"])),
     ]
     if facts["words"]:
-        told.append(("Caption", f"{median(facts['words'])} words", f"median; {median(facts['tokens'])} tokens of CLIP"))
+        noun = "Caption" if facts["pictures"] else "Text"
+        told.append((noun, f"{median(facts['words'])} words", f"median; {median(facts['tokens'])} tokens of CLIP"))
     if facts["short_side"]:
         side = facts["short_side"]
         told.append(("Picture", f"{side['median']:,.0f} px", f"shorter side, median; smallest {side['min']:,.0f} px"))
-    copies = facts["equal_files"]["surplus"]
-    told.append(("Equal files", wording.count(copies), share(copies, facts["samples"])))
+    if facts["pictures"]:
+        copies = facts["equal_files"]["surplus"]
+        told.append(("Equal files", wording.count(copies), share(copies, facts["samples"])))
     damaged = sum(facts["damage"].values())
     told.append(("Damaged", wording.count(damaged), f"of {wording.count(facts['looked_at'])} looked at"))
     return told
@@ -149,7 +156,7 @@ def caption_charts(facts: Mapping[str, Any]) -> list[Chart]:
     languages = "Language" if facts["language_field"] else "Script, guessed from the letters"
     return charts(
         {
-            "Words in a caption": cut_tail(facts["words"]),
+            "Words in a caption" if facts["pictures"] else "Words in a text": cut_tail(facts["words"]),
             "Tokens of CLIP, start and end included": cut_tail(facts["tokens"]),
             languages: largest(facts["languages"]),
         }
@@ -211,12 +218,17 @@ def findings(facts: Mapping[str, Any]) -> Iterable[Finding]:
     """Copies and damage; the share is of what was counted."""
     samples, looked = facts["samples"], facts["looked_at"]
     drawn = "looked at; mmpretrain data dedup looks at all" if looked != samples else "looked at"
-    yield _finding("Equal files", facts["equal_files"]["surplus"], samples, "copies by size and CRC-32, of all samples")
-    names = {"pixels": "Equal pixels", "near": "Equal or near-duplicate pictures", "caption": "Equal captions"}
+    texts = "captions" if facts["pictures"] else "texts"
+    if facts["pictures"]:
+        copies = facts["equal_files"]["surplus"]
+        yield _finding("Equal files", copies, samples, "copies by size and CRC-32, of all samples")
+    names = {"pixels": "Equal pixels", "near": "Equal or near-duplicate pictures", "caption": f"Equal {texts}"}
     for kind, count in facts["copies"].items():
         yield _finding(names[kind], count, looked, f"surplus among the {wording.count(looked)} {drawn}")
     cut = facts["cut_captions"]
-    yield _finding("Captions longer than 77 tokens", cut, looked, "cut at CLIP's context length in training")
+    yield _finding(
+        f"{texts.capitalize()} longer than 77 tokens", cut, looked, "cut at CLIP's context length in training"
+    )
     for suffix, count in facts["missing"].items():
         yield _finding(f"No .{suffix}", count, samples, "the card asks for it; training takes other samples instead")
     for reason, count in facts["damage"].items():

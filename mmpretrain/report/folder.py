@@ -46,6 +46,11 @@ class Record:
         order = ["val", "validation", "dev", *self.data.get("splits", {})]
         return sorted(entries, key=lambda e: order.index(e["split"]) if e["split"] in order else len(order))
 
+    @property
+    def has_pictures(self) -> bool:
+        """Whether the run looked at pictures; records of earlier versions say nothing, and did."""
+        return bool(self.data.get("pictures", True))
+
     def purpose(self, dataset: str, split: str) -> str:
         """What the card says a split is for."""
         known = self.data.get("splits", {}) if dataset in ("", self.data.get("name")) else {}

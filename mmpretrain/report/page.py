@@ -32,6 +32,8 @@ class Section:
     build: Callable[[Record], Any | None]
     source: str
     """The file that is missing when there is nothing."""
+    of_pictures: bool = False
+    """Not to be missed where a run learns from texts alone."""
 
 
 SECTIONS = (
@@ -39,8 +41,8 @@ SECTIONS = (
     Section("results", "Results", build_results, "results.jsonl"),
     Section("curves", "Curves", build_curves, "two records in metrics.jsonl"),
     Section("data", "Data", build_data_facts, "data.json"),
-    Section("searches", "Searches", build_examples, "predictions of retrieval"),
-    Section("confusion", "Confusion", build_heat_maps, "predictions of zero-shot classification"),
+    Section("searches", "Searches", build_examples, "predictions of retrieval", of_pictures=True),
+    Section("confusion", "Confusion", build_heat_maps, "predictions of zero-shot classification", of_pictures=True),
     Section("settings", "Settings", build_settings, "config.yaml and env.json"),
     Section("reproduce", "Reproduce", build_recipe, "the command in env.json"),
 )
@@ -66,7 +68,11 @@ def render(record: Record) -> str:
     return page.render(
         record=record,
         sections=[(section, content) for section, content in built if content is not None],
-        missing=[section for section, content in built if content is None],
+        missing=[
+            section
+            for section, content in built
+            if content is None and (record.has_pictures or not section.of_pictures)
+        ],
         style=(TEMPLATES / "style.css").read_text(encoding="utf-8"),
         version=__version__,
     )

@@ -8,7 +8,11 @@ from mmpretrain.report import wording
 from mmpretrain.report.folder import Record
 
 SCALES = (0.05, 0.1, 0.25, 0.5, 1.0)
-TITLES = {"retrieval": "Retrieval", "zero_shot": "Zero-shot classification"}
+TITLES = {
+    "retrieval": "Retrieval",
+    "zero_shot": "Zero-shot classification",
+    "held_out": "What the objectives ask",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +36,7 @@ class Row:
     multiple: str
     queries: str
     bar: Bar | None
-    """None for ranks, which have no common scale with fractions."""
+    """None for ranks and losses, which have no common scale with fractions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +53,7 @@ class Group:
 class Table:
     """One evaluated split."""
 
+    task: str
     title: str
     purpose: str
     facts: str
@@ -66,9 +71,10 @@ def build_results(record: Record) -> list[Table] | None:
 def build_table(record: Record, task: str, result: dict[str, Any]) -> Table:
     """The newest result of one split."""
     metrics, dataset, split = result["metrics"], result["dataset"], result["split"]
-    full = bar_scale(figure["high"] for name, figure in metrics.items() if not wording.is_rank(name))
+    full = bar_scale(figure["high"] for name, figure in metrics.items() if wording.is_share(name))
     directions = dict.fromkeys(wording.split_direction(name)[0] for name in metrics)
     return Table(
+        task=task,
         title=f"{TITLES[task]} on {record.label(dataset, split)}",
         purpose=record.purpose(dataset, split),
         facts=_facts(result),
@@ -97,7 +103,7 @@ def build_row(metric: str, figure: dict[str, Any], full: float) -> Row:
         chance=wording.figure_text(metric, figure["chance"]),
         multiple=wording.against_chance(metric, figure),
         queries=wording.count(figure["n"]),
-        bar=None if wording.is_rank(metric) else build_bar(figure, full),
+        bar=build_bar(figure, full) if wording.is_share(metric) else None,
     )
 
 

@@ -1,5 +1,6 @@
 """The first thing a reader sees: the number that matters, what it stands against, and what it took."""
 
+import math
 import statistics
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from mmpretrain.report.folder import Record
 from mmpretrain.report.results import Bar, bar_scale, build_bar
 
 HEADLINES = {"retrieval": ("i2t_R@10", "t2i_R@10"), "zero_shot": ("acc1",)}
+ACCURACY = "_accuracy"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,19 +39,31 @@ class Verdict:
 
 def build_verdict(record: Record) -> Verdict:
     """What came out, or how far the run has got."""
-    task = next((task for task, names in HEADLINES.items() if _scored(record, task, names)), None)
+    tasks = (*HEADLINES, "held_out")
+    task = next((task for task in tasks if _scored(record, task, headline_names(record, task))), None)
     if task is None:
         return Verdict(headline=_progress(record), detail="", scores=[], full_length="", facts=build_facts(record))
-    results = _scored(record, task, HEADLINES[task])
-    figures = [mean_figure(result, HEADLINES[task]) for result in results]
+    names = headline_names(record, task)
+    results = _scored(record, task, names)
+    figures = [mean_figure(result, names) for result in results]
     full = bar_scale(figure["high"] for figure in figures)
     return Verdict(
-        headline=_headline(task, record.label(results[0]["dataset"], results[0]["split"]), figures[0]),
-        detail=_detail(task, figures[0], record),
+        headline=_headline(names, record.label(results[0]["dataset"], results[0]["split"]), figures[0]),
+        detail=_detail(names, figures[0], results[0]["metrics"], record),
         scores=[_score(record, result, f, full) for result, f in zip(results, figures, strict=True)],
         full_length=wording.percent(full, 0),
         facts=build_facts(record),
     )
+
+
+def headline_names(record: Record, task: str) -> tuple[str, ...]:
+    """The metrics that stand for a task; of what the objectives ask, the accuracy of the first one in the results."""
+    if task in HEADLINES:
+        return HEADLINES[task]
+    told = [name for result in record.newest(task) for name in result["metrics"] if name.endswith(ACCURACY)]
+    # words before passages and pairs: there are many more of them
+    told.sort(key=lambda name: name.removesuffix(ACCURACY) not in wording.WORDS)
+    return tuple(told[:1])
 
 
 def mean_figure(result: dict[str, Any], names: tuple[str, ...]) -> dict[str, float]:
@@ -63,7 +77,7 @@ def mean_figure(result: dict[str, Any], names: tuple[str, ...]) -> dict[str, flo
 
 
 def _scored(record: Record, task: str, names: tuple[str, ...]) -> list[dict[str, Any]]:
-    return [result for result in record.newest(task) if all(name in result["metrics"] for name in names)]
+    return [result for result in record.newest(task) if names and all(name in result["metrics"] for name in names)]
 
 
 def _progress(record: Record) -> str:
@@ -72,12 +86,14 @@ def _progress(record: Record) -> str:
     return f"Not evaluated yet. {state}: {_taken(record)} steps taken."
 
 
-def _headline(task: str, split: str, figure: dict[str, float]) -> str:
+def _headline(names: tuple[str, ...], split: str, figure: dict[str, float]) -> str:
     share = wording.percent(figure["value"])
     subject = {
-        "retrieval": f"On {split}, the match is among the first ten answers in {share} of searches",
-        "zero_shot": f"On {split}, {share} of the pictures get their right class without training on classes",
-    }[task]
+        HEADLINES["retrieval"]: f"On {split}, the match is among the first ten answers in {share} of searches",
+        HEADLINES[
+            "zero_shot"
+        ]: f"On {split}, {share} of the pictures get their right class without training on classes",
+    }.get(names, f"On {split}, {share} {wording.answered(names[0].removesuffix(ACCURACY))}")
     if figure["low"] <= figure["chance"] <= figure["high"]:
         return f"{subject}, which cannot be told from guessing."
     if figure["value"] < figure["chance"]:
@@ -85,13 +101,26 @@ def _headline(task: str, split: str, figure: dict[str, float]) -> str:
     return f"{subject}, {wording.times(figure['value'] / figure['chance'])} times what guessing gives."
 
 
-def _detail(task: str, figure: dict[str, float], record: Record) -> str:
-    what = {"retrieval": "Mean R@10 of image → text and text → image", "zero_shot": "Zero-shot accuracy"}[task]
+def _detail(names: tuple[str, ...], figure: dict[str, float], metrics: dict[str, Any], record: Record) -> str:
+    what, unit = {
+        HEADLINES["retrieval"]: ("Mean R@10 of image → text and text → image", "queries"),
+        HEADLINES["zero_shot"]: ("Zero-shot accuracy", "queries"),
+    }.get(names, ("Accuracy", "answers"))
     state = "" if record.complete else f" The run is not finished: {_taken(record)} steps taken."
     return (
-        f"{what} over {wording.count(figure['n'])} queries: 95{wording.SPACE}% interval "
-        f"{wording.interval_text('', figure)}, chance {wording.percent(figure['chance'])}.{state}"
+        f"{what} over {wording.count(figure['n'])} {unit}: 95{wording.SPACE}% interval "
+        f"{wording.interval_text('', figure)}, chance {wording.percent(figure['chance'])}."
+        f"{_perplexity(names[0].removesuffix(ACCURACY), metrics)}{state}"
     )
+
+
+def _perplexity(objective: str, metrics: dict[str, Any]) -> str:
+    """How many words a model of words is undecided between, where there is one."""
+    loss = metrics.get(f"{objective}_loss")
+    if objective not in wording.WORDS or loss is None:
+        return ""
+    value, chance = (wording.number(math.exp(min(loss[part], 50))) for part in ("value", "chance"))
+    return f" Perplexity {value}; that of word frequencies alone is {chance}."
 
 
 def _score(record: Record, result: dict[str, Any], figure: dict[str, float], full: float) -> Score:
@@ -122,11 +151,16 @@ def _training_facts(record: Record) -> list[tuple[str, str, str]]:
     skipped = sum(line.get("skipped", 0) for line in record.metrics)
     epochs = record.data.get("epochs")
     passes = f", {wording.number(epochs)} epochs planned" if epochs else ""
+    noun = "pairs" if record.has_pictures else "texts"
     batch = f"{wording.count(record.model['batch'])} a step, " if record.model.get("batch") else ""
     seen = wording.short_count(record.metrics[-1]["samples_seen"])
     return [
         ("Training", wording.duration(seconds), "in the loop, with evaluations and checkpoints on the way"),
-        ("Steps", _taken(record), f"{batch}{seen} pairs seen{passes}; {skipped or 'no'} steps skipped"),
+        (
+            "Steps",
+            _taken(record),
+            f"{batch}{seen} {noun} seen{passes}; {skipped or 'no'} steps skipped",
+        ),
         ("Speed", f"{wording.number(speed)} samples/s", f"median; {wording.percent(wait)} of the time without data"),
     ]
 

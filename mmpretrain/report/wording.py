@@ -11,6 +11,17 @@ NAMES = {
     "acc5": "right class among the first 5",
     "mean_per_class_recall": "mean recall per class",
 }
+ANSWERED = {
+    "masked_language": "of hidden words are found",
+    "image_masked_language": "of hidden words are found beside their picture",
+    "causal_language": "of next words are foreseen",
+    "captioning": "of the words of captions are foreseen",
+    "next_sentence": "of passages are rightly told to follow or not",
+    "matching": "of texts are rightly told to belong to their picture or not",
+}
+"""What the accuracy of an objective is the share of."""
+WORDS = ("masked_language", "image_masked_language", "causal_language", "captioning")
+"""Objectives whose loss is that of words, and its exponential a perplexity."""
 SPACE = "\N{NO-BREAK SPACE}"
 
 
@@ -57,20 +68,37 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
+def answered(objective: str) -> str:
+    """What an objective's accuracy is the share of; one without words of its own by its name."""
+    return ANSWERED.get(objective, f"of the answers of {objective.replace('_', ' ')} are right")
+
+
 def is_rank(metric: str) -> bool:
-    """Ranks count places, and fewer are better; everything else is a fraction."""
+    """Ranks count places, and fewer are better."""
     return metric.endswith("rank")
+
+
+def is_loss(metric: str) -> bool:
+    """Losses are in nats, and less is better."""
+    return metric.endswith("_loss")
+
+
+def is_share(metric: str) -> bool:
+    """Everything but ranks and losses is a fraction."""
+    return not is_rank(metric) and not is_loss(metric)
 
 
 def figure_text(metric: str, value: float) -> str:
     """A metric's value in its own unit."""
+    if is_loss(metric):
+        return f"{value:.3f}"
     return f"{value:,.1f}" if is_rank(metric) else percent(value)
 
 
 def interval_text(metric: str, figure: dict[str, Any]) -> str:
     """The 95 % interval in the metric's own unit, the unit once."""
-    if is_rank(metric):
-        return f"{figure['low']:,.1f} to {figure['high']:,.1f}"
+    if not is_share(metric):
+        return f"{figure_text(metric, figure['low'])} to {figure_text(metric, figure['high'])}"
     return f"{100 * figure['low']:.1f} to {percent(figure['high'])}"
 
 
@@ -82,9 +110,11 @@ def times(ratio: float) -> str:
 
 
 def against_chance(metric: str, figure: dict[str, Any]) -> str:
-    """`8.7 × chance`, for ranks `1/12 of chance`; empty where chance says nothing."""
+    """`8.7 × chance`, for ranks `1/12 of chance`; empty where chance says nothing, and for losses, which have no zero
+    that means anything.
+    """
     value, chance = figure["value"], figure["chance"]
-    if not chance:
+    if not chance or is_loss(metric):
         return ""
     ratio = value / chance
     return f"1/{times(1 / ratio)} of chance" if is_rank(metric) and 0 < ratio < 0.95 else f"{times(ratio)} × chance"

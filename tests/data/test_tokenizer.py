@@ -99,3 +99,25 @@ class TestEveryTokenizer:
     def test_an_empty_text_is_its_start_and_end(self, variant):
         _, mask_BL = variant.build(CORPUS)(["", " \n"])
         assert mask_BL.sum(dim=1).tolist() == [2, 2]
+
+
+words_of_letters = st.lists(st.text("abcdef", min_size=1, max_size=7), min_size=1, max_size=12)
+
+
+@given(words_of_letters, st.integers(4, 20))
+@settings(max_examples=100, deadline=None)
+def test_word_pieces_are_cut_behind_a_word(words: list[str], length: int):
+    tokenizer = WordPieceTokenizer(vocabulary=100, context_length=length).build(["abc def fed cab"])
+    whole = Tokenizer.from_json(tokenizer.to_json(), 4096)
+    text = " ".join(words)
+    ids = tokenizer([text])[0][0].tolist()
+    ids = ids[: ids.index(max(ids)) + 1]
+    starts = [int(whole([" ".join(words[:count])])[1].sum()) for count in range(1, len(words) + 1)]
+    fitting = [size for size in starts if size <= length]
+    assert len(ids) == (max(fitting) if fitting else length)
+    assert ids[:-1] == whole([text])[0][0].tolist()[: len(ids) - 1]
+    assert tokenizer.cut([text, "abc", text]) == 2 * (starts[-1] > length)
+
+
+def test_texts_that_are_cut_are_counted_under_any_vocabulary():
+    assert OURS.cut(["word " * 75, "word " * 76, "a"]) == 1

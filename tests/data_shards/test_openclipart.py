@@ -1,8 +1,7 @@
 """The recipe of data_shards/openclipart on a few dozen drawings of the same make, without a network."""
 
-import importlib.util
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -12,7 +11,6 @@ import webdataset
 from mmpretrain.data.convert.record import LeftOut
 from tests.conftest import COLOURS, SHAPES, toy_picture
 
-RECIPE = Path(__file__).parents[2] / "data_shards" / "openclipart" / "build.py"
 SVG = """<svg xmlns="http://www.w3.org/2000/svg"><metadata>
 <rdf:RDF xmlns:cc="http://web.resource.org/cc/" xmlns:dc="http://purl.org/dc/elements/1.1/"
  xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><cc:Work rdf:about="">
@@ -23,14 +21,8 @@ SVG = """<svg xmlns="http://www.w3.org/2000/svg"><metadata>
 
 
 @pytest.fixture(scope="module")
-def recipe() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("openclipart_build", RECIPE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+def recipe(recipe_of: Callable[[str], ModuleType]) -> ModuleType:
+    return recipe_of("openclipart")
 
 
 def draw(root: Path, path: str, title: str, picture: bytes, description: str = "") -> None:

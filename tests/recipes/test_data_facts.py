@@ -1,14 +1,18 @@
 """What a report is told of its data, in bounded time and whatever single samples are."""
 
+import io
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from mmpretrain.core.distributed import World
 from mmpretrain.core.settings import load
 from mmpretrain.data import dataset as dataset_module
 from mmpretrain.recipes import data_facts as recipe
 from mmpretrain.recipes.assemble import Parts, build_parts
+from mmpretrain.recipes.dry_run import dry_run
+from mmpretrain.recipes.pretrain import pretrain
 from mmpretrain.recipes.settings import Pretrain
 from tests.conftest import ConfigWriter, toy_samples, write_card, write_tar
 
@@ -48,3 +52,13 @@ def test_a_damaged_sample_does_not_stop_a_run(toy_config: ConfigWriter, tmp_path
     facts = recipe.data_facts(parts_of(toy_config(data__name=str(tmp_path))), {})
     assert sum(facts["caption_words"].values()) == 15
     assert len(facts["examples"]) == 14
+
+
+def test_texts_that_are_cut_are_counted_and_told_before_the_first_step(toy_config: ConfigWriter):
+    assert recipe.cut_texts(parts_of(toy_config())) == ""
+    short = toy_config("short", data__tokenizer={"kind": "wordpiece", "context_length": 4, "vocabulary": 100})
+    console = Console(record=True, width=200, file=io.StringIO())
+    pretrain(short, ["evaluation=[]"], "auto", console)
+    dry_run(short, [], console)
+    told = "48 of 48 texts are longer than the context of 4 tokens and are cut"
+    assert console.export_text().count(told) == 2

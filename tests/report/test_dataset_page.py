@@ -10,6 +10,7 @@ from tests.report.conftest import HOSTILE, sample
 
 FACTS: dict[str, Any] = {
     "name": "toys",
+    "pictures": True,
     "title": "Toys and their names",
     "description": HOSTILE,
     "sources": [{"name": "eve", "licence": "MIT", "attribution": HOSTILE, "url": "javascript:alert(1)"}],

@@ -11,6 +11,7 @@ import pytest
 from mmpretrain.core.errors import ConfigError, MmpretrainError
 from mmpretrain.core.run import Run
 from mmpretrain.report.page import SECTIONS, write_report
+from tests.report.conftest import figure, result
 
 EVERY_PART = (
     "config.yaml",
@@ -258,3 +259,23 @@ def test_without_matplotlib_the_remedy_is_told(toy_run: Run, monkeypatch: pytest
     monkeypatch.delitem(sys.modules, "mmpretrain.report.plots", raising=False)
     with pytest.raises(ConfigError, match=r"pip install -e \"\.\[eval\]\""):
         write_report(toy_run)
+
+
+def test_a_run_from_texts_alone_is_judged_by_what_its_objectives_ask(toy_run: Run):
+    metrics = {"next_sentence_accuracy": figure(0.7, chance=0.5), "causal_language_accuracy": figure(0.3, chance=0.1)}
+    metrics |= {"causal_language_loss": {**figure(2.0, chance=4.0), "low": 1.9, "high": 2.1}}
+    lines = [result("val", "held_out", step, metrics) for step in (2, 4)]
+    toy_run.results.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    data = json.loads((toy_run.folder / "data.json").read_text())
+    examples = [{"key": "k1", "caption": "A passage.", "gallery": "", "image": ""}]
+    (toy_run.folder / "data.json").write_text(json.dumps({**data, "pictures": False, "examples": examples}))
+    shutil.rmtree(toy_run.predictions)
+    page = Page(toy_run)
+    verdict = page.texts["verdict"]
+    assert "On val, 30.0 % of next words are foreseen, 3.0 times what guessing gives." in verdict
+    assert "Perplexity 7.39; that of word frequencies alone is 54.6." in verdict
+    assert "texts seen" in verdict
+    assert "Not on this page" not in verdict
+    assert "2.000 1.900 to 2.100 4.000" in rows(page.texts["results"], "causal language loss", 80)
+    assert "Held out: causal language loss" in page.texts["curves"]
+    assert '<blockquote dir="auto">A passage.' in page.source

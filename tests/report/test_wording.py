@@ -69,3 +69,15 @@ def test_many_classes_are_summed_up():
     shown = largest(counts)
     assert len(shown) == LARGEST + 1
     assert shown["5 others"] == 0 + 1 + 2 + 3 + 4
+
+
+def test_losses_are_in_nats_and_not_compared_with_chance():
+    loss = {"value": 3.21, "low": 3.1, "high": 3.3, "chance": 6.0}
+    assert wording.figure_text("causal_language_loss", 3.21) == "3.210"
+    assert wording.interval_text("causal_language_loss", loss) == "3.100 to 3.300"
+    assert wording.against_chance("causal_language_loss", loss) == ""
+
+
+def test_an_objective_that_nobody_put_into_words_goes_by_its_name():
+    assert wording.answered("causal_language") == "of next words are foreseen"
+    assert wording.answered("guess_the_colour") == "of the answers of guess the colour are right"

@@ -21,12 +21,17 @@ def card_text(
     label: str | None = None,
     classes: Sequence[str] = (),
     caption: str = "txt",
+    fields: Mapping[str, str] | None = None,
 ) -> str:
-    """A card as YAML that loads, with a place for the licence."""
+    """A card as YAML that loads, with a place for the licence.
+
+    Args:
+        fields: further fields that name facts of the JSON members.
+    """
     pictures: Any = image[0] if len(image) == 1 else list(image) or None
     tree: dict[str, Any] = {"title": title, "description": description}
     made_by = {"name": source, "licence": "unknown", "attribution": "unknown", "url": "unknown"}
-    facts: dict[str, Any] = {"image": pictures, "caption": caption}
+    facts: dict[str, Any] = {"image": pictures, "caption": caption, **(fields or {})}
     if label is not None:
         facts |= {"label": label, "classes": list(classes), "templates": ["a photo of a {c}"]}
     text = f"{_HEAD}{_dump(tree)}{_ASK}{_dump({'sources': [made_by]})}{_dump(facts)}{_dump({'splits': dict(splits)})}"

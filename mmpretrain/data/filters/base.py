@@ -19,6 +19,7 @@ class Candidate:
     uid: Uid
     caption: str
     width: int
+    """Pixels; 0 in a set of texts without pictures, as the height."""
     height: int
 
 

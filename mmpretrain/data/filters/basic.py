@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.settings import settings
 from mmpretrain.data.filters.base import Candidate, Pool, Rule
 
@@ -26,6 +27,9 @@ class Basic:
     """Largest ratio of the longer to the shorter side."""
 
     def build(self, pool: Pool) -> Rule:
+        if not pool.card.image:
+            raise ConfigError("--keep basic: judges pictures, and this set holds texts alone; use text_based or list")
+
         def judge(candidate: Candidate) -> str | None:
             short, long = sorted((candidate.width, candidate.height))
             if len(candidate.caption.split()) < self.min_words:

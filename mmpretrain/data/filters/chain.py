@@ -90,10 +90,13 @@ def candidates(pool: Dataset) -> Iterator[Found]:
             try:
                 members = reader.read(shard, row)
                 texts = decode_texts(pool.card, members, reading)
-                image = open_image(find_picture(members, pool.card) or b"", reading.limits.image)
+                picture = find_picture(members, pool.card)
+                width, height = open_image(picture, reading.limits.image).size if picture is not None else (0, 0)
             except BadSample as error:
                 yield (shard, row), error
             else:
-                size = {"width": image.width, "height": image.height}
-                yield (shard, row), Candidate(number=number, uid=(name, key), caption=texts.caption, **size)
+                yield (
+                    (shard, row),
+                    Candidate(number=number, uid=(name, key), caption=texts.caption, width=width, height=height),
+                )
             number += 1

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
+from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.settings import settings
 from mmpretrain.data.filters.base import Candidate, Pool, Rule
 
@@ -22,6 +23,8 @@ class ClipScore:
     """Smallest cosine that is kept, in place of the share."""
 
     def build(self, pool: Pool) -> Rule:
+        if not pool.card.image:
+            raise ConfigError("--keep clip_score: compares pictures with captions, and this set holds texts alone")
         scores_N = pool.scores(self.run)
         least = self.least if self.least is not None else threshold(scores_N, self.share)
 
