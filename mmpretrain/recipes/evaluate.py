@@ -31,6 +31,7 @@ from mmpretrain.recipes.combinations import refuse_evaluation
 from mmpretrain.recipes.data import index_on_first_use
 from mmpretrain.recipes.settings import EvaluatorSettings, Pretrain
 from mmpretrain.recipes.thumbnails import example
+from mmpretrain.recipes.written import written as what_it_writes
 from mmpretrain.train import checkpoint
 from mmpretrain.train.metrics import Display
 
@@ -60,7 +61,10 @@ class Evaluation:
                 began = time.perf_counter()
                 metrics = evaluator.run(model)
                 records.append(self._record(evaluator, metrics, step, time.perf_counter() - began))
-                on_main(partial(self._keep, evaluator, model, records[-1], with_examples))
+                # all ranks write together; what they wrote is the main one's to keep
+                asked = with_examples and isinstance(evaluator, HeldOutEvaluator)
+                written = what_it_writes(self.parts, engine, self.datasets[evaluator.split]) if asked else None
+                on_main(partial(self._keep, evaluator, model, records[-1], with_examples, written))
                 if display:
                     display.say(headline(records[-1]))
         return records
@@ -78,22 +82,33 @@ class Evaluation:
             "metrics": {name: figure.as_dict() for name, figure in metrics.items()},
         }
 
-    def _keep(self, evaluator: Any, model: Embedder, record: dict[str, Any], with_examples: bool) -> None:
+    def _keep(
+        self,
+        evaluator: Any,
+        model: Embedder,
+        record: dict[str, Any],
+        with_examples: bool,
+        written: list[dict[str, Any]] | None,
+    ) -> None:
         if isinstance(evaluator, RetrievalEvaluator):
             split = model.split(evaluator.split)
             record["galleries"] = {name: split.galleries.count(name) for name in sorted(set(split.galleries))}
         self.place.add_result(record)
-        if with_examples and not isinstance(evaluator, HeldOutEvaluator):
+        if with_examples:
             self.place.predictions.mkdir(exist_ok=True)
-            content = self._examples(evaluator, model, record)
+            content = self._examples(evaluator, model, record, written)
             home = record["dataset"] == self.parts.data.datasets[0].folder.name
             label = record["split"] if home else f"{record['dataset']}-{record['split']}"
             write_atomic(
                 self.place.predictions / f"{evaluator.name}_{label}.json", json.dumps(content, ensure_ascii=False)
             )
 
-    def _examples(self, evaluator: Any, model: Embedder, record: dict[str, Any]) -> dict[str, Any]:
+    def _examples(
+        self, evaluator: Any, model: Embedder, record: dict[str, Any], written: list[dict[str, Any]] | None
+    ) -> dict[str, Any]:
         facts = {"dataset": record["dataset"], "split": record["split"], "step": record["step"]}
+        if isinstance(evaluator, HeldOutEvaluator):
+            return {**facts, "samples": written or []}
         if isinstance(evaluator, ZeroShotEvaluator):
             classes = self.datasets[evaluator.split].card.classes
             n = record["metrics"]["acc1"]["n"]

@@ -31,6 +31,8 @@ class Record:
     """Queries with their first answers, one entry a split."""
     zero_shot: list[dict[str, Any]]
     """Confusion counts, one entry a split."""
+    written: list[dict[str, Any]]
+    """Captions and hidden words, one entry a split."""
 
     def newest(self, task: str) -> list[dict[str, Any]]:
         """The last result of each evaluated split; at one step, the later line wins."""
@@ -78,6 +80,7 @@ def read_folder(run: Run) -> Record:
         results=_read_lines(run.results),
         retrieval=_read_predictions(run, "retrieval"),
         zero_shot=_read_predictions(run, "zero_shot"),
+        written=_read_predictions(run, "held_out"),
     )
 
 

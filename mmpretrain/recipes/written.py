@@ -1,0 +1,81 @@
+"""What a run writes: captions of pictures it did not learn from, and the words it puts where some are hidden."""
+
+from typing import Any
+
+from torch import Tensor
+
+from mmpretrain.core.batch import Batch
+from mmpretrain.data.dataset import Dataset
+from mmpretrain.data.mixture import Place
+from mmpretrain.data.samples import Reading, Sample
+from mmpretrain.data.stages import collated, read_strictly
+from mmpretrain.data.tokenizer import Tokenizer
+from mmpretrain.data.transforms import evaluation_transform, or_blank
+from mmpretrain.engines.base import Engine
+from mmpretrain.objectives.captioning import Captioning
+from mmpretrain.objectives.masked_language import ImageMaskedLanguage, MaskedLanguage
+from mmpretrain.recipes.assemble import Parts
+from mmpretrain.recipes.thumbnails import example
+
+EXAMPLES = 24
+WRITTEN_TOKENS = 24
+"""Places of a caption; always walked to the end, so that all ranks take the same steps."""
+
+
+def written(parts: Parts, engine: Engine, dataset: Dataset) -> list[dict[str, Any]] | None:
+    """Some samples of a split, evenly spaced, each with what the run writes; None where it learns neither.
+
+    Every rank calls, and all of them look at the same samples. Use it inside `engine.evaluating()`.
+    """
+    objectives = parts.config.objectives
+    writes = any(isinstance(each, Captioning) for each in objectives)
+    fills = any(isinstance(each, MaskedLanguage | ImageMaskedLanguage) for each in objectives)
+    if not (writes or fills):
+        return None
+    samples, batch = read(parts, dataset)
+    batch = batch.to(parts.device)
+    length = min(WRITTEN_TOKENS, parts.tokenizer.context_length)
+    captions = engine.forward("write", batch, length).cpu() if writes else None
+    filled = [tensor.cpu() for tensor in engine.forward("fill", batch)] if fills else None
+    found = []
+    for row, sample in enumerate(samples):
+        shown = example(sample)
+        if captions is not None:
+            shown["written"] = until_end(parts.tokenizer, captions[row], batch)
+        if filled is not None:
+            shown["words"] = words(parts.tokenizer, batch, filled[0], filled[1], row)
+        found.append(shown)
+    return found
+
+
+def read(parts: Parts, dataset: Dataset) -> tuple[list[Sample], Batch]:
+    """Samples all over a split, and the batch of them."""
+    places = [Place(0, shard, row) for shard, facts in enumerate(dataset.facts) for row in range(facts.samples)]
+    step = max(1, len(places) // EXAMPLES)
+    chosen = list(enumerate(places[::step][:EXAMPLES]))
+    size = parts.config.towers.size
+    reading = Reading(limits=parts.config.data.limits, pictures=size > 0)
+    reads = list(read_strictly(chosen, dataset, reading))
+    transform = or_blank(evaluation_transform(max(size, 1)), size)
+    following = bool(dataset.card.next)
+    (batch,) = collated(reads, len(reads), transform, parts.tokenizer, following)
+    return [sample for _, sample, _ in reads], batch
+
+
+def until_end(tokenizer: Tokenizer, tokens_L: Tensor, batch: Batch) -> str:
+    """The text of a row of ids, up to its end token."""
+    end = int(batch.tokens_BL[0, int(batch.mask_BL[0].sum()) - 1])
+    ids: list[int] = tokens_L.tolist()[1:]
+    return tokenizer.decode(ids[: ids.index(end)] if end in ids else ids)
+
+
+def words(tokenizer: Tokenizer, batch: Batch, hidden_BL: Tensor, guess_BL: Tensor, row: int) -> list[dict[str, Any]]:
+    """The tokens of a text between its first and last one; hidden ones with what the run put there."""
+    length = int(batch.mask_BL[row].sum())
+    found = []
+    for place in range(1, length - 1):
+        told: dict[str, Any] = {"word": tokenizer.decode([int(batch.tokens_BL[row, place])])}
+        if hidden_BL[row, place]:
+            told["guess"] = tokenizer.decode([int(guess_BL[row, place])])
+        found.append(told)
+    return found
