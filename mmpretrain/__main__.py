@@ -194,6 +194,17 @@ def bench_loss(rows: int, width: int, rounds: int, tiled_only: bool, as_json: bo
     recipe(rows, width, rounds, tiled_only, as_json, console())
 
 
+@bench.command("bigram")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--split", default="val", help="Held-out split of the run's dataset.")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+def bench_bigram(run: Path, split: str, as_json: bool) -> None:
+    """Perplexity of RUN's language model beside that of a bigram model of the same texts."""
+    from mmpretrain.recipes.bigram import bigram as recipe
+
+    recipe(run, split, as_json, console())
+
+
 def main() -> None:
     """Run a command; every failure is one line on stderr and an exit code that scripts can trust."""
     from mmpretrain.core.errors import MmpretrainError
