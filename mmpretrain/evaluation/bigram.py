@@ -1,5 +1,6 @@
 """A bigram model: what a language model has to beat, from counts of the same training texts."""
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -24,7 +25,7 @@ class Bigram:
         words = np.zeros(vocabulary, dtype=np.int64)
         self._before = np.zeros(vocabulary, dtype=np.int64)
         for ids in texts:
-            self._pairs.update(zip(ids, ids[1:], strict=False))
+            self._pairs.update(itertools.pairwise(ids))
             np.add.at(words, list(ids[1:]), 1)
             np.add.at(self._before, list(ids[:-1]), 1)
         self._word = (words + 1) / (words.sum() + vocabulary)
@@ -41,4 +42,4 @@ class Bigram:
 
     def losses(self, texts: Iterable[Sequence[int]]) -> np.ndarray:
         """-log p of every word behind the first of each text."""
-        return np.array([-np.log(self.probability(v, w)) for ids in texts for v, w in zip(ids, ids[1:], strict=False)])
+        return np.array([-np.log(self.probability(v, w)) for ids in texts for v, w in itertools.pairwise(ids)])
