@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -84,6 +85,13 @@ def refuse_without_gradient(parts: Parts, engine: Engine, micro_batches: list) -
         raise ConfigError(f"no gradient reaches {', '.join(silent[:8])}; freeze these parameters or leave them out")
 
 
+def told_objective(objective: Any) -> str:
+    """Kind, weight where it is not 1, and sources where they are not all."""
+    weight = objective.weight
+    times = "" if weight == 1 else f" x {weight:g}" if isinstance(weight, float | int) else f" x {weight[0][1]:g} ..."
+    return f"{objective.kind}{times}{f' of {objective.sources[0]}' if objective.sources else ''}"
+
+
 def summary(parts: Parts, counts: dict[str, int], seconds: float, checkpoint_bytes: int) -> Table:
     """The run in one table."""
     config, world = parts.config, parts.world
@@ -101,6 +109,7 @@ def summary(parts: Parts, counts: dict[str, int], seconds: float, checkpoint_byt
             "image tower",
             f"{image.name} at {image.size} px, norm {image.norm}" if image else "none",
         ),
+        ("objectives", ", ".join(told_objective(each) for each in config.objectives)),
         ("parameters", ", ".join(f"{part} {count:,}" for part, count in counts.items())),
         (
             "steps",

@@ -204,11 +204,13 @@ def parse_gate(text: str) -> tuple[str, float]:
 
 def refuse_under(record: dict[str, Any], gates: Sequence[tuple[str, float]]) -> None:
     metrics = record["metrics"]
-    for name, least in gates:
+    for name, bound in gates:
         if name not in metrics:
             raise ConfigError(f"--fail-under: unknown metric {name!r}{did_you_mean(name, metrics)}")
-        if metrics[name]["value"] < least:
-            raise QualityError(f"{name} is {metrics[name]['value']:.4f}, asked for at least {least:g}")
+        value, lower_is_better = metrics[name]["value"], name.endswith(("_loss", "_rank"))
+        if value > bound if lower_is_better else value < bound:
+            least_or_most = "most" if lower_is_better else "least"
+            raise QualityError(f"{name} is {value:.4f}, asked for at {least_or_most} {bound:g}")
 
 
 def table(record: dict[str, Any]) -> Table:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mmpretrain.conformance.cuts import build_objective
-from mmpretrain.conformance.toy import LENGTH, select, toy_batch, toy_module
+from mmpretrain.conformance.toy import LENGTH, VOCABULARY, select, toy_batch, toy_module
 from mmpretrain.core.batch import Batch
 from mmpretrain.objectives.combine import TrainingModule
 from mmpretrain.recipes.conformance import EVERY
@@ -45,6 +45,16 @@ def full_length(batch: Batch) -> Batch:
     return replace(batch, mask_BL=mask_BL, next_mask_BL=mask_BL)
 
 
+def first_row_short(batch: Batch) -> Tensor:
+    return (torch.arange(len(batch))[:, None] > 0) | (torch.arange(LENGTH) < 2)
+
+
+def one_pixel(batch: Batch) -> Tensor:
+    images_BCHW = batch.images_BCHW * 0
+    images_BCHW[:, :, 5, 7] = 255
+    return images_BCHW
+
+
 DEGENERATE: dict[str, Any] = {
     "one row": lambda batch: select(batch, slice(0, 1)),
     "two rows": lambda batch: select(batch, slice(0, 2)),
@@ -60,6 +70,28 @@ DEGENERATE: dict[str, Any] = {
     "white pictures": lambda batch: replace(batch, images_BCHW=batch.images_BCHW * 0 + 255),
     "equal rows": lambda batch: select(batch, slice(0, 1)).to(torch.device("cpu")),
     "one word again and again": lambda batch: replace(batch, tokens_BL=batch.mask_BL.long()),
+    "three rows": lambda batch: select(batch, slice(0, 3)),
+    "an odd number of rows": lambda batch: select(batch, slice(0, 31)),
+    "rows from two ends of the order": lambda batch: replace(batch, positions_B=batch.positions_B * 10**9),
+    "positions that stand still": lambda batch: replace(batch, positions_B=batch.positions_B * 0),
+    "one empty text among others": lambda batch: replace(batch, mask_BL=batch.mask_BL & first_row_short(batch)),
+    "grey pictures": lambda batch: replace(batch, images_BCHW=batch.images_BCHW * 0 + 127),
+    "one bright pixel": lambda batch: replace(batch, images_BCHW=one_pixel(batch)),
+    "views alike": lambda batch: replace(batch, views_BVCHW=batch.views_BVCHW[:, :1].expand_as(batch.views_BVCHW)),
+    "black views": lambda batch: replace(batch, views_BVCHW=batch.views_BVCHW * 0),
+    "the last word of the vocabulary": lambda batch: replace(
+        batch, tokens_BL=batch.tokens_BL * 0 + (VOCABULARY - 1) * batch.mask_BL
+    ),
+    "the same passage after every text": lambda batch: replace(
+        batch, next_tokens_BL=batch.next_tokens_BL[:1].expand_as(batch.next_tokens_BL)
+    ),
+    "every document by itself": lambda batch: replace(batch, text_group_B=batch.positions_B),
+    "one document for all": lambda batch: replace(batch, text_group_B=batch.positions_B * 0),
+    "no two rows near each other": lambda batch: replace(batch, positions_B=batch.positions_B * 64),
+    "negative groups": lambda batch: replace(
+        batch, image_group_B=-batch.image_group_B, text_group_B=-batch.text_group_B
+    ),
+    "groups as large as they come": lambda batch: replace(batch, image_group_B=batch.image_group_B + 2**62),
     "far along in the order": lambda batch: replace(batch, positions_B=batch.positions_B + 10**12),
     "no row of the objective's source": lambda batch: replace(batch, source_B=batch.source_B - 1),
 }

@@ -1,0 +1,74 @@
+"""Pictures with texts and texts alone in one run, each objective with its own source."""
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from mmpretrain.core.errors import ConfigError
+from mmpretrain.core.files import read_json_lines
+from mmpretrain.recipes.dry_run import dry_run
+from mmpretrain.recipes.pretrain import pretrain
+from tests.conftest import ConfigWriter
+
+QUIET = Console(quiet=True)
+TOWERS = {
+    "image": {"kind": "timm", "name": "test_resnet", "size": 32, "norm": "frozen"},
+    "text": {"kind": "bidirectional", "width": 16, "layers": 1, "heads": 2, "norm": "pre"},
+    "embedding": 16,
+}
+
+
+def mixed(toy_config: ConfigWriter, shapes: Path, passages: Path, **more: object) -> Path:
+    sources = [{"name": str(shapes), "weight": 2.0}, {"name": str(passages)}]
+    given = {
+        "objectives": [
+            {"kind": "contrastive", "sources": [str(shapes)]},
+            {"kind": "masked_language"},
+            {"kind": "next_sentence", "sources": [str(passages)], "negatives_within": 6, "from_document": False},
+        ],
+        "evaluation": [{"kind": "retrieval", "split": "val"}, {"kind": "held_out", "split": f"{passages}:val"}],
+        **more,
+    }
+    data = {
+        "sources": sources,
+        "batch": 12,
+        "workers": 0,
+        "tokenizer": {"kind": "wordpiece", "context_length": 12, "vocabulary": 300},
+    }
+    return toy_config(data=data, towers=TOWERS, **given)
+
+
+def test_each_objective_learns_from_its_own_source(toy_config: ConfigWriter, shapes: Path, passages: Path) -> None:
+    place = pretrain(mixed(toy_config, shapes, passages), [], "never", QUIET)
+    for record in read_json_lines(place.metrics):
+        for name in ("contrastive", "masked_language", "next_sentence"):
+            assert record[f"{name}/loss"] > 0
+    results = {result["task"]: result["metrics"] for result in read_json_lines(place.results)}
+    assert "i2t_R@10" in results["retrieval"]
+    assert {"masked_language_accuracy", "next_sentence_accuracy"} <= results["held_out"].keys()
+
+
+def test_micro_batches_give_the_run_of_the_whole_batch(toy_config: ConfigWriter, shapes: Path, passages: Path) -> None:
+    losses = []
+    for micros in (1, 2):
+        config = mixed(toy_config, shapes, passages, evaluation=[], train={"steps": 4, "micro_batches": micros})
+        place = pretrain(config, [f"run.folder={config.parent}/micro{micros}", "train.log_every=1"], "never", QUIET)
+        losses.append([record["loss"] for record in read_json_lines(place.metrics)])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("objective", "said"),
+    [
+        ({"kind": "contrastive"}, "contrastive cannot learn from .*, which holds texts alone; name others in"),
+        ({"kind": "next_sentence", "negatives_within": 6}, "names no passage that follows"),
+    ],
+)
+def test_an_objective_is_refused_a_source_that_lacks_what_it_looks_at(
+    toy_config: ConfigWriter, shapes: Path, passages: Path, objective: dict, said: str
+) -> None:
+    others = [{"kind": "contrastive", "sources": [str(shapes)]}] if objective["kind"] != "contrastive" else []
+    config = mixed(toy_config, shapes, passages, objectives=[objective, *others], evaluation=[])
+    with pytest.raises(ConfigError, match=said):
+        dry_run(config, [], QUIET)
