@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.functional import normalize
 
 from mmpretrain.core.batch import Batch
 from mmpretrain.core.counter import seed_torch
@@ -65,6 +66,8 @@ def toy_batch(rows: int = ROWS, sources: int = 1) -> Batch:
     mask_BL = torch.arange(LENGTH) < lengths_B[:, None]
     return Batch(
         images_BCHW=draw(rows, 3, SIZE, SIZE, high=256).to(torch.uint8),
+        teacher_image_BT=normalize(torch.randn(rows, WIDTH, generator=generator, dtype=torch.float64), dim=-1),
+        teacher_text_BT=normalize(torch.randn(rows, WIDTH, generator=generator, dtype=torch.float64), dim=-1),
         views_BVCHW=draw(rows, 2, 3, SIZE, SIZE, high=256).to(torch.uint8),
         tokens_BL=(1 + draw(rows, LENGTH, high=VOCABULARY - 1)) * mask_BL,
         mask_BL=mask_BL,

@@ -58,6 +58,10 @@ class Batch:
     """int64, which dataset of a mixture a row comes from; None where there is one."""
     views_BVCHW: Tensor | None = None
     """uint8, further random views of each picture, where an objective asks for them."""
+    teacher_image_BT: Tensor | None = None
+    """What a teacher says of each picture, where an objective asks; T is its width."""
+    teacher_text_BT: Tensor | None = None
+    """The same of each text."""
     next_tokens_BL: Tensor | None = None
     """int64, the passage that follows the text, where the card names one; padded like tokens_BL."""
     next_mask_BL: Tensor | None = None
@@ -97,6 +101,8 @@ class Features(NamedTuple):
     """int64, which dataset of a mixture a row comes from."""
     views: tuple[Tensor, ...] = ()
     """Further vectors of the same pictures, each B x E."""
+    teacher: tuple[Tensor, ...] = ()
+    """A teacher's vectors of pictures and texts, each B x T; no gradient flows through them."""
 
     @property
     def vectors(self) -> tuple[Tensor, ...]:
@@ -112,11 +118,8 @@ class Features(NamedTuple):
         """The features of several micro-batches as one."""
         columns = [torch.cat(tensors) for tensors in zip(*(part[:5] for part in parts), strict=True)]
         views = tuple(torch.cat(tensors) for tensors in zip(*(part.views for part in parts), strict=True))
-        return (
-            parts[0]
-            .with_vectors([*columns[:2], *views])
-            ._replace(image_group_B=columns[2], text_group_B=columns[3], source_B=columns[4])
-        )
+        teacher = tuple(torch.cat(tensors) for tensors in zip(*(part.teacher for part in parts), strict=True))
+        return Features(columns[0], columns[1], columns[2], columns[3], columns[4], views, teacher)
 
 
 class Encoded(NamedTuple):

@@ -22,7 +22,7 @@ from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.mixture import Place
 from mmpretrain.data.order import positions_of_micro_batch
 from mmpretrain.data.samples import Limits, Reading, decode
-from mmpretrain.data.stages import collated, errors_as_items, read_strictly, read_with_reserves
+from mmpretrain.data.stages import Teacher, collated, errors_as_items, read_strictly, read_with_reserves
 from mmpretrain.data.streaming import Streaming
 from mmpretrain.data.tokenizer import Tokenizer
 from mmpretrain.data.training import Data, TrainingData, check_batch
@@ -32,13 +32,21 @@ _VIEW = name_to_int("view")
 
 
 def training_loader(
-    training: TrainingData, tokenizer: Tokenizer, size: int, world: World, micros: int, start: int, views: int = 0
+    training: TrainingData,
+    tokenizer: Tokenizer,
+    size: int,
+    world: World,
+    micros: int,
+    start: int,
+    views: int = 0,
+    teacher: Teacher | None = None,
 ) -> Iterator[list[Batch]]:
     """For each step from `start` on, without end, this rank's micro-batches of it.
 
     Args:
         size: side of the pictures; 0 reads texts alone.
         views: further views of each picture.
+        teacher: what a teacher says of the picture and the text at a place.
 
     Raises:
         DataError: from next(), where no sample can be had for a position.
@@ -73,6 +81,7 @@ def training_loader(
         tokenizer=tokenizer,
         following=following,
         views=[or_blank(view, size) for view in _views(data, size, views)],
+        teacher=teacher,
     )
     batches = _raising(_loader([*stages, batch, errors_as_items], data.workers))
     return iter(lambda: list(itertools.islice(batches, micros)), [])

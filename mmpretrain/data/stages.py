@@ -1,7 +1,7 @@
 """Stages of the loader, each from stream to stream: places, samples, batches."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import torch
@@ -23,6 +23,10 @@ MAX_ATTEMPTS = 100
 
 Read = tuple[Place, Sample, list[Fault]]
 """A sample, where it was found, and what could not be used on the way to it."""
+
+
+Teacher = Callable[[Place], tuple[Tensor, ...]]
+"""Where a sample stands -> what a teacher says of its picture and of its text."""
 
 
 class Plan(Protocol):
@@ -98,18 +102,21 @@ def collated(
     tokenizer: Tokenizer,
     following: bool = False,
     views: Sequence[Transform] = (),
+    teacher: Teacher | None = None,
 ) -> Iterator[Batch]:
     """Batches of `rows` neighbours of the stream.
 
     Args:
         following: some card names the passages that follow.
         views: further views to make of each picture.
+        teacher: what a teacher says of the picture and the text at a place.
     """
     stream = iter(stream)
     while read := list(itertools.islice(stream, rows)):
-        samples = [sample for _, sample, _ in read]
+        places, samples = [place for place, _, _ in read], [sample for _, sample, _ in read]
         tokens_BL, mask_BL = tokenizer([sample.caption for sample in samples])
         next_tokens_BL, next_mask_BL = tokenizer([each.following for each in samples]) if following else (None, None)
+        taught = [torch.stack(rows) for rows in zip(*map(teacher, places), strict=True)] if teacher else [None, None]
         yield Batch(
             images_BCHW=_transformed(samples, transform),
             views_BVCHW=torch.stack([_transformed(samples, view) for view in views], dim=1) if views else None,
@@ -121,6 +128,8 @@ def collated(
             labels_B=torch.tensor([sample.label for sample in samples]),
             next_tokens_BL=next_tokens_BL,
             next_mask_BL=next_mask_BL,
+            teacher_image_BT=taught[0],
+            teacher_text_BT=taught[1],
             source_B=torch.tensor([place.source for place, _, _ in read]),
             keys=tuple(sample.key for sample in samples),
             galleries=tuple(sample.gallery for sample in samples),

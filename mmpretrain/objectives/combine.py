@@ -13,6 +13,7 @@ from mmpretrain.objectives.base import Objective, Surroundings
 from mmpretrain.objectives.captioning import Captioning, CausalLanguage
 from mmpretrain.objectives.contrastive import Contrastive
 from mmpretrain.objectives.custom import Custom
+from mmpretrain.objectives.distillation import Distillation
 from mmpretrain.objectives.greedy import write
 from mmpretrain.objectives.masked_image import MaskedImage
 from mmpretrain.objectives.masked_language import ImageMaskedLanguage, MaskedLanguage
@@ -21,7 +22,7 @@ from mmpretrain.objectives.next_sentence import NextSentence
 from mmpretrain.objectives.sigmoid import Sigmoid
 from mmpretrain.objectives.views import Views
 
-Pairs = Contrastive | Sigmoid
+Pairs = Contrastive | Sigmoid | Distillation
 Texts = MaskedLanguage | NextSentence | CausalLanguage
 Images = MaskedImage | Views
 Together = Matching | ImageMaskedLanguage | Captioning
@@ -148,7 +149,7 @@ class TrainingModule(nn.Module):
         return Shares(total=total, metrics=metrics)
 
 
-GLOBAL_NEEDS: Set[str] = frozenset({"features", "views"})
+GLOBAL_NEEDS: Set[str] = frozenset({"features", "views", "teacher"})
 
 
 class CachedGradients(NamedTuple):

@@ -21,6 +21,7 @@ from mmpretrain.core.files import require_space
 from mmpretrain.data.card import parse_name
 from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.loader import evaluation_loader, training_loader
+from mmpretrain.data.stages import Teacher
 from mmpretrain.data.tokenizer import Tokenizer
 from mmpretrain.data.training import Data, TrainingData
 from mmpretrain.engines.base import Engine, Options
@@ -194,8 +195,12 @@ def require_space_for_checkpoints(parts: Parts) -> int:
     return size
 
 
-def training_batches(parts: Parts, start: int) -> Iterator[list[Batch]]:
-    """This rank's micro-batches of every step from `start` on."""
+def training_batches(parts: Parts, start: int, teacher: Teacher | None = None) -> Iterator[list[Batch]]:
+    """This rank's micro-batches of every step from `start` on.
+
+    Args:
+        teacher: see `recipes.teacher`.
+    """
     config = parts.config
     return training_loader(
         parts.data,
@@ -205,6 +210,7 @@ def training_batches(parts: Parts, start: int) -> Iterator[list[Batch]]:
         config.train.micro_batches,
         start,
         VIEWS if "views" in needs_of(config.objectives) else 0,
+        teacher,
     )
 
 

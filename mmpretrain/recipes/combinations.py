@@ -12,7 +12,7 @@ from mmpretrain.objectives.matching import Matching
 from mmpretrain.objectives.next_sentence import NextSentence
 from mmpretrain.towers.model import LOOKS_AT_PICTURES, Towers
 
-TRAINS_FEATURES = ("contrastive", "sigmoid", "custom")
+TRAINS_FEATURES = ("contrastive", "sigmoid", "distillation", "custom")
 
 
 def refuse_objectives(objectives: Sequence[Any], sources: Sequence[str]) -> None:

@@ -29,6 +29,7 @@ EVERY: dict[str, list[Tree]] = {
         {"kind": "image_masked_language", "weight": 0.5},
         {"kind": "captioning", "weight": 2.0},
     ],
+    "distillation": [{"kind": "distillation", "teacher": "any"}],
     "views": [{"kind": "views"}, {"kind": "contrastive"}],
     "masked_image": [{"kind": "masked_image"}, {"kind": "masked_language"}],
 }

@@ -25,6 +25,7 @@ from mmpretrain.recipes.assemble import (
 )
 from mmpretrain.recipes.data_facts import cut_texts, parameter_counts
 from mmpretrain.recipes.settings import load_pretrain
+from mmpretrain.recipes.teacher import teacher_of
 from mmpretrain.train.step import train_step
 
 TIMED_STEPS = 2
@@ -43,7 +44,7 @@ def dry_run(path: Path, overrides: Sequence[str], console: Console) -> None:
         measure_norms(parts)
         counts = parameter_counts(parts)  # before stage 3 of DeepSpeed empties the parameters
         engine = build_engine(parts)
-        seconds = seconds_a_step(parts, engine)
+        seconds = seconds_a_step(parts, engine, console)
         if world.is_main:
             console.print(summary(parts, counts, seconds, checkpoint_bytes))
             for note in parts.module.model.notes:
@@ -53,13 +54,13 @@ def dry_run(path: Path, overrides: Sequence[str], console: Console) -> None:
             console.print(f"nothing was written; next: mmpretrain pretrain {path}", soft_wrap=True)
 
 
-def seconds_a_step(parts: Parts, engine: Engine) -> float:
+def seconds_a_step(parts: Parts, engine: Engine, console: Console) -> float:
     """Take a few steps, after a look at which parameters get a gradient.
 
     Raises:
         ConfigError: trainable parameters without gradient; names them.
     """
-    batches = training_batches(parts, 0)
+    batches = training_batches(parts, 0, teacher_of(parts, console))
     refuse_without_gradient(parts, engine, next(batches))
     for number in range(TIMED_STEPS + 1):
         if number == 1:

@@ -30,6 +30,7 @@ from mmpretrain.recipes.assemble import (
 from mmpretrain.recipes.data_facts import cut_texts, data_facts, model_facts
 from mmpretrain.recipes.evaluate import Evaluation
 from mmpretrain.recipes.settings import Pretrain, load_pretrain
+from mmpretrain.recipes.teacher import teacher_of
 from mmpretrain.train import checkpoint
 from mmpretrain.train.guards import StopRequest
 from mmpretrain.train.loop import Hooks, run
@@ -59,6 +60,7 @@ def pretrain(path: Path, overrides: Sequence[str], resume: str, console: Console
         else:
             on_all(lambda: refuse_other_data(start_from, parts.data))
         on_main(lambda: lay_out(place, parts, evaluation, start_from))
+        teacher = teacher_of(parts, console)
         engine = build_engine(parts)
         start = restore(engine, start_from) if start_from else 0
 
@@ -75,7 +77,7 @@ def pretrain(path: Path, overrides: Sequence[str], resume: str, console: Console
             for note in parts.module.model.notes:
                 display.say(note)
             hooks = make_hooks(parts, engine, place, evaluation, display)
-            batches = training_batches(parts, start)
+            batches = training_batches(parts, start, teacher)
             try:
                 done = run(engine, batches, config.train, hooks, start, config.data.batch, display, stop)
             except DataError as error:

@@ -1,5 +1,6 @@
 """How well picture and caption of each sample fit, in the eyes of a run."""
 
+import math
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import track
+from torch import Tensor
 
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.run import Run
@@ -30,22 +32,35 @@ def clip_scores(pool: Dataset, console: Console, run: str) -> np.ndarray:
     Raises:
         ConfigError: no run, or none with a checkpoint.
     """
+    image_NE, text_NE = embed_pool(pool, console, run, "scoring")
+    scores: np.ndarray = (image_NE * text_NE).sum(dim=1).numpy()
+    return scores
+
+
+def embed_pool(pool: Dataset, console: Console, run: str, doing: str) -> tuple[Tensor, Tensor]:
+    """What a run says of each sample's picture and caption, in the order of the shards; fp32, NaN where it is damaged.
+
+    Args:
+        doing: what the bar says.
+
+    Raises:
+        ConfigError: no run, or none with a checkpoint.
+    """
     place = Run.open(Path(run))
     config = build(Pretrain, read_yaml(place.config), str(place.config))
     newest, complaints = checkpoint.find_newest(place.checkpoints)
     if newest is None:
         raise ConfigError(f"{run}: no checkpoint to judge with{': ' + complaints[0] if complaints else ''}")
     parts, engine = load_single(config, checkpoint.load(newest))
-    transform = evaluation_transform(config.towers.size)
-    batches = collated(usable(pool), EVALUATION_ROWS, transform, parts.tokenizer)
-    scores_N = np.full(len(pool), np.nan, dtype=np.float32)
+    batches = collated(usable(pool), EVALUATION_ROWS, evaluation_transform(config.towers.size), parts.tokenizer)
+    image_NE, text_NE = (torch.full((len(pool), config.towers.embedding), math.nan) for _ in range(2))
     rounds = -(-len(pool) // EVALUATION_ROWS)
     with engine.evaluating(), torch.no_grad():
-        for batch in track(batches, "scoring", rounds, console=console, disable=not console.is_terminal):
+        for batch in track(batches, doing, rounds, console=console, disable=not console.is_terminal):
             features = engine.forward("embed", batch.to(parts.device))
-            cosine_B = (features.image_BE * features.text_BE).sum(dim=1)
-            scores_N[batch.positions_B.numpy()] = cosine_B.float().cpu().numpy()
-    return scores_N
+            image_NE[batch.positions_B] = features.image_BE.float().cpu()
+            text_NE[batch.positions_B] = features.text_BE.float().cpu()
+    return image_NE, text_NE
 
 
 def usable(pool: Dataset) -> Iterator[Read]:

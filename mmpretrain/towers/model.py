@@ -18,9 +18,10 @@ from mmpretrain.towers.image import ImageEncoder, ImageTower
 from mmpretrain.towers.text import BidirectionalText, CausalText, Replacement, TextTower, TokenTable
 
 TextSettings = Annotated[CausalText | BidirectionalText, Field(discriminator="kind")]
-Need = Literal["features", "views", "pictures", "text", "fusion", "decoder", "pair"]
+Need = Literal["features", "views", "pictures", "teacher", "text", "fusion", "decoder", "pair"]
 """features: unit vectors of both towers; views: of further views of a picture; text: text tokens; fusion, decoder: the
-blocks where they meet, and what those start from; pictures: only that there are some; pair: room for two passages."""
+blocks where they meet, and what those start from; pictures: only that there are some; pair: room for two passages;
+teacher: vectors that came with the batch."""
 LOOKS_AT_PICTURES = frozenset({"features", "views", "pictures", "fusion", "decoder"})
 FEATURES: Set[str] = frozenset({"features"})
 
@@ -161,6 +162,7 @@ class Model(nn.Module):
                 text_group_B=batch.text_group_B,
                 source_B=batch.positions_B * 0 if batch.source_B is None else batch.source_B,
                 views=self.embed_views(batch) if "views" in needs else (),
+                teacher=teacher_vectors(batch) if "teacher" in needs else (),
             ),
             image_BND=self.pool(image_BND) if needs & {"fusion", "decoder"} else image_BND,
             text_BLD=text_BLD,
@@ -248,6 +250,13 @@ class Model(nn.Module):
         """
         table = self.text.embedding.token if self.output is None else self.output
         return table(x_D, rows_S)
+
+
+def teacher_vectors(batch: Batch) -> tuple[Tensor, ...]:
+    """A teacher's vectors that came with the batch; none in evaluation."""
+    if batch.teacher_image_BT is None or batch.teacher_text_BT is None:
+        return ()
+    return batch.teacher_image_BT, batch.teacher_text_BT
 
 
 def view_head(width: int, hidden: int, embedding: int) -> nn.Module:

@@ -1,0 +1,90 @@
+"""Distillation: a student finds in the global batch what its teacher finds."""
+
+import math
+from collections.abc import Set
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from mmpretrain.core.batch import Batch, Features
+from mmpretrain.core.distributed import gather, own_rows
+from mmpretrain.core.precision import at_least_fp32
+from mmpretrain.core.settings import settings
+from mmpretrain.objectives.base import Learner, Objective, Surroundings
+from mmpretrain.objectives.pairs import bounded
+
+FAR_BELOW = -1e9
+"""A logit that takes no part in a softmax; not -inf, whose product with a target of 0 is no number."""
+
+
+@settings
+class Distillation(Objective):
+    """The teacher's softmax over all pairs of the batch, both ways, as a target (open_clip's distillation, and the
+    affinity mimicking of TinyCLIP, Wu et al. 2023, arXiv 2309.12314).
+
+    The teacher is another run, of any resolution and tokenizer. It looks at each sample of the training split once, as
+    in evaluation; its vectors are kept on disk and travel with the batches.
+    """
+
+    kind: Literal["distillation"] = "distillation"
+    teacher: str
+    """Run folder; the newest checkpoint teaches."""
+    cache: str = "runs/teachers"
+    """Folder for the teacher's vectors: one file for each dataset, split and teacher."""
+    teacher_scale: Annotated[float, Field(gt=0)] = 1 / 0.07
+    """Inverse temperature of the teacher's softmax; what it learned stands in its metrics as contrastive/scale."""
+    scale: Annotated[float, Field(ge=1, le=100)] = 1 / 0.07
+    """The student's at the start; learned from there."""
+    max_scale: Annotated[float, Field(ge=1, le=1000)] = 100.0
+    """Bound of the student's."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.scale > self.max_scale:
+            raise ValueError(f"scale {self.scale:g} is more than max_scale {self.max_scale:g}")
+
+    @property
+    def needs(self) -> Set[str]:
+        return frozenset({"features", "teacher"})
+
+    def build(self, around: Surroundings) -> "DistillationLearner":
+        return DistillationLearner(self, around)
+
+
+class DistillationLearner(Learner):
+    """Cross-entropy between the teacher's softmax over the batch and the student's, the mean over rows and directions.
+
+    Dense: its memory grows with the square of the batch.
+    """
+
+    is_global = True
+
+    def __init__(self, settings: Distillation, around: Surroundings) -> None:
+        super().__init__(settings, around)
+        self._teacher_scale = settings.teacher_scale
+        self.max_log_scale = math.log(settings.max_scale)
+        self.log_scale = nn.Parameter(torch.tensor([math.log(settings.scale)]))
+
+    def count(self, batch: Batch) -> Tensor:
+        return self.used(batch).sum()
+
+    def forward(self, features: Features, count: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        own = own_rows(features.image_BE)
+        used_B = self.uses(gather(features.source_B))
+        student = [(at_least_fp32(mine_RE), gather(at_least_fp32(mine_RE))) for mine_RE in features.vectors[:2]]
+        teacher = [(at_least_fp32(mine_RT), gather(at_least_fp32(mine_RT))) for mine_RT in features.teacher]
+        scale = bounded(self.log_scale, self.max_log_scale).exp().to(student[0][0].dtype)
+        count = count.clamp(min=1)
+        share = student[0][0].new_zeros(())
+        with torch.autocast(student[0][0].device.type, enabled=False):
+            for asked, answers in ((0, 1), (1, 0)):
+                target_RB = self._teacher_scale * teacher[asked][0] @ teacher[answers][1].T
+                target_RB = target_RB.masked_fill(~used_B, FAR_BELOW).softmax(dim=1) * used_B[own, None]
+                logits_RB = scale * student[asked][0] @ student[answers][1].T
+                logits_RB = logits_RB.masked_fill(~used_B, FAR_BELOW)
+                share = share + F.cross_entropy(logits_RB, target_RB, reduction="sum") / 2 / count
+        learned = scale.detach().sum() * used_B[own].sum() / count
+        return share, {"loss": share.detach(), "scale": learned}

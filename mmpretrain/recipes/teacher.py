@@ -1,0 +1,81 @@
+"""A teacher's vectors of a training split: computed once, kept on disk, handed out by place."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from mmpretrain.core.distributed import on_main
+from mmpretrain.core.errors import ConfigError
+from mmpretrain.core.files import TEMPORARY, sha256
+from mmpretrain.core.run import Run
+from mmpretrain.core.weights import load_tensors, save_tensors
+from mmpretrain.data.dataset import Dataset
+from mmpretrain.data.mixture import Place
+from mmpretrain.data.stages import Teacher
+from mmpretrain.objectives.distillation import Distillation
+from mmpretrain.recipes.assemble import Parts
+from mmpretrain.recipes.scores import embed_pool
+from mmpretrain.train import checkpoint
+
+DIGITS = 12
+
+
+def teacher_of(parts: Parts, console: Console) -> Teacher | None:
+    """The vectors of the config's teacher, computed where the cache does not hold them; None without distillation.
+
+    Every rank calls; the main one computes.
+
+    Raises:
+        ConfigError: the teacher is no run with a checkpoint.
+    """
+    objective = next((each for each in parts.config.objectives if isinstance(each, Distillation)), None)
+    if objective is None:
+        return None
+    if parts.config.data.order == "streaming":
+        raise ConfigError("objectives: distillation looks its teacher's vectors up by place; streaming has none")
+    known: dict[int, tuple[Tensor, Tensor]] = {}
+    pairs = zip(parts.config.data.parts, parts.data.datasets, strict=True)
+    for number, (part, dataset) in enumerate(pairs):
+        if not objective.sources or part.name in objective.sources:
+            found = load_tensors(on_main(partial(vectors_file, dataset, objective, console)))
+            known[number] = (found["image_NE"], found["text_NE"])
+    starts = {number: first_rows(parts.data.datasets[number]) for number in known}
+    width = next(iter(known.values()))[0].shape[1]
+    nothing = (torch.zeros(width), torch.zeros(width))
+
+    def look_up(place: Place) -> tuple[Tensor, ...]:
+        if place.source not in known:
+            return nothing
+        row = starts[place.source][place.shard] + place.sample
+        image_NE, text_NE = known[place.source]
+        return image_NE[row], text_NE[row]
+
+    return look_up
+
+
+def first_rows(dataset: Dataset) -> list[int]:
+    """Where each shard begins in the file."""
+    sizes = [facts.samples for facts in dataset.facts]
+    return [sum(sizes[:number]) for number in range(len(sizes))]
+
+
+def vectors_file(dataset: Dataset, objective: Distillation, console: Console) -> Path:
+    """The file of a split's vectors; damaged samples, which no run learns from, have zeros."""
+    newest, complaints = checkpoint.find_newest(Run.open(Path(objective.teacher)).checkpoints)
+    if newest is None:
+        said = f": {complaints[0]}" if complaints else ""
+        raise ConfigError(f"objectives: {objective.teacher} has no checkpoint to learn from{said}")
+    teacher = sha256(newest / "weights.safetensors")[:DIGITS]
+    name = f"{dataset.folder.name}-{dataset.split}-{dataset.digest[:DIGITS]}-{teacher}.safetensors"
+    file = Path(objective.cache) / name
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        image_NE, text_NE = embed_pool(dataset, console, objective.teacher, "learning from the teacher")
+        temporary: Any = file.with_name(f"{name}{TEMPORARY}")
+        save_tensors(temporary, {"image_NE": image_NE.nan_to_num(), "text_NE": text_NE.nan_to_num()})
+        temporary.replace(file)
+    return file
