@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Set
+from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from mmpretrain.core.batch import Batch, Features
 from mmpretrain.core.distributed import gather, own_rows
 from mmpretrain.core.precision import at_least_fp32
-from mmpretrain.core.settings import settings
+from mmpretrain.core.settings import read_yaml, settings
 from mmpretrain.objectives.base import Learner, Objective, Surroundings
 from mmpretrain.objectives.pairs import bounded
 
@@ -36,6 +37,9 @@ class Distillation(Objective):
     """Folder for the teacher's vectors: one file for each dataset, split and teacher."""
     teacher_scale: Annotated[float, Field(gt=0)] = 1 / 0.07
     """Inverse temperature of the teacher's softmax; what it learned stands in its metrics as contrastive/scale."""
+    embeddings: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of 1 - cosine between the student's vectors, mapped linearly, and the teacher's own; 0: only similarities
+    are learned, which a student of another width keeps more freely."""
     scale: Annotated[float, Field(ge=1, le=100)] = 1 / 0.07
     """The student's at the start; learned from there."""
     max_scale: Annotated[float, Field(ge=1, le=1000)] = 100.0
@@ -54,8 +58,19 @@ class Distillation(Objective):
         return DistillationLearner(self, around)
 
 
+def width_of(teacher: str) -> int:
+    """Channels of a run's vectors.
+
+    Raises:
+        ConfigError: there is no such run.
+    """
+    tree = read_yaml(Path(teacher) / "config.yaml")
+    return int(tree["towers"]["embedding"])
+
+
 class DistillationLearner(Learner):
-    """Cross-entropy between the teacher's softmax over the batch and the student's, the mean over rows and directions.
+    """Cross-entropy between the teacher's softmax over the batch and the student's, the mean over rows and directions;
+    and where it is asked for, the mean of 1 - cosine between mapped and teacher's vectors.
 
     Dense: its memory grows with the square of the batch.
     """
@@ -67,6 +82,11 @@ class DistillationLearner(Learner):
         self._teacher_scale = settings.teacher_scale
         self.max_log_scale = math.log(settings.max_scale)
         self.log_scale = nn.Parameter(torch.tensor([math.log(settings.scale)]))
+        self._embeddings = settings.embeddings
+        self.maps = nn.ModuleList()
+        if settings.embeddings:
+            student, teacher = around.model.embedding, width_of(settings.teacher)
+            self.maps = nn.ModuleList(nn.Linear(student, teacher) for _ in range(2))
 
     def count(self, batch: Batch) -> Tensor:
         return self.used(batch).sum()
@@ -86,5 +106,8 @@ class DistillationLearner(Learner):
                 logits_RB = scale * student[asked][0] @ student[answers][1].T
                 logits_RB = logits_RB.masked_fill(~used_B, FAR_BELOW)
                 share = share + F.cross_entropy(logits_RB, target_RB, reduction="sum") / 2 / count
+        for own_map, mine_RE, theirs_RT in zip(self.maps, features.vectors, features.teacher, strict=False):
+            far_R = 1 - F.cosine_similarity(at_least_fp32(own_map(mine_RE)), at_least_fp32(theirs_RT), dim=1)
+            share = share + self._embeddings * (far_R * used_B[own]).sum() / 2 / count
         learned = scale.detach().sum() * used_B[own].sum() / count
         return share, {"loss": share.detach(), "scale": learned}

@@ -98,6 +98,7 @@ class Model(nn.Module):
         self.image: ImageTower | None = towers.image.build() if towers.image else None
         self.text: TextTower = towers.text.build(vocabulary, context_length)
         self.vocabulary = vocabulary
+        self.embedding = towers.embedding
         self.image_projection: nn.Module | None = None
         self.text_projection: nn.Module | None = None
         if "features" in needs:

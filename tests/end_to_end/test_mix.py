@@ -59,26 +59,31 @@ def test_a_run_that_was_killed_ends_bit_for_bit_as_one_that_was_not(toy_config: 
     assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
 
 
-@pytest.mark.processes
-@pytest.mark.timeout(300)
-def test_two_ranks_of_zero_3_train_ask_and_write_as_one_process(toy_config: ConfigWriter) -> None:
-    # without dropout: two ranks draw other numbers than one
-    towers = {**MIX["towers"], "text": {**MIX["towers"]["text"], "dropout": 0.0}}  # type: ignore[dict-item,index]
-    one = pretrain(toy_config("one", **{**MIX, "towers": towers}), [], "never", QUIET)
-    engine = {"kind": "deepspeed", "stage": 3, "precision": "fp32", "timeout_seconds": 60, "persistence_threshold": 0}
-    config = toy_config("two", **{**MIX, "towers": towers, "engine": engine})
+ZERO_3 = {"kind": "deepspeed", "stage": 3, "precision": "fp32", "timeout_seconds": 60, "persistence_threshold": 0}
+
+
+def on_two_ranks(config: Path) -> Run:
+    """Run a config of `toy_config` to its end."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     answer = subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"),
-            *("-m", "mmpretrain", "pretrain", str(config)),
-        ],
+        [sys.executable, *launcher, "-m", "mmpretrain", "pretrain", str(config)],
         env={**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"},
         capture_output=True,
         text=True,
         timeout=240,
     )
     assert answer.returncode == 0, answer.stderr[-3000:]
-    two = Run(config.parent / "runs" / "two")
+    return Run(config.parent / "runs" / config.stem)
+
+
+@pytest.mark.processes
+@pytest.mark.timeout(300)
+def test_two_ranks_of_zero_3_train_ask_and_write_as_one_process(toy_config: ConfigWriter) -> None:
+    # without dropout: two ranks draw other numbers than one
+    towers = {**MIX["towers"], "text": {**MIX["towers"]["text"], "dropout": 0.0}}  # type: ignore[dict-item,index]
+    one = pretrain(toy_config("one", **{**MIX, "towers": towers}), [], "never", QUIET)
+    config = toy_config("two", **{**MIX, "towers": towers, "engine": ZERO_3})
+    two = on_two_ranks(config)
     for first, second in zip(read_json_lines(one.metrics), read_json_lines(two.metrics), strict=True):
         assert second["loss"] == pytest.approx(first["loss"], rel=2e-5)
     asked = [read_json_lines(run.results)[-1]["metrics"] for run in (one, two)]
@@ -87,3 +92,21 @@ def test_two_ranks_of_zero_3_train_ask_and_write_as_one_process(toy_config: Conf
         assert asked[0][name]["value"] == pytest.approx(asked[1][name]["value"], rel=1e-3)
     written = [build_written(read_folder(run)) for run in (one, two)]
     assert all(split and split[0].captions for split in written)
+
+
+@pytest.mark.processes
+@pytest.mark.timeout(300)
+def test_a_student_learns_the_same_under_zero_3(toy_config: ConfigWriter, tmp_path: Path) -> None:
+    """With a map of its own in the cached pass, whole on no rank."""
+    teacher = pretrain(toy_config("teacher"), [], "never", QUIET)
+    distillation = {"kind": "distillation", "teacher": str(teacher.folder), "cache": str(tmp_path / "cache")}
+    more = {
+        "objectives": [{"kind": "contrastive"}, {**distillation, "embeddings": 1.0}],
+        "evaluation": [],
+        "train": {"steps": 4, "log_every": 1, "micro_batches": 2},
+    }
+    one = pretrain(toy_config("one", **more), [], "never", QUIET)
+    two = on_two_ranks(toy_config("two", **more, engine=ZERO_3))
+    for first, second in zip(read_json_lines(one.metrics), read_json_lines(two.metrics), strict=True):
+        assert second["loss"] == pytest.approx(first["loss"], rel=1e-5)
+        assert second["grad_norm"] == pytest.approx(first["grad_norm"], rel=1e-4)

@@ -44,9 +44,13 @@ def test_it_is_open_clips_distillation_loss(scale: float) -> None:
         torch.testing.assert_close(mine.squeeze(), other.squeeze(), rtol=1e-5, atol=1e-6)
 
 
-def test_a_student_learns_from_a_run_of_another_size_and_vocabulary(toy_config: ConfigWriter, tmp_path: Path) -> None:
+@pytest.mark.parametrize("embeddings", [0.0, 2.0])
+def test_a_student_learns_from_a_run_of_another_size_and_vocabulary(
+    toy_config: ConfigWriter, tmp_path: Path, embeddings: float
+) -> None:
     teacher = pretrain(toy_config("teacher"), [], "never", QUIET)
-    objectives = [{"kind": "distillation", "teacher": str(teacher.folder), "cache": str(tmp_path / "cache")}]
+    distillation = {"kind": "distillation", "teacher": str(teacher.folder), "cache": str(tmp_path / "cache")}
+    objectives = [{**distillation, "embeddings": embeddings}]
     student = {
         "objectives": objectives,
         "towers__image__name": "test_vit",
