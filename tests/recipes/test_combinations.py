@@ -1,0 +1,81 @@
+"""Settings that do not go together are refused before anything is read, by name and with the remedy."""
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from mmpretrain.core.errors import ConfigError
+from mmpretrain.recipes.dry_run import dry_run
+from mmpretrain.recipes.settings import load_pretrain
+from tests.conftest import ConfigWriter
+
+CONTRASTIVE = {"kind": "contrastive"}
+BIDIRECTIONAL = {"kind": "bidirectional", "width": 16, "layers": 1, "heads": 2}
+
+REFUSED = [
+    ({"objectives": [CONTRASTIVE, {"kind": "captioning"}]}, "towers.decoder: captioning needs it; add towers.decoder"),
+    ({"objectives": [CONTRASTIVE, {"kind": "matching"}]}, "towers.fusion: matching needs it"),
+    (
+        {"objectives": [{"kind": "matching", "negatives_within": 4}], "towers__fusion": {}, "evaluation": []},
+        "features that nothing trains; add contrastive",
+    ),
+    ({"towers__decoder": {}}, "towers.decoder: no objective trains it"),
+    ({"towers__image": None}, "towers.image: contrastive looks at pictures"),
+    (
+        {"objectives": [{"kind": "masked_language"}], "evaluation": []},
+        "towers.image: none of masked_language trains it; set towers.image=null",
+    ),
+    ({"objectives": [{"kind": "views"}], "evaluation": []}, "towers.text: none of views trains it"),
+    (
+        {"objectives": [CONTRASTIVE, {"kind": "causal_language"}], "towers__text": BIDIRECTIONAL},
+        "causal_language needs causal",
+    ),
+    (
+        {"objectives": [CONTRASTIVE, {"kind": "captioning"}], "towers__text": BIDIRECTIONAL, "towers__decoder": {}},
+        "a decoder would see the words",
+    ),
+    (
+        {"objectives": [CONTRASTIVE, {"kind": "captioning", "prefix": 2}], "towers__decoder": {}},
+        "captioning with a prefix needs towers.decoder.start=embedding",
+    ),
+    (
+        {
+            "objectives": [CONTRASTIVE, {"kind": "masked_image"}],
+            "towers__image": {"kind": "timm", "name": "test_vit", "size": 32, "patch_dropout": 0.5},
+        },
+        "masked_image needs all patches",
+    ),
+    ({"objectives": [CONTRASTIVE, {"kind": "contrastive"}]}, "contrastive stands twice"),
+    ({"objectives": [{"kind": "contrastive", "sources": ["shapse"]}]}, "'shapse' is no source"),
+    ({"objectives": [{"kind": "contrastive", "weight": 0}]}, "is 0 at every step; leave the objective out"),
+    ({"evaluation": [{"kind": "held_out", "split": "val"}]}, "held_out asks none of these objectives anything"),
+    (
+        {"objectives": [{"kind": "causal_language"}], "towers__image": None},
+        "evaluation.0: retrieval compares features that no objective trains",
+    ),
+    ({"objectives": [{"kind": "captionning"}]}, "did you mean 'captioning'"),
+]
+
+
+@pytest.mark.parametrize(("more", "said"), REFUSED, ids=[said[:40] for _, said in REFUSED])
+def test_what_does_not_go_together_is_refused_while_the_config_is_read(
+    toy_config: ConfigWriter, more: dict, said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        load_pretrain(toy_config(**more))
+
+
+def test_groups_of_negatives_that_a_cut_would_tear_are_refused_with_a_batch_that_works(
+    toy_config: ConfigWriter,
+) -> None:
+    objectives = [CONTRASTIVE, {"kind": "matching", "negatives_within": 8}]
+    config = toy_config(objectives=objectives, towers__fusion={"layers": 1})
+    with pytest.raises(ConfigError, match=r"matching draws among 8 neighbours, and 12 rows .* data\.batch=16"):
+        dry_run(config, [], Console(quiet=True))
+
+
+def test_a_tower_without_patches_has_nothing_to_hide(toy_config: ConfigWriter, tmp_path: Path) -> None:
+    config = toy_config(objectives=[CONTRASTIVE, {"kind": "masked_image"}])
+    with pytest.raises(ConfigError, match="masked_image hides cells of the tower's grid, and this one has 1 x 1"):
+        dry_run(config, [], Console(quiet=True))
