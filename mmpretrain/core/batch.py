@@ -56,6 +56,8 @@ class Batch:
     """The card's gallery of each row, for evaluation."""
     source_B: Tensor | None = None
     """int64, which dataset of a mixture a row comes from; None where there is one."""
+    pictured_B: Tensor | None = None
+    """bool, whether a row has a picture, in a mixture with texts alone; None: all have one, or none has."""
     views_BVCHW: Tensor | None = None
     """uint8, further random views of each picture, where an objective asks for them."""
     teacher_image_BT: Tensor | None = None

@@ -80,6 +80,7 @@ def training_loader(
         transform=or_blank(augment, size),
         tokenizer=tokenizer,
         following=following,
+        mixed=size > 0 and bool(training.without_pictures),
         views=[or_blank(view, size) for view in _views(data, size, views)],
         teacher=teacher,
     )

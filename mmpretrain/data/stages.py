@@ -101,6 +101,7 @@ def collated(
     transform: Transform,
     tokenizer: Tokenizer,
     following: bool = False,
+    mixed: bool = False,
     views: Sequence[Transform] = (),
     teacher: Teacher | None = None,
 ) -> Iterator[Batch]:
@@ -108,6 +109,7 @@ def collated(
 
     Args:
         following: some card names the passages that follow.
+        mixed: some rows have pictures and others have none.
         views: further views to make of each picture.
         teacher: what a teacher says of the picture and the text at a place.
     """
@@ -120,6 +122,7 @@ def collated(
         yield Batch(
             images_BCHW=_transformed(samples, transform),
             views_BVCHW=torch.stack([_transformed(samples, view) for view in views], dim=1) if views else None,
+            pictured_B=torch.tensor([sample.image.numel() > 0 for sample in samples]) if mixed else None,
             tokens_BL=tokens_BL,
             mask_BL=mask_BL,
             positions_B=torch.tensor([sample.position for sample in samples]),

@@ -148,7 +148,7 @@ class Model(nn.Module):
         image_BE = text_BE = nothing
         if needs & {"features", "fusion", "decoder"}:
             assert self.image is not None
-            image_BND, pooled_BD = self.image(batch.images_BCHW)
+            image_BND, pooled_BD = look(self.image, batch)
             if self.image_projection is not None:
                 image_BE = F.normalize(at_least_fp32(self.image_projection(pooled_BD)), dim=-1)
         if needs & {"features", "text"} or self._starts_from_text(needs):
@@ -251,6 +251,26 @@ class Model(nn.Module):
         """
         table = self.text.embedding.token if self.output is None else self.output
         return table(x_D, rows_S)
+
+
+def look(tower: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Tokens and pooled vectors of a batch's pictures; zeros for rows without one, which cost nothing.
+
+    Where no row has one, the tower runs on a single blank row times 0: every rank walks the same graph.
+    """
+    if batch.pictured_B is None:
+        found: tuple[Tensor, Tensor] = tower(batch.images_BCHW)
+        return found
+    rows = batch.pictured_B.nonzero()[:, 0]
+    factor = 1.0 if len(rows) else 0.0
+    rows = rows if len(rows) else rows.new_zeros(1)
+    tokens_MND, pooled_MD = tower(batch.images_BCHW[rows])
+    return spread(factor * tokens_MND, rows, len(batch)), spread(factor * pooled_MD, rows, len(batch))
+
+
+def spread(values: Tensor, rows: Tensor, count: int) -> Tensor:
+    """The values at their rows among `count`, zeros at the others."""
+    return values.new_zeros(count, *values.shape[1:]).index_copy(0, rows, values)
 
 
 def teacher_vectors(batch: Batch) -> tuple[Tensor, ...]:

@@ -3,12 +3,15 @@
 from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
+from torch import Tensor
 
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.files import read_json_lines
 from mmpretrain.recipes.dry_run import dry_run
 from mmpretrain.recipes.pretrain import pretrain
+from mmpretrain.towers.image_tower import ImageTower
 from tests.conftest import ConfigWriter
 
 QUIET = Console(quiet=True)
@@ -36,7 +39,8 @@ def mixed(toy_config: ConfigWriter, shapes: Path, passages: Path, **more: object
         "workers": 0,
         "tokenizer": {"kind": "wordpiece", "context_length": 12, "vocabulary": 300},
     }
-    return toy_config(data=data, towers=TOWERS, **given)
+    towers = {**TOWERS, "image": {**TOWERS["image"], "norm": given.pop("towers__image__norm", "frozen")}}  # type: ignore[dict-item]
+    return toy_config(data=data, towers=towers, **given)
 
 
 def test_each_objective_learns_from_its_own_source(toy_config: ConfigWriter, shapes: Path, passages: Path) -> None:
@@ -72,3 +76,42 @@ def test_an_objective_is_refused_a_source_that_lacks_what_it_looks_at(
     config = mixed(toy_config, shapes, passages, objectives=[objective, *others], evaluation=[])
     with pytest.raises(ConfigError, match=said):
         dry_run(config, [], QUIET)
+
+
+def test_the_image_tower_looks_at_pictures_alone(
+    toy_config: ConfigWriter, shapes: Path, passages: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    forward = ImageTower.forward
+
+    def counted(tower: ImageTower, images_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        if tower.training:
+            seen.append(len(images_BCHW))
+        return forward(tower, images_BCHW)
+
+    config = mixed(toy_config, shapes, passages, evaluation=[], towers__image__norm="group")
+    monkeypatch.setattr(ImageTower, "forward", counted)
+    place = pretrain(config, [], "never", QUIET)
+    assert len(seen) == 6
+    assert max(seen) < 12, "never the whole batch"
+    assert sum(seen) / 6 == pytest.approx(8, abs=1.5), "two of three rows have a picture"
+    assert all(record["loss"] > 0 for record in read_json_lines(place.metrics))
+
+
+def test_a_batch_of_texts_alone_still_reaches_every_weight_of_the_tower() -> None:
+    from dataclasses import replace
+
+    from mmpretrain.conformance.toy import toy_batch, toy_module
+    from mmpretrain.objectives.contrastive import Contrastive
+    from mmpretrain.towers.model import look
+
+    module, batch = toy_module([Contrastive()]), toy_batch()
+    whole = look(module.model.image, batch)
+    for pictured_B in (torch.arange(len(batch)) % 3 == 0, torch.zeros(len(batch), dtype=torch.bool)):
+        module.zero_grad()
+        found = look(module.model.image, replace(batch, pictured_B=pictured_B))
+        for part, complete in zip(found, whole, strict=True):
+            torch.testing.assert_close(part[pictured_B], complete[pictured_B])
+            assert not part[~pictured_B].any()
+        sum(part.sum() for part in found).backward()
+        assert all(parameter.grad is not None for parameter in module.model.image.parameters())
