@@ -32,7 +32,7 @@ class Section:
     title: str
     build: Callable[[Record], Any | None]
     source: str
-    """The file that is missing when there is nothing."""
+    """The file that is missing when there is nothing; empty for a part that not every run can have."""
     of_pictures: bool = False
     """Not to be missed where a run learns from texts alone."""
 
@@ -43,7 +43,7 @@ SECTIONS = (
     Section("curves", "Curves", build_curves, "two records in metrics.jsonl"),
     Section("data", "Data", build_data_facts, "data.json"),
     Section("searches", "Searches", build_examples, "predictions of retrieval", of_pictures=True),
-    Section("written", "Written", build_written, "captions or hidden words among the objectives"),
+    Section("written", "Written", build_written, ""),
     Section("confusion", "Confusion", build_heat_maps, "predictions of zero-shot classification", of_pictures=True),
     Section("settings", "Settings", build_settings, "config.yaml and env.json"),
     Section("reproduce", "Reproduce", build_recipe, "the command in env.json"),
@@ -73,7 +73,7 @@ def render(record: Record) -> str:
         missing=[
             section
             for section, content in built
-            if content is None and (record.has_pictures or not section.of_pictures)
+            if content is None and section.source and (record.has_pictures or not section.of_pictures)
         ],
         style=(TEMPLATES / "style.css").read_text(encoding="utf-8"),
         version=__version__,

@@ -170,8 +170,10 @@ def test_a_run_can_be_evaluated_later_on_any_split_and_gated(toy_config: ConfigW
     assert evaluate(place.folder, "retrieval", ":val", [], None)["metrics"] == at_the_end
     assert evaluate(place.folder, "zero_shot", ":train", ["acc1=0"], None)["split"] == "train"
     assert len(read_json_lines(place.results)) == 4
-    with pytest.raises(QualityError, match="asked for at least 1"):
-        evaluate(place.folder, "retrieval", ":val", ["i2t_median_rank=1", "i2t_R@1=1"], None)
+    with pytest.raises(QualityError, match=r"i2t_R@1 is .*, asked for at least 1"):
+        evaluate(place.folder, "retrieval", ":val", ["i2t_median_rank=100", "i2t_R@1=1"], None)
+    with pytest.raises(QualityError, match=r"i2t_median_rank is .*, asked for at most 0\.5"):
+        evaluate(place.folder, "retrieval", ":val", ["i2t_median_rank=0.5"], None)
     with pytest.raises(ConfigError, match=r"unknown metric 'i2t_R1'; did you mean 'i2t_R@1'"):
         evaluate(place.folder, "retrieval", ":val", ["i2t_R1=1"], None)
 
