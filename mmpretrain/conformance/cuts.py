@@ -67,15 +67,9 @@ WHOLE = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class Row(Cut):
     """What became of a cut."""
 
-    objective: str
-    engine: str
-    world_size: int
-    accumulation: int
-    chunk: int | None
-    dropout: float
     max_rel_diff: float
     """Largest distance of a parameter's gradient, or of the loss, from the reference's, over the norm of that."""
     ok: bool

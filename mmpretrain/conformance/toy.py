@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import normalize
@@ -89,8 +90,8 @@ def part_of(batch: Batch, micro: int, rank: int, ranks: int, micros: int) -> Bat
     return select(batch, chosen)
 
 
-def select(batch: Batch, rows: slice) -> Batch:
+def select(batch: Batch, rows: slice | torch.Tensor) -> Batch:
     """Some rows of a batch."""
     values = {name: getattr(batch, name) for name in Batch.__dataclass_fields__}
     chosen: dict[str, Any] = {name: value[rows] for name, value in values.items() if isinstance(value, torch.Tensor)}
-    return replace(batch, **chosen, keys=batch.keys[rows])
+    return replace(batch, **chosen, keys=tuple(np.array(batch.keys)[rows]))

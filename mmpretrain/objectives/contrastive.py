@@ -1,42 +1,28 @@
 """Contrastive learning of images and texts over the global batch, with any number of positives a row."""
 
 import math
-from collections.abc import Set
 from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from mmpretrain.core.batch import Features
 from mmpretrain.core.distributed import global_max, global_sum
 from mmpretrain.core.settings import settings
-from mmpretrain.objectives.base import Objective, Surroundings
-from mmpretrain.objectives.pairs import PairLearner, bounded
+from mmpretrain.objectives.base import Surroundings
+from mmpretrain.objectives.pairs import PairLearner, PairObjective
 from mmpretrain.objectives.tiles import SIDE, Gradients, Relation, walk
 
 
 @settings
-class Contrastive(Objective):
+class Contrastive(PairObjective):
     """Softmax over all pairs of the global batch, both ways (CLIP, Radford et al. 2021, arXiv 2103.00020)."""
 
     kind: Literal["contrastive"] = "contrastive"
-    scale: Annotated[float, Field(ge=1, le=100)] = 1 / 0.07
-    """Inverse temperature at the start; learned from there."""
-    max_scale: Annotated[float, Field(ge=1, le=1000)] = 100.0
-    """Bound of the inverse temperature."""
     tile: Annotated[int, Field(gt=0)] = SIDE
     """Rows and columns of the matrix of all pairs that are in memory at a time."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.scale > self.max_scale:
-            raise ValueError(f"scale {self.scale:g} is more than max_scale {self.max_scale:g}")
-
-    @property
-    def needs(self) -> Set[str]:
-        return frozenset({"features"})
 
     def build(self, around: Surroundings) -> "ContrastiveObjective":
         return ContrastiveObjective(self, around)
@@ -53,15 +39,12 @@ class ContrastiveObjective(PairLearner):
 
     def __init__(self, settings: Contrastive, around: Surroundings) -> None:
         super().__init__(settings, around)
-        self.max_log_scale = math.log(settings.max_scale)
         self._tile = settings.tile
-        # one element and not a scalar: DeepSpeed cannot broadcast parameters without dimensions
-        self.log_scale = nn.Parameter(torch.tensor([math.log(settings.scale)]))
 
     def forward(self, features: Features, count: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """This rank's share of the loss over `count` pairs of the global batch, and metrics that add up."""
         image_RE, text_CE, relation = self.pairs(features)
-        scale = bounded(self.log_scale, self.max_log_scale).exp().to(image_RE.dtype)
+        scale = self.scale().to(image_RE.dtype)
         count = count.clamp(min=1)  # a step may hold no row of the objective's sources
         share = softmax_loss(image_RE, text_CE, scale, relation, self._tile) / 2 / count
         metrics = {"loss": share.detach(), "scale": scale.detach().sum() * len(image_RE) / count}

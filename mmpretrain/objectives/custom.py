@@ -1,5 +1,6 @@
 """An objective of one's own, from a Python file that the config names."""
 
+import functools
 import importlib.util
 import sys
 from collections.abc import Set
@@ -32,19 +33,30 @@ class Custom(Objective):
         Raises:
             ConfigError: no such file or class, or options that it does not take.
         """
-        file, _, name = self.path.rpartition(":")
-        module_name = f"mmpretrain_custom_{Path(file).stem}"
-        spec = importlib.util.spec_from_file_location(module_name, file)
-        if spec is None or spec.loader is None or not Path(file).is_file():
-            raise ConfigError(f"objectives: {self.path!r} names no Python file; write FILE.py:CLASS")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[module_name] = module  # where dataclasses look up what their annotations name
-        spec.loader.exec_module(module)
-        found = getattr(module, name, None)
-        if not (isinstance(found, type) and issubclass(found, Objective)):
-            raise ConfigError(f"objectives: {file} has no class {name!r} that is an Objective")
+        found = class_of(self.path)
         return build(found, {"weight": self.weight, "sources": self.sources, **self.options}, self.path)
 
     def build(self, around: Surroundings) -> Learner:
         learner: Learner = self.load().build(around)
         return learner
+
+
+@functools.cache
+def class_of(path: str) -> Any:
+    """The class that FILE.py:CLASS names; the file is run once, however often its settings are asked for.
+
+    Raises:
+        ConfigError: no such file or class.
+    """
+    file, _, name = path.rpartition(":")
+    module_name = f"mmpretrain_custom_{Path(file).stem}"
+    spec = importlib.util.spec_from_file_location(module_name, file)
+    if spec is None or spec.loader is None or not Path(file).is_file():
+        raise ConfigError(f"objectives: {path!r} names no Python file; write FILE.py:CLASS")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module  # where dataclasses look up what their annotations name
+    spec.loader.exec_module(module)
+    found = getattr(module, name, None)
+    if not (isinstance(found, type) and issubclass(found, Objective)):
+        raise ConfigError(f"objectives: {file} has no class {name!r} that is an Objective")
+    return found

@@ -1,6 +1,5 @@
 """Distillation: a student finds in the global batch what its teacher finds."""
 
-import math
 from collections.abc import Set
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,19 +9,16 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from mmpretrain.core.batch import Batch, Features
+from mmpretrain.core.batch import Features
 from mmpretrain.core.distributed import gather, own_rows
 from mmpretrain.core.precision import at_least_fp32
 from mmpretrain.core.settings import read_yaml, settings
-from mmpretrain.objectives.base import Learner, Objective, Surroundings
-from mmpretrain.objectives.pairs import bounded
-
-FAR_BELOW = -1e9
-"""A logit that takes no part in a softmax; not -inf, whose product with a target of 0 is no number."""
+from mmpretrain.objectives.base import Surroundings
+from mmpretrain.objectives.pairs import FAR_BELOW, PairLearner, PairObjective
 
 
 @settings
-class Distillation(Objective):
+class Distillation(PairObjective):
     """The teacher's softmax over all pairs of the batch, both ways, as a target (open_clip's distillation, and the
     affinity mimicking of TinyCLIP, Wu et al. 2023, arXiv 2309.12314).
 
@@ -40,15 +36,6 @@ class Distillation(Objective):
     embeddings: Annotated[float, Field(ge=0)] = 0.0
     """Weight of 1 - cosine between the student's vectors, mapped linearly, and the teacher's own; 0: only similarities
     are learned, which a student of another width keeps more freely."""
-    scale: Annotated[float, Field(ge=1, le=100)] = 1 / 0.07
-    """The student's at the start; learned from there."""
-    max_scale: Annotated[float, Field(ge=1, le=1000)] = 100.0
-    """Bound of the student's."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.scale > self.max_scale:
-            raise ValueError(f"scale {self.scale:g} is more than max_scale {self.max_scale:g}")
 
     @property
     def needs(self) -> Set[str]:
@@ -68,35 +55,28 @@ def width_of(teacher: str) -> int:
     return int(tree["towers"]["embedding"])
 
 
-class DistillationLearner(Learner):
+class DistillationLearner(PairLearner):
     """Cross-entropy between the teacher's softmax over the batch and the student's, the mean over rows and directions;
     and where it is asked for, the mean of 1 - cosine between mapped and teacher's vectors.
 
     Dense: its memory grows with the square of the batch.
     """
 
-    is_global = True
-
     def __init__(self, settings: Distillation, around: Surroundings) -> None:
         super().__init__(settings, around)
         self._teacher_scale = settings.teacher_scale
-        self.max_log_scale = math.log(settings.max_scale)
-        self.log_scale = nn.Parameter(torch.tensor([math.log(settings.scale)]))
         self._embeddings = settings.embeddings
         self.maps = nn.ModuleList()
         if settings.embeddings:
             student, teacher = around.model.embedding, width_of(settings.teacher)
             self.maps = nn.ModuleList(nn.Linear(student, teacher) for _ in range(2))
 
-    def count(self, batch: Batch) -> Tensor:
-        return self.used(batch).sum()
-
     def forward(self, features: Features, count: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         own = own_rows(features.image_BE)
         used_B = self.uses(gather(features.source_B))
         student = [(at_least_fp32(mine_RE), gather(at_least_fp32(mine_RE))) for mine_RE in features.vectors[:2]]
         teacher = [(at_least_fp32(mine_RT), gather(at_least_fp32(mine_RT))) for mine_RT in features.teacher]
-        scale = bounded(self.log_scale, self.max_log_scale).exp().to(student[0][0].dtype)
+        scale = self.scale().to(student[0][0].dtype)
         count = count.clamp(min=1)
         share = student[0][0].new_zeros(())
         with torch.autocast(student[0][0].device.type, enabled=False):

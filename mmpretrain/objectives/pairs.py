@@ -1,21 +1,57 @@
 """What objectives over all pairs of the global batch share: whose rows they learn from, and a bounded scale."""
 
-from typing import Any, NamedTuple
+import math
+from collections.abc import Set
+from typing import Annotated, Any, NamedTuple
 
 import torch
-from torch import Tensor
+from pydantic import Field
+from torch import Tensor, nn
 
 from mmpretrain.core.batch import Batch, Features
 from mmpretrain.core.distributed import gather, global_sum, own_rows
 from mmpretrain.core.precision import at_least_fp32
-from mmpretrain.objectives.base import Learner
+from mmpretrain.core.settings import settings
+from mmpretrain.objectives.base import Learner, Objective, Surroundings
 from mmpretrain.objectives.tiles import Relation
+
+FAR_BELOW = -1e9
+"""A logit that takes no part in a softmax; not -inf, whose product with a target of 0 is no number."""
+
+
+@settings
+class PairObjective(Objective):
+    """Settings of objectives over all pairs of the global batch."""
+
+    scale: Annotated[float, Field(ge=1, le=100)] = 1 / 0.07
+    """Inverse temperature at the start; learned from there."""
+    max_scale: Annotated[float, Field(ge=1, le=1000)] = 100.0
+    """Bound of the inverse temperature."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.scale > self.max_scale:
+            raise ValueError(f"scale {self.scale:g} is more than max_scale {self.max_scale:g}")
+
+    @property
+    def needs(self) -> Set[str]:
+        return frozenset({"features"})
 
 
 class PairLearner(Learner):
-    """An objective over all pairs of pictures and texts of the global batch."""
+    """An objective over all pairs of pictures and texts of the global batch, with a learned scale."""
 
     is_global = True
+
+    def __init__(self, settings: Any, around: Surroundings) -> None:
+        super().__init__(settings, around)
+        self.max_log_scale = math.log(settings.max_scale)
+        # one element and not a scalar: DeepSpeed cannot broadcast parameters without dimensions
+        self.log_scale = nn.Parameter(torch.tensor([math.log(settings.scale)]))
+
+    def scale(self) -> Tensor:
+        """The inverse temperature within its bound; one element."""
+        return bounded(self.log_scale, self.max_log_scale).exp()
 
     def count(self, batch: Batch) -> Tensor:
         """Rows of this rank's batch that the objective learns from."""

@@ -1,7 +1,5 @@
 """Sigmoid learning of images and texts over the global batch: every pair is a question of its own."""
 
-import math
-from collections.abc import Set
 from typing import Annotated, Any, Literal
 
 import torch
@@ -11,13 +9,13 @@ from torch.autograd.function import once_differentiable
 
 from mmpretrain.core.batch import Features
 from mmpretrain.core.settings import settings
-from mmpretrain.objectives.base import Objective, Surroundings
-from mmpretrain.objectives.pairs import PairLearner, bounded
+from mmpretrain.objectives.base import Surroundings
+from mmpretrain.objectives.pairs import PairLearner, PairObjective
 from mmpretrain.objectives.tiles import SIDE, Gradients, Relation, Tile, walk
 
 
 @settings
-class Sigmoid(Objective):
+class Sigmoid(PairObjective):
     """Logistic regression of "do they belong together" on all pairs (SigLIP, Zhai et al. 2023, arXiv 2303.15343)."""
 
     kind: Literal["sigmoid"] = "sigmoid"
@@ -25,19 +23,8 @@ class Sigmoid(Objective):
     """Inverse temperature at the start; learned from there."""
     bias: float = -10.0
     """Added to every logit at the start; learned from there. Far below 0, because nearly all pairs are negatives."""
-    max_scale: Annotated[float, Field(ge=1, le=1000)] = 100.0
-    """Bound of the inverse temperature."""
     tile: Annotated[int, Field(gt=0)] = SIDE
     """Rows and columns of the matrix of all pairs that are in memory at a time."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.scale > self.max_scale:
-            raise ValueError(f"scale {self.scale:g} is more than max_scale {self.max_scale:g}")
-
-    @property
-    def needs(self) -> Set[str]:
-        return frozenset({"features"})
 
     def build(self, around: Surroundings) -> "SigmoidObjective":
         return SigmoidObjective(self, around)
@@ -53,16 +40,13 @@ class SigmoidObjective(PairLearner):
 
     def __init__(self, settings: Sigmoid, around: Surroundings) -> None:
         super().__init__(settings, around)
-        self.max_log_scale = math.log(settings.max_scale)
         self._tile = settings.tile
-        # one element and not a scalar: DeepSpeed cannot broadcast parameters without dimensions
-        self.log_scale = nn.Parameter(torch.tensor([math.log(settings.scale)]))
         self.bias = nn.Parameter(torch.tensor([settings.bias]))
 
     def forward(self, features: Features, count: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """This rank's share of the loss over `count` rows of the global batch, and metrics that add up."""
         image_RE, text_CE, relation = self.pairs(features)
-        scale = bounded(self.log_scale, self.max_log_scale).exp().to(image_RE.dtype)
+        scale = self.scale().to(image_RE.dtype)
         bias = self.bias.to(image_RE.dtype)
         count = count.clamp(min=1)  # a step may hold no row of the objective's sources
         share = sigmoid_loss(image_RE, text_CE, scale, bias, relation, self._tile) / count

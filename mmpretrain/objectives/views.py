@@ -13,9 +13,8 @@ from mmpretrain.core.distributed import gather, own_rows
 from mmpretrain.core.precision import at_least_fp32
 from mmpretrain.core.settings import settings
 from mmpretrain.objectives.base import Learner, Objective, Surroundings
+from mmpretrain.objectives.pairs import FAR_BELOW
 
-FAR_BELOW = -1e9
-"""A logit that takes no part in a softmax; not -inf, whose product with a target of 0 is no number."""
 VIEWS = 2
 
 

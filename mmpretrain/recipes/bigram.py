@@ -8,6 +8,7 @@ import numpy as np
 from rich.console import Console
 
 from mmpretrain.core.errors import ConfigError
+from mmpretrain.core.files import read_json_lines
 from mmpretrain.core.run import Run
 from mmpretrain.core.settings import build, read_yaml
 from mmpretrain.data.dataset import Dataset
@@ -27,8 +28,9 @@ def bigram(folder: Path, split: str, as_json: bool, console: Console) -> None:
     """
     place = Run.open(folder)
     config = build(Pretrain, read_yaml(place.config), str(place.config))
-    results = [json.loads(line) for line in place.results.read_text().splitlines()] if place.results.exists() else []
-    own = [result for result in results if result["split"] == split and METRIC in result["metrics"]]
+    own = [
+        result for result in read_json_lines(place.results) if result["split"] == split and METRIC in result["metrics"]
+    ]
     newest, _ = checkpoint.find_newest(place.checkpoints)
     if newest is None or not own:
         raise ConfigError(f"{folder}: needs a checkpoint and a held_out evaluation of {split!r} with causal_language")

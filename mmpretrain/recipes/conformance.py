@@ -11,8 +11,8 @@ from rich.table import Table
 
 from mmpretrain.conformance.cuts import TOLERANCE, Row, Tree, all_cuts, check
 from mmpretrain.core.errors import ConfigError, QualityError
-from mmpretrain.core.settings import apply_overrides, did_you_mean, read_yaml
-from mmpretrain.recipes.settings import find_config
+from mmpretrain.core.settings import did_you_mean
+from mmpretrain.recipes.settings import find_config, read_pretrain
 
 EVERY: dict[str, list[Tree]] = {
     "contrastive": [{"kind": "contrastive"}],
@@ -60,7 +60,7 @@ def conformance(
     mixes = EVERY
     if config is not None:
         file = find_config("pretrain", config)
-        trees = apply_overrides(read_yaml(file), overrides).get("objectives", [])
+        trees = read_pretrain(file, overrides).get("objectives", [])
         # sources are the config's, and the toy batch has one
         trees = [{name: value for name, value in tree.items() if name != "sources"} for tree in trees]
         mixes = {file.stem: trees}

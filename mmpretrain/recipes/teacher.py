@@ -1,5 +1,6 @@
 """A teacher's vectors of a training split: computed once, kept on disk, handed out by place."""
 
+import itertools
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -59,8 +60,7 @@ def teacher_of(parts: Parts, console: Console) -> Teacher | None:
 
 def first_rows(dataset: Dataset) -> list[int]:
     """Where each shard begins in the file."""
-    sizes = [facts.samples for facts in dataset.facts]
-    return [sum(sizes[:number]) for number in range(len(sizes))]
+    return list(itertools.accumulate((facts.samples for facts in dataset.facts), initial=0))
 
 
 def vectors_file(dataset: Dataset, objective: Distillation, console: Console) -> Path:

@@ -4,12 +4,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmpretrain.core.batch import Features
+from mmpretrain.core.batch import Batch, Features
 from mmpretrain.core.distributed import world
 from mmpretrain.core.settings import settings
-from mmpretrain.objectives.base import Objective, Surroundings
+from mmpretrain.objectives.base import Learner, Objective, Surroundings
 from mmpretrain.objectives.contrastive import Contrastive, ContrastiveObjective
-from mmpretrain.objectives.pairs import PairLearner
 
 
 @settings
@@ -40,7 +39,12 @@ class LocalNegatives(Objective):
         return LocalNegativesLearner(self, around)
 
 
-class LocalNegativesLearner(PairLearner):
+class LocalNegativesLearner(Learner):
+    is_global = True
+
+    def count(self, batch: Batch) -> Tensor:
+        return self.used(batch).sum()
+
     def forward(self, features: Features, count: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         logits_BB = 14 * features.image_BE @ features.text_BE.T
         share = F.cross_entropy(logits_BB, torch.arange(len(logits_BB)), reduction="sum") / count

@@ -68,7 +68,7 @@ DEGENERATE: dict[str, Any] = {
     ),
     "black pictures": lambda batch: replace(batch, images_BCHW=batch.images_BCHW * 0),
     "white pictures": lambda batch: replace(batch, images_BCHW=batch.images_BCHW * 0 + 255),
-    "equal rows": lambda batch: select(batch, slice(0, 1)).to(torch.device("cpu")),
+    "equal rows": lambda batch: select(batch, torch.zeros(8, dtype=torch.int64)),
     "one word again and again": lambda batch: replace(batch, tokens_BL=batch.mask_BL.long()),
     "three rows": lambda batch: select(batch, slice(0, 3)),
     "an odd number of rows": lambda batch: select(batch, slice(0, 31)),
