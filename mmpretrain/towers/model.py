@@ -15,6 +15,7 @@ from mmpretrain.core.precision import at_least_fp32
 from mmpretrain.core.settings import settings
 from mmpretrain.towers.fusion import AttentionPool, CrossTransformer, Fusion
 from mmpretrain.towers.image import ImageEncoder, ImageTower
+from mmpretrain.towers.looking import look, view_head
 from mmpretrain.towers.text import BidirectionalText, CausalText, Replacement, TextTower, TokenTable
 
 TextSettings = Annotated[CausalText | BidirectionalText, Field(discriminator="kind")]
@@ -253,41 +254,8 @@ class Model(nn.Module):
         return table(x_D, rows_S)
 
 
-def look(tower: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Tokens and pooled vectors of a batch's pictures; zeros for rows without one, which cost nothing.
-
-    Where no row has one, the tower runs on a single blank row times 0: every rank walks the same graph.
-    """
-    if batch.pictured_B is None:
-        found: tuple[Tensor, Tensor] = tower(batch.images_BCHW)
-        return found
-    rows = batch.pictured_B.nonzero()[:, 0]
-    factor = 1.0 if len(rows) else 0.0
-    rows = rows if len(rows) else rows.new_zeros(1)
-    tokens_MND, pooled_MD = tower(batch.images_BCHW[rows])
-    return spread(factor * tokens_MND, rows, len(batch)), spread(factor * pooled_MD, rows, len(batch))
-
-
-def spread(values: Tensor, rows: Tensor, count: int) -> Tensor:
-    """The values at their rows among `count`, zeros at the others."""
-    return values.new_zeros(count, *values.shape[1:]).index_copy(0, rows, values)
-
-
 def teacher_vectors(batch: Batch) -> tuple[Tensor, ...]:
     """A teacher's vectors that came with the batch; none in evaluation."""
     if batch.teacher_image_BT is None or batch.teacher_text_BT is None:
         return ()
     return batch.teacher_image_BT, batch.teacher_text_BT
-
-
-def view_head(width: int, hidden: int, embedding: int) -> nn.Module:
-    """SimCLR's three layers, with LayerNorm for BatchNorm: a row does not depend on its batch mates."""
-    return nn.Sequential(
-        nn.Linear(width, hidden),
-        nn.LayerNorm(hidden),
-        nn.GELU(),
-        nn.Linear(hidden, hidden),
-        nn.LayerNorm(hidden),
-        nn.GELU(),
-        nn.Linear(hidden, embedding),
-    )

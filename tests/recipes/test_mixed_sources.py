@@ -103,7 +103,7 @@ def test_a_batch_of_texts_alone_still_reaches_every_weight_of_the_tower() -> Non
 
     from mmpretrain.conformance.toy import toy_batch, toy_module
     from mmpretrain.objectives.contrastive import Contrastive
-    from mmpretrain.towers.model import look
+    from mmpretrain.towers.looking import look
 
     module, batch = toy_module([Contrastive()]), toy_batch()
     whole = look(module.model.image, batch)
