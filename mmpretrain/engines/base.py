@@ -75,6 +75,9 @@ class Engine(Protocol):
     def weights(self, averaged: bool = False) -> dict[str, Tensor]:
         """Parameters and buffers by name, fp32 on the processor; empty off the main rank."""
 
+    def fingerprint(self) -> int | None:
+        """A number that changes with any bit of this rank's copy of the weights; None where it has no whole copy."""
+
     def optimizer_state(self) -> OptimizerState:
         """The optimizer's state by parameter name."""
 
@@ -113,6 +116,13 @@ def persistent_buffers(module: nn.Module) -> dict[str, Tensor]:
 
 def trainable_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+
+
+@torch.no_grad()
+def fingerprint(module: nn.Module) -> int:
+    """The sum of the trainable weights' bits, modulo 2^64."""
+    parts = [parameter.view(torch.int32).sum(dtype=torch.int64) for parameter in trainable_parameters(module).values()]
+    return int(torch.stack(parts).sum())
 
 
 def step_count(optimizer: torch.optim.Optimizer, steps: int, device: torch.device) -> Tensor:

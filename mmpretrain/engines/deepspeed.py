@@ -28,6 +28,7 @@ from mmpretrain.engines.base import (
     Precision,
     average_batch_statistics,
     compute_in_bf16,
+    fingerprint,
     module_shapes,
     persistent_buffers,
     step_count,
@@ -175,6 +176,9 @@ class DeepSpeedEngine:
             return parameter.data.clone()
         with self._zero.GatheredParameters([parameter]):
             return parameter.data.clone()
+
+    def fingerprint(self) -> int | None:
+        return fingerprint(self.module) if self._stage < 3 else None
 
     @torch.no_grad()
     def optimizer_state(self) -> OptimizerState:

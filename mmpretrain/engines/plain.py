@@ -15,6 +15,7 @@ from mmpretrain.engines.base import (
     Options,
     average_batch_statistics,
     compute_in_bf16,
+    fingerprint,
     module_shapes,
     step_count,
     trainable_parameters,
@@ -82,6 +83,9 @@ class TorchEngine:
         if averaged and self._average:
             state |= dict(zip(self._trainable, self._average.kept, strict=True))
         return {name: state[name].detach().cpu().clone() for name in module_shapes(self.module)}
+
+    def fingerprint(self) -> int | None:
+        return fingerprint(self.module)
 
     def optimizer_state(self) -> OptimizerState:
         if not world().is_main:
