@@ -1,5 +1,6 @@
 """torch's DistributedDataParallel: a copy on each rank, gradients exchanged while backward runs."""
 
+import logging
 import warnings
 from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Literal
@@ -27,6 +28,8 @@ class Ddp:
 
     def build(self, module: nn.Module, optimizer: OptimizerBuilder, options: Options) -> Engine:
         module = module.to(options.device)
+        logging.getLogger("torch.nn.parallel.distributed").setLevel(logging.ERROR)
+        warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")
         with warnings.catch_warnings():
             # torch 2.14 renames broadcast_buffers; older ones know only this name
             warnings.simplefilter("ignore", FutureWarning)
@@ -36,6 +39,9 @@ class Ddp:
                 bucket_cap_mb=self.bucket_mb,
                 broadcast_buffers=False,  # statistics are averaged over ranks instead, see average_batch_statistics
                 gradient_as_bucket_view=True,
+                # every parameter takes part in every step; but without this DDP sorts its buckets anew after its first
+                # backward, and sums of three ranks and more would be rounded otherwise in a run that was resumed
+                find_unused_parameters=True,
             )
         return DdpEngine(wrapped, module, optimizer(module), options, wants_bf16(self.precision, options.device))
 
