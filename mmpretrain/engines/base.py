@@ -4,7 +4,7 @@ An engine takes one module and runs it on this rank. It sums gradients over rank
 full-batch loss, so their gradients do too, and nothing above has to know how many ranks there are.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmpretrain.core.distributed import global_sum, world
+from mmpretrain.core.errors import MmpretrainError
 
 Precision = Literal["auto", "fp32", "bf16"]
 """Of the matrix products: parameters, features, logits and sums stay fp32. auto: bf16 where the device has it."""
@@ -41,8 +42,22 @@ class OptimizerState:
 
     def moments_of(self, name: str) -> dict[str, Tensor]:
         """Moments of one parameter, as the optimizer names them."""
-        kinds = {key.partition(".")[0] for key in self.moments}
-        return {kind: self.moments[f"{kind}.{name}"] for kind in sorted(kinds)}
+        return {kind: self.moments[f"{kind}.{name}"] for kind in self._kinds()}
+
+    def _kinds(self) -> list[str]:
+        return sorted({key.partition(".")[0] for key in self.moments})
+
+    def require(self, names: Iterable[str]) -> None:
+        """Refuse a state that lacks something of a parameter, before anything is changed.
+
+        Raises:
+            MmpretrainError: names what is missing.
+        """
+        missing = [f"steps of {name}" for name in names if name not in self.steps]
+        wanted = [f"{kind}.{name}" for name in names if self.steps.get(name) for kind in self._kinds()]
+        missing += [name for name in wanted if name not in self.moments]
+        if missing:
+            raise MmpretrainError(f"optimizer state: missing {', '.join(missing[:5])}; use another checkpoint")
 
 
 class Engine(Protocol):

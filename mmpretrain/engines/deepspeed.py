@@ -199,6 +199,8 @@ class DeepSpeedEngine:
         require_same_names(weights, self._shapes, "weights")
         if self._average and average:
             require_same_names(average, self._shapes, "average")
+        if state is not None:
+            state.require(self._trainable)
         self._load_moments(state or OptimizerState())
         for name, buffer in persistent_buffers(self.module).items():
             buffer.copy_(weights[name])

@@ -103,6 +103,8 @@ class TorchEngine:
         require_same_names(weights, module_shapes(self.module), "weights")
         if self._average and average:
             require_same_names(average, module_shapes(self.module), "average")
+        if state is not None:
+            state.require(self._trainable)
         # not strict: a shared tensor has several names, of which the check above wants one
         self.module.load_state_dict(weights, strict=False)
         self._optimizer.state.clear()

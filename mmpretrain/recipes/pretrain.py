@@ -145,7 +145,13 @@ def choose_checkpoint(place: Run, config: Pretrain, resume: str) -> Choice:
             there = ", ".join(map(str, sorted(steps))) or "none"
             raise ConfigError(f"--resume: {place.folder} has no checkpoint of step {resume}; there are {there}")
         return Choice(steps[int(resume)], [])
-    return Restarts(place.restarts).choose(place.checkpoints)
+    choice = Restarts(place.restarts).choose(place.checkpoints)
+    if choice.folder is None and choice.complaints:
+        told = "\n".join(choice.complaints)
+        raise ConfigError(
+            f"{told}\n{place.folder}: none of its checkpoints can be used; start anew with another run.folder"
+        )
+    return choice
 
 
 def refuse_other_config(place: Run, config: Pretrain) -> None:
@@ -191,7 +197,7 @@ def restore(engine: Engine, guards: Guards, folder: Path) -> int:
     """Load a checkpoint into the engine; returns the step to go on with."""
     found = on_all(lambda: checkpoint.load(folder))
     engine.load(found.weights, OptimizerState(moments=found.moments, steps=found.optimizer_steps), found.average)
-    guards.load(found.state.get("guards", guards.state()))
+    guards.load(found.state["guards"])
     return found.step
 
 
@@ -201,8 +207,7 @@ def refuse_other_data(folder: Path, data: TrainingData) -> None:
     Raises:
         DataError: a source's digest differs from the checkpoint's; names the source.
     """
-    file = folder / "data.json"
-    began = json.loads(file.read_text(encoding="utf-8")) if file.exists() else data.digests()
+    began = json.loads((folder / "data.json").read_text(encoding="utf-8"))
     changed = [name for name, found in data.digests().items() if began.get(name) != found]
     if changed:
         raise DataError(

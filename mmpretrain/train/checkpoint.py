@@ -30,6 +30,10 @@ from mmpretrain.core.weights import load_tensors, save_tensors
 FORMAT = "mmpretrain-checkpoint-1"
 MANIFEST = "manifest.json"
 LATEST = "latest"
+AVERAGE = "ema.safetensors"
+FILES = ("weights.safetensors", "optimizer.safetensors", "state.json", "tokenizer.json", "config.yaml", "data.json")
+STATE = ("format", "step", "ranks", "position", "config_digest", "optimizer_steps", "average", "guards")
+"""What the first format has held from its first release on; see tests/train/golden."""
 ASIDE = ".aside"
 
 
@@ -92,12 +96,18 @@ def write(root: Path, taken: Snapshot) -> Path:
     if verify(folder) is not None:
         shutil.rmtree(folder, ignore_errors=True)  # one that was damaged, or not there
     date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    state = {**taken.state, "date": date, "optimizer_steps": taken.optimizer.steps}
-    tensors = {"weights": taken.weights, "optimizer": taken.optimizer.moments, "ema": taken.average}
+    state = {
+        **taken.state,
+        "date": date,
+        "optimizer_steps": taken.optimizer.steps,
+        "average": bool(taken.average),
+    }
+    tensors = {"weights.safetensors": taken.weights, "optimizer.safetensors": taken.optimizer.moments}
+    if taken.average:
+        tensors[AVERAGE] = taken.average
     with folder_in_one_step(folder) as temporary:
         for name, held in tensors.items():
-            if held or name != "ema":
-                save_tensors(temporary / f"{name}.safetensors", held)
+            save_tensors(temporary / name, held)
             reach("save.file")
         for name, text in {**taken.texts, "state.json": json.dumps(state, indent=1)}.items():
             (temporary / name).write_text(text, encoding="utf-8")
@@ -115,7 +125,7 @@ def _write_manifest(folder: Path) -> None:
 
 
 def verify(folder: Path) -> str | None:
-    """None when every file is as the manifest says, else what is wrong."""
+    """None when every file is there, and as the manifest says, else what is wrong."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if manifest["format"] != FORMAT:
@@ -127,7 +137,7 @@ def verify(folder: Path) -> str | None:
         return f"{Path(error.filename).name} is missing"
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return f"{MANIFEST} cannot be read"
-    return None
+    return _lacking(folder)
 
 
 def list_checkpoints(root: Path) -> list[Path]:
@@ -156,13 +166,13 @@ def load(folder: Path) -> Checkpoint:
     """Read a checkpoint.
 
     Raises:
-        MmpretrainError: it does not verify; names the file.
+        MmpretrainError: it does not verify, or lacks something; names the file.
     """
     problem = verify(folder)
     if problem:
         raise MmpretrainError(f"{folder}: {problem}; use another checkpoint of the run")
-    state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-    average = folder / "ema.safetensors"
+    state = _read_state(folder)
+    average = folder / AVERAGE
     return Checkpoint(
         folder=folder,
         step=state["step"],
@@ -173,6 +183,25 @@ def load(folder: Path) -> Checkpoint:
         moments=load_tensors(folder / "optimizer.safetensors"),
         optimizer_steps=state["optimizer_steps"],
     )
+
+
+def _lacking(folder: Path) -> str | None:
+    """What a whole checkpoint has and this one has not."""
+    for name in FILES:
+        if not (folder / name).is_file():
+            return f"{name} is missing"
+    state = _read_state(folder)
+    missing = [name for name in STATE if name not in state]
+    if missing:
+        return f"state.json lacks {', '.join(missing)}"
+    if state["average"] and not (folder / AVERAGE).is_file():
+        return f"{AVERAGE} is missing"
+    return None
+
+
+def _read_state(folder: Path) -> dict[str, Any]:
+    state: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    return state
 
 
 def put_aside(root: Path, step: int) -> list[Path]:

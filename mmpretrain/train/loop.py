@@ -90,6 +90,10 @@ class Guards:
         return {"skips_in_a_row": self.skips.in_a_row, "recent_losses": list(self.spikes.recent)}
 
     def load(self, state: dict[str, Any]) -> None:
+        """Take over what `state` gave; raises MmpretrainError where something is missing."""
+        missing = [name for name in self.state() if name not in state]
+        if missing:
+            raise MmpretrainError(f"state.json: guards lack {', '.join(missing)}; use another checkpoint")
         self.skips.in_a_row = state["skips_in_a_row"]
         self.spikes.recent.extend(state["recent_losses"])
 

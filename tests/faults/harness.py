@@ -94,7 +94,9 @@ class Trial:
             during(processes)
             began = time.monotonic()
         codes = wait(processes)
-        return Ended(codes=codes, output=output.read_text() if output.exists() else "", seconds=time.monotonic() - began)
+        return Ended(
+            codes=codes, output=output.read_text() if output.exists() else "", seconds=time.monotonic() - began
+        )
 
     def keys(self) -> dict[int, list[str]]:
         """The keys of each step, in the order of ranks; of a step that was taken again, the last time."""

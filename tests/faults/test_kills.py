@@ -7,7 +7,7 @@ import pytest
 
 from mmpretrain.train import checkpoint
 from tests.faults.conftest import FULL, SEED, engine
-from tests.faults.harness import Account, Trial, kill_after, sample, same
+from tests.faults.harness import Account, Trial, kill_after, same, sample
 
 RANKS = (1, 2, 4)
 SAVES = 4

@@ -24,8 +24,8 @@ def engine():
 
 
 def save(root: Path, engine, step: int) -> Path:
-    state = {"position": 10 * step, "config_digest": "digest"}
-    texts = {"tokenizer.json": "{}", "config.yaml": "a: 1\n"}
+    state = {"position": 10 * step, "config_digest": "digest", "guards": {}}
+    texts = {"tokenizer.json": "{}", "config.yaml": "a: 1\n", "data.json": "{}"}
     return checkpoint.write(root, checkpoint.take(engine, step, state, texts))
 
 
