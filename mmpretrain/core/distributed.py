@@ -49,8 +49,22 @@ def world() -> World:
     return World(dist.get_rank(), dist.get_world_size(), World.from_environment().local_rank)
 
 
+_alone = False
+
+
 def is_distributed() -> bool:
-    return dist.is_available() and dist.is_initialized()
+    return not _alone and dist.is_available() and dist.is_initialized()
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """As if this process were the only one, for the length of a block: for what every rank computes whole."""
+    global _alone
+    held, _alone = _alone, True
+    try:
+        yield
+    finally:
+        _alone = held
 
 
 @contextmanager

@@ -14,6 +14,9 @@ import time
 from collections import Counter
 from typing import Literal, NamedTuple, get_args
 
+import torch
+from torch import nn
+
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.settings import did_you_mean
 
@@ -34,9 +37,9 @@ Point = Literal[
     "save.prune",
 ]
 """Every place; a test holds that each is reached by some test."""
-Action = Literal["kill", "raise", "stop", "sleep", "nospace", "nan", "flip"]
-"""kill: SIGKILL; raise: an exception that nobody expects; stop: SIGSTOP; sleep: an hour; nospace: a full disk; nan and
-flip: the place itself writes a wrong number."""
+Action = Literal["kill", "raise", "stop", "sleep", "nospace", "nan", "inf", "flip"]
+"""kill: SIGKILL; raise: an exception that nobody expects; stop: SIGSTOP; sleep: an hour; nospace: a full disk; nan, inf
+and flip: the place itself writes a wrong number."""
 VARIABLE = "MMPRETRAIN_FAULT"
 SLEEP_SECONDS = 3600.0
 _FORM = re.compile(r"(?P<point>[\w.]+)=(?P<action>\w+)(@(?P<count>\d+))?(#(?P<rank>\d+))?")
@@ -78,7 +81,7 @@ _reached: Counter[str] = Counter()
 
 
 def reach(point: Point) -> Action | None:
-    """Come to a place. Actions that a place has to do itself are returned: nan and flip."""
+    """Come to a place. Actions that a place has to do itself are returned: nan, inf and flip."""
     planned = _planned(os.environ.get(VARIABLE, "")).get(point)
     if planned is None:
         return None
@@ -101,4 +104,11 @@ def _act(action: Action, point: Point) -> Action | None:
             raise RuntimeError(f"planned at {point}")
         case "nospace":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    return action if action in ("nan", "flip") else None
+    return action if action in ("nan", "inf", "flip") else None
+
+
+def flip_bit(module: nn.Module) -> None:
+    """What a cosmic ray does: one bit of the mantissa of the first weight."""
+    weight = next(parameter for parameter in module.parameters() if parameter.requires_grad)
+    bits = weight.data.view(torch.int32).flatten()
+    bits[0] ^= 1 << 12

@@ -83,7 +83,7 @@ def build_parts(config: Pretrain, world: World, tokenizer: Tokenizer | None = No
     data = on_all(lambda: TrainingData(replace(config.data, verify=False)))
     refuse_other_copies(data)
     refuse_data(config.objectives, data)
-    refuse_cut(config.objectives, config.data.batch, world.size, config.train.micro_batches)
+    refuse_cut(config.objectives, config.data.batch, world.size, config.train.micros(world.size))
     towers = config.towers if tokenizer is None else config.towers.without_files()
     if tokenizer is None:
         learned = on_main(lambda: config.data.tokenizer.build(data.captions()).to_json())
@@ -207,7 +207,7 @@ def training_batches(parts: Parts, start: int, teacher: Teacher | None = None) -
         parts.tokenizer,
         config.towers.size,
         parts.world,
-        config.train.micro_batches,
+        config.train.micros(parts.world.size),
         start,
         VIEWS if "views" in needs_of(config.objectives) else 0,
         teacher,

@@ -63,7 +63,7 @@ def pretrain(path: Path, overrides: Sequence[str], resume: str, console: Console
         on_main(lambda: index_run(config, world.size, console))
         tokenizer = tokenizer_of(start_from, config) if start_from else None
         parts = build_parts(config, world, tokenizer)
-        check_batch(parts.data, world.size, config.train.micro_batches)
+        check_batch(parts.data, world.size, config.train.micros(world.size))
         evaluation = Evaluation(parts, place, config.evaluation)
         if start_from is None:
             measure_norms(parts)

@@ -11,7 +11,8 @@ from pydantic import Field
 
 from mmpretrain.core.batch import Batch
 from mmpretrain.core.distributed import raise_together, world
-from mmpretrain.core.errors import MmpretrainError
+from mmpretrain.core.errors import ConfigError, MmpretrainError
+from mmpretrain.core.fault_points import flip_bit, reach
 from mmpretrain.core.phases import phase, progress
 from mmpretrain.core.settings import settings
 from mmpretrain.train.guards import Policy, SkipGuard, SpikeGuard, StopRequest, compare_replicas
@@ -30,6 +31,9 @@ class Train:
     """Optimizer steps of the whole run."""
     micro_batches: Annotated[int, Field(gt=0)] = 1
     """Parts that a rank cuts its rows into, to save memory; the gradient stays that of the full batch."""
+    fixed_parts: Annotated[int, Field(gt=0)] | None = None
+    """Cut the whole batch into this many parts on any number of ranks, and sum them in order (single, ddp): the weights
+    end bit for bit the same on 1, 2 or 4 ranks; None: faster, and the same up to rounding."""
     log_every: Annotated[int, Field(gt=0)] = 10
     """Steps between lines of metrics.jsonl."""
     evaluate_every: Annotated[int, Field(gt=0)] | None = None
@@ -54,6 +58,18 @@ class Train:
     """Steps between comparisons of the ranks' copies of the weights (DDP, ZeRO 1 and 2); None: never."""
     seed: int = 0
     """Of initial weights and dropout."""
+
+    def micros(self, ranks: int) -> int:
+        """Parts that each of so many ranks cuts its rows into.
+
+        Raises:
+            ConfigError: fixed_parts do not divide among the ranks.
+        """
+        if self.fixed_parts is None:
+            return self.micro_batches
+        if self.fixed_parts % ranks:
+            raise ConfigError(f"train.fixed_parts: {self.fixed_parts} do not divide among {ranks} ranks")
+        return self.fixed_parts // ranks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +160,10 @@ def run(
         engine.set_rate(hooks.rate(step))
         engine.module.begin(step)
         wishes = (bool(stop), stop.wants_restart, clock.due())
-        result = train_step(engine, micro_batches, train.seed, wishes, guards.spikes.complaint)
+        fixed = train.fixed_parts is not None
+        result = train_step(engine, micro_batches, train.seed, wishes, guards.spikes.complaint, fixed)
+        if reach("weights"):
+            flip_bit(engine.module)
         _tell(done, result, guards, hooks, display)
         guards.see(done, result)
         meter.add(result)

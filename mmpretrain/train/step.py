@@ -14,6 +14,7 @@ from mmpretrain.core.counter import seed_of, seed_torch
 from mmpretrain.core.distributed import gather_objects, global_sum
 from mmpretrain.core.fault_points import reach
 from mmpretrain.core.phases import phase
+from mmpretrain.train.fixed import fixed_order
 
 
 class StepEngine(Protocol):
@@ -57,6 +58,7 @@ def train_step(
     seed: int,
     wishes: Sequence[bool] = (),
     complaint: Callable[[float], str | None] = lambda loss: None,
+    fixed: bool = False,
 ) -> StepResult:
     """Forward, backward and update; a non-finite loss or gradient on any rank makes all ranks skip.
 
@@ -65,13 +67,14 @@ def train_step(
         seed: with a micro-batch's first position it keys dropout, whichever rank draws it.
         wishes: of this rank, such as to stop; the result says of each whether any rank has it.
         complaint: what is wrong with the full batch's loss, if anything: then all ranks skip.
+        fixed: sum in an order that does not depend on the number of ranks.
     """
     # from the processor's copy: a look at a GPU's would wait for all that it still has to do
     seeds = [seed_of(seed, int(batch.positions_B[0])) for batch in micro_batches]
     batches = [batch.to(engine.device) for batch in micro_batches]
     with phase("forward"):
         counts = global_sum(torch.stack([engine.module.count(batch) for batch in batches]).sum(dim=0).to(engine.device))
-    run = _cached if len(batches) > 1 and engine.module.caches else _live
+    run = fixed_order if fixed else _cached if len(batches) > 1 and engine.module.caches else _live
     parts = run(engine, batches, counts, seeds)
     with phase("step"):
         shares = functools.reduce(Shares.plus, parts)
@@ -92,7 +95,8 @@ def train_step(
 def _suspects(micro_batches: Sequence[Batch], parts: Sequence[Shares]) -> tuple[str, ...]:
     """Keys of the micro-batches, over all ranks, whose shares are not finite; of all where none stands out."""
     bad = [not math.isfinite(float(part.total)) for part in parts[-len(micro_batches) :]]
-    keys = [key for batch, is_bad in zip(micro_batches, bad, strict=True) if is_bad for key in batch.keys]
+    # a step in fixed order gives the shares of all parts as one
+    keys = [key for batch, is_bad in zip(micro_batches, bad, strict=len(parts) > 1) if is_bad for key in batch.keys]
     found = gather_objects((keys, [key for batch in micro_batches for key in batch.keys]))
     blamed = [key for keys, _ in found for key in keys]
     return tuple(blamed or [key for _, every in found for key in every])
@@ -131,8 +135,8 @@ def _cached(engine: StepEngine, batches: list[Batch], counts: Tensor, seeds: lis
 
 def _backward(engine: StepEngine, shares: Shares, total: Tensor, last: bool) -> Shares:
     """Backward of a micro-batch; returns its shares without their graph."""
-    if reach("loss") == "nan":
-        total = total * math.nan
+    if wrong := reach("loss"):
+        total = total * float(wrong)
         shares = shares._replace(total=total)
     with phase("backward"):
         engine.backward(total, sync=last)

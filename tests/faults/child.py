@@ -11,6 +11,7 @@ os.environ.setdefault("DS_ACCELERATOR", "cpu")
 import torch
 from rich.console import Console
 
+from mmpretrain.core import fault_points
 from mmpretrain.core.errors import MmpretrainError
 from mmpretrain.recipes.pretrain import pretrain
 from mmpretrain.train import loop, watch
@@ -28,12 +29,25 @@ def run_rank(rank: int, size: int, port: int, task: dict[str, Any]) -> None:
     os.environ |= {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     watch.BEAT_SECONDS, watch.SILENCE_SECONDS = task["beat"], task["silence"]
     _record(rank, task)
+    _mark(Path(task["marker"]))
     sys.argv = ["mmpretrain", "pretrain", task["config"]]
     try:
         pretrain(Path(task["config"]), task["overrides"], task["resume"], Console(file=sys.stdout, width=200))
     except MmpretrainError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(error.exit_code)
+
+
+def _mark(file: Path) -> None:
+    """Leave a file at the moment of the fault."""
+    act = fault_points._act
+
+    def marking(*arguments: Any) -> Any:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+        return act(*arguments)
+
+    fault_points._act = marking
 
 
 def _record(rank: int, task: dict[str, Any]) -> None:

@@ -49,6 +49,8 @@ class Trial:
     overrides: Sequence[str] = field(default_factory=tuple)
     beat: float = 0.3
     silence: float = 5.0
+    ended_at: float = 0.0
+    """When the last process of the last run had gone."""
 
     @property
     def run(self) -> Run:
@@ -79,6 +81,7 @@ class Trial:
             "resume": resume,
             "output": str(output),
             "keys": str(self.folder.with_suffix(".keys.jsonl")),
+            "marker": str(self.folder / "logs" / "fault"),
             "left_out": list(left_out),
             "beat": self.beat,
             "silence": self.silence,
@@ -94,6 +97,7 @@ class Trial:
             during(processes)
             began = time.monotonic()
         codes = wait(processes)
+        self.ended_at = time.time()
         return Ended(
             codes=codes, output=output.read_text() if output.exists() else "", seconds=time.monotonic() - began
         )

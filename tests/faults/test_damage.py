@@ -150,5 +150,5 @@ def test_no_entry_of_a_checkpoint_can_be_left_out(saved: Trial, account: Callabl
 
 def test_a_checkpoint_that_is_damaged_is_refused_when_it_is_asked_for(saved: Trial) -> None:
     flip(saved.run.checkpoints / "step_00000006", random.Random(SEED))
-    with pytest.raises(MmpretrainError, match="step_00000006.*use another checkpoint"):
+    with pytest.raises(MmpretrainError, match=r"step_00000006.*use another checkpoint"):
         checkpoint.load(saved.run.checkpoints / "step_00000006")

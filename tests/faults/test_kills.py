@@ -46,8 +46,9 @@ def test_a_run_that_was_killed_anywhere_ends_as_one_that_was_not(
     for number, (ranks, how) in enumerate(chosen):
         killed = trial(f"killed{number}")
         if isinstance(how, str):
-            # one rank dies where it stands; the others are ended by the watch, or die with it where it is the main one's
-            ended = killed.go(ranks, f"{how}#{(number % ranks) if not how.startswith('save.') else 0}", engine(ranks))
+            # the main rank alone writes; elsewhere any may die
+            victim = 0 if how.startswith("save.") else number % ranks
+            ended = killed.go(ranks, f"{how}#{victim}", engine(ranks))
         else:
             ended = killed.go(ranks, more=engine(ranks), during=kill_after(how))
         newest, _ = checkpoint.find_newest(killed.run.checkpoints)
