@@ -1,8 +1,8 @@
 """A step whose rounding does not depend on how many ranks share it.
 
 The global batch is always cut into the same parts. Each part's gradient is computed by itself, the global objectives
-are computed from all parts' features on every rank, and all sums are taken in the order of parts. So the weights end bit
-for bit the same on 1, 2 and 4 ranks with equally many threads each; what it costs is an exchange of every part's
+are computed from all parts' features on every rank, and all sums are taken in the order of parts. So the weights end
+bit for bit the same on 1, 2 and 4 ranks with equally many threads each; what it costs is an exchange of every part's
 gradient, and the global objectives once on every rank.
 """
 
@@ -70,7 +70,8 @@ def _gather(parts: Sequence[Features]) -> list[Features]:
 
 
 def _map(features: Features, change: Callable[[Tensor], Tensor]) -> Features:
-    return Features(*(tuple(map(change, value)) if isinstance(value, tuple) else change(value) for value in features))
+    values: list[Any] = [tuple(map(change, value)) if isinstance(value, tuple) else change(value) for value in features]
+    return Features(*values)
 
 
 def _take(parameters: Sequence[nn.Parameter]) -> list[Tensor]:
