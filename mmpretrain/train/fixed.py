@@ -85,7 +85,8 @@ def _take(parameters: Sequence[nn.Parameter]) -> list[Tensor]:
 
 def in_order(own: Tensor) -> Tensor:
     """The sum over the parts of all ranks (first dimension of each rank's), one after the other."""
-    every = gather(own)
+    # contiguous on one rank too: the norm of a gradient is summed in the order of its memory
+    every = gather(own.contiguous())
     return functools.reduce(torch.add, every.unbind())
 
 

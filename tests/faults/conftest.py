@@ -69,4 +69,4 @@ def engine(ranks: int, kind: str = "ddp") -> list[str]:
         return ["engine.kind=single"]
     stage = [f"engine.stage={kind.removeprefix('zero')}"] if kind.startswith("zero") else []
     name = "deepspeed" if stage else kind
-    return [f"engine.kind={name}", *stage, "engine.timeout_seconds=20"]
+    return [f"engine.kind={name}", *stage, "engine.timeout_seconds=60"]
