@@ -66,6 +66,7 @@ def saved(trial: Callable[..., Trial]) -> Trial:
     return made
 
 
+@pytest.mark.faults
 @pytest.mark.timeout(600)
 def test_every_damage_is_found_and_named(saved: Trial, account: Callable[[str, str], Account], tmp_path: Path) -> None:
     row = account("damaged checkpoints", "found, the file named, and the one before taken")
@@ -81,7 +82,7 @@ def test_every_damage_is_found_and_named(saved: Trial, account: Callable[[str, s
         row.note(newest == root / "step_00000006" and named, f"{number}: {damage.__name__} {name}: {complaints}")
 
 
-@pytest.mark.processes
+@pytest.mark.faults
 @pytest.mark.timeout(240)
 def test_all_ranks_fall_back_together(trial: Callable[..., Trial], account: Callable[[str, str], Account]) -> None:
     row = account("damaged checkpoint, two ranks", "all ranks resume from the one before, and end as if nothing was")
@@ -117,6 +118,7 @@ def rewrite(folder: Path, name: str, key: str) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
+@pytest.mark.faults
 @pytest.mark.timeout(600)
 def test_no_entry_of_a_checkpoint_can_be_left_out(saved: Trial, account: Callable[[str, str], Account]) -> None:
     """A save that forgets a thing is refused, whatever it forgets."""

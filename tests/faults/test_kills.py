@@ -31,7 +31,7 @@ def cases() -> list[tuple[int, str | float]]:
     return [*places, *((draw.choice(RANKS), draw.uniform(0.2, 2.5)) for _ in range(MOMENTS))]
 
 
-@pytest.mark.processes
+@pytest.mark.faults
 @pytest.mark.timeout(2400 if FULL else 240)
 def test_a_run_that_was_killed_anywhere_ends_as_one_that_was_not(
     trial: Callable[..., Trial], account: Callable[[str, str], Account]

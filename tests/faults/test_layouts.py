@@ -17,14 +17,11 @@ SEGMENTS = 4
 def paths() -> list[list[tuple[int, str, int]]]:
     """24 ways of four parts each, as (ranks, engine, loader processes), neighbours with different ranks."""
     draw = random.Random(SEED)
-    found = []
-    orders = [order for order in itertools.permutations((1, 2, 3, 4))]
-    for order in orders:
-        found.append([(ranks, draw.choice(KINDS[ranks]), draw.randrange(4)) for ranks in order])
-    return found
+    orders = itertools.permutations((1, 2, 3, 4))
+    return [[(ranks, draw.choice(KINDS[ranks]), draw.randrange(4)) for ranks in order] for order in orders]
 
 
-@pytest.mark.processes
+@pytest.mark.faults
 @pytest.mark.timeout(2400 if FULL else 300)
 def test_a_run_goes_on_in_any_layout_with_the_same_samples_and_losses(
     trial: Callable[..., Trial], account: Callable[[str, str], Account]
@@ -50,7 +47,7 @@ def test_a_run_goes_on_in_any_layout_with_the_same_samples_and_losses(
         )
 
 
-@pytest.mark.processes
+@pytest.mark.faults
 @pytest.mark.timeout(240)
 def test_in_fixed_order_the_weights_are_the_same_bytes_on_1_2_and_4_ranks(
     trial: Callable[..., Trial], account: Callable[[str, str], Account]

@@ -14,7 +14,7 @@ KINDS = ("ddp", "zero1", "zero2", "zero3")
 QUICK = ("train.steps=5", "train.save_every=5", "evaluation=[]", "towers.text.dropout=0.0")
 
 
-@pytest.mark.processes
+@pytest.mark.faults
 @pytest.mark.timeout(2400 if FULL else 300)
 def test_a_step_that_is_not_finite_is_as_if_it_had_not_been(
     trial: Callable[..., Trial], account: Callable[[str, str], Account]
@@ -40,7 +40,7 @@ def test_a_step_that_is_not_finite_is_as_if_it_had_not_been(
         row.note(fine, f"{kind} {precision} {value} rank {rank} x{micros}: {ended.codes} {skips} {ended.output[-800:]}")
 
 
-@pytest.mark.processes
+@pytest.mark.faults
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_a_bit_that_flips_in_one_copy_of_the_weights_is_found(trial: Callable[..., Trial], ranks: int) -> None:
@@ -52,7 +52,7 @@ def test_a_bit_that_flips_in_one_copy_of_the_weights_is_found(trial: Callable[..
     assert flipped.go(ranks, more=engine(ranks)).codes == [0] * ranks
 
 
-@pytest.mark.processes
+@pytest.mark.faults
 @pytest.mark.timeout(120)
 def test_a_full_disk_costs_one_checkpoint_and_no_step(
     trial: Callable[..., Trial], account: Callable[[str, str], Account]

@@ -21,7 +21,7 @@ FAILURES = list(itertools.product(PHASES, WAYS, (0, 1)))
 SHORT = ("train.steps=6", "train.save_every=2", "train.evaluate_every=3")
 
 
-@pytest.mark.processes
+@pytest.mark.faults
 @pytest.mark.timeout(2400 if FULL else 300)
 def test_when_one_rank_fails_all_are_gone_in_time_and_it_is_named(
     trial: Callable[..., Trial], account: Callable[[str, str], Account]
@@ -53,7 +53,7 @@ SIGNALS = [
 ]
 
 
-@pytest.mark.processes
+@pytest.mark.faults
 @pytest.mark.timeout(2400 if FULL else 300)
 def test_a_signal_loses_no_step(trial: Callable[..., Trial], account: Callable[[str, str], Account]) -> None:
     row = account("signals", "zero steps lost: saved at the step that was under way, then as if nothing had happened")
@@ -91,7 +91,7 @@ def send(trial: Trial, sent: signal.Signals, to: Any, step: int) -> Callable[[Se
     return act
 
 
-@pytest.mark.processes
+@pytest.mark.faults
 @pytest.mark.timeout(120)
 def test_a_second_signal_ends_the_run_at_once(trial: Callable[..., Trial]) -> None:
     stuck = trial("stuck", "train.steps=6", "evaluation=[]")
@@ -108,7 +108,7 @@ def test_a_second_signal_ends_the_run_at_once(trial: Callable[..., Trial]) -> No
     assert ended.seconds < 5
 
 
-@pytest.mark.processes
+@pytest.mark.faults
 @pytest.mark.timeout(120)
 def test_ranks_that_stand_still_end_and_say_where(trial: Callable[..., Trial]) -> None:
     stuck = trial("stuck", "train.steps=6", "evaluation=[]")
@@ -121,7 +121,7 @@ def test_ranks_that_stand_still_end_and_say_where(trial: Callable[..., Trial]) -
     assert all("loop.py" in text for text in stacks)
 
 
-@pytest.mark.processes
+@pytest.mark.faults
 @pytest.mark.timeout(120)
 def test_one_process_group_trains_a_run_at_a_time(trial: Callable[..., Trial]) -> None:
     first, second = trial("run", "train.steps=30"), trial("run", "train.steps=30")
