@@ -2,13 +2,14 @@
 
 import os
 import signal
-import statistics
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Literal
+
+import numpy as np
 
 from mmpretrain.core.distributed import gather_objects
 from mmpretrain.core.errors import MmpretrainError
@@ -17,8 +18,9 @@ from mmpretrain.train.step import StepResult
 Policy = Literal["off", "warn", "skip"]
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 SAME_SECONDS = 1.0
-WINDOW, LEAST = 200, 50
-"""Steps that a loss is compared with: at most, and at least."""
+WINDOW, LEAST, BEFORE = 200, 50, 10
+"""Steps that a loss is compared with: at most, and at least; and those whose median it is held against."""
+LEAST_LOSS = 1e-6
 
 
 class StopRequest:
@@ -84,9 +86,9 @@ class SkipGuard:
 class SpikeGuard:
     """Finds losses far above those of the last steps.
 
-    Far is `sigmas` robust standard deviations above the median: 1.4826 times the median absolute deviation is one, or a
-    hundredth of the median, or else small changes after a plateau would all be spikes. Losses are the full batch's, so
-    every rank finds the same.
+    The logarithm of a loss is held against the median of the few before it, because losses fall. Far is `sigmas` robust
+    standard deviations of such differences over the last steps (1.4826 times their median absolute value), or sigmas
+    per cent where they vary less. Losses are the full batch's, so every rank finds the same.
     """
 
     def __init__(self, policy: Policy, sigmas: float) -> None:
@@ -102,10 +104,10 @@ class SpikeGuard:
         """How a loss stands out, if it does."""
         if self.policy == "off" or len(self.recent) < LEAST:
             return None
-        median = statistics.median(self.recent)
-        deviation = statistics.median(abs(each - median) for each in self.recent)
-        sigma = max(1.4826 * deviation, abs(median) / 100)
-        far = (loss - median) / sigma if sigma else 0.0
+        *logs, now = np.log(np.maximum([*self.recent, loss], LEAST_LOSS))
+        medians = np.median(np.lib.stride_tricks.sliding_window_view(logs, BEFORE), axis=1)
+        deviation = float(np.median(np.abs(logs[BEFORE:] - medians[:-1])))
+        far = (now - medians[-1]) / max(1.4826 * deviation, 0.01)
         return f"loss {loss:.4g} is {far:.0f} deviations above the last steps'" if far > self.sigmas else None
 
     def see(self, loss: float) -> None:

@@ -72,7 +72,7 @@ def test_only_steps_in_a_row_end_a_run() -> None:
     for reason in ("loss nan", None, "loss nan", None):
         guard.see(1, refused(reason))
     guard.see(2, refused("loss nan"))
-    with pytest.raises(MmpretrainError, match="step 3: loss nan, and 2 steps in a row were skipped.*ada-1") as raised:
+    with pytest.raises(MmpretrainError, match=r"step 3: loss nan, and 2 steps in a row were skipped.*ada-1") as raised:
         guard.see(3, refused("loss nan"))
     assert raised.value.on_every_rank
 
