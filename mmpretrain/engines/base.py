@@ -18,6 +18,8 @@ from mmpretrain.core.errors import MmpretrainError
 
 Precision = Literal["auto", "fp32", "bf16"]
 """Of the matrix products: parameters, features, logits and sums stay fp32. auto: bf16 where the device has it."""
+ScaledPrecision = Literal["auto", "fp32", "bf16", "fp16"]
+"""The same with fp16, whose small gradients need a scaled loss: for GPUs that have no bf16."""
 
 OptimizerBuilder = Callable[[nn.Module], torch.optim.Optimizer]
 
@@ -39,6 +41,8 @@ class OptimizerState:
     """`MOMENT.NAME` such as `exp_avg.model.text.final_norm.weight`, fp32; empty off the main rank."""
     steps: dict[str, int] = field(default_factory=dict)
     """Optimizer steps that each trainable parameter has taken."""
+    loss_scale: dict[str, float] = field(default_factory=dict)
+    """State of the loss scaling of fp16; empty in other precisions."""
 
     def moments_of(self, name: str) -> dict[str, Tensor]:
         """Moments of one parameter, as the optimizer names them."""
@@ -108,14 +112,16 @@ class Engine(Protocol):
         """
 
 
-def wants_bf16(precision: Precision, device: torch.device) -> bool:
-    """Whether matrix products run in bf16."""
+def product_type(precision: ScaledPrecision, device: torch.device) -> torch.dtype:
+    """What matrix products run in."""
     if precision != "auto":
-        return precision == "bf16"
+        return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    found = torch.cpu.get_capabilities()
-    return any(found.get(unit) for unit in ("avx512_bf16", "amx_bf16", "sve_bf16"))
+        has_bf16 = torch.cuda.is_bf16_supported()
+    else:
+        found = torch.cpu.get_capabilities()
+        has_bf16 = any(found.get(unit) for unit in ("avx512_bf16", "amx_bf16", "sve_bf16"))
+    return torch.bfloat16 if has_bf16 else torch.float32
 
 
 def module_shapes(module: nn.Module) -> dict[str, torch.Size]:
@@ -146,12 +152,21 @@ def step_count(optimizer: torch.optim.Optimizer, steps: int, device: torch.devic
     return torch.tensor(float(steps), device=device if beside else "cpu")
 
 
-def compute_in_bf16(module: nn.Module, device: torch.device) -> None:
-    """Run the module's forward under autocast.
+def compute_in(kind: torch.dtype, module: nn.Module, device: torch.device) -> None:
+    """Run the module's forward under autocast, unless in fp32.
 
     Inside the module and not around it, because DeepSpeed switches off an autocast that surrounds its engine.
     """
-    module.forward = torch.autocast(device.type, torch.bfloat16)(module.forward)
+    if kind != torch.float32:
+        module.forward = torch.autocast(device.type, kind)(module.forward)
+
+
+def compile_towers(module: nn.Module) -> None:
+    """Compile the towers, each at its first call; parameters keep their names. Lengths of texts may vary."""
+    model: Any = module.model
+    for tower in (model.image, model.text):
+        if tower is not None:
+            tower.compile(dynamic=True)
 
 
 def average_batch_statistics(module: nn.Module) -> None:

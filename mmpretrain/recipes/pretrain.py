@@ -196,7 +196,8 @@ def tokenizer_of(folder: Path, config: Pretrain) -> Tokenizer:
 def restore(engine: Engine, guards: Guards, folder: Path) -> int:
     """Load a checkpoint into the engine; returns the step to go on with."""
     found = on_all(lambda: checkpoint.load(folder))
-    engine.load(found.weights, OptimizerState(moments=found.moments, steps=found.optimizer_steps), found.average)
+    state = OptimizerState(moments=found.moments, steps=found.optimizer_steps, loss_scale=found.state["loss_scale"])
+    engine.load(found.weights, state, found.average)
     guards.load(found.state["guards"])
     return found.step
 

@@ -32,7 +32,7 @@ MANIFEST = "manifest.json"
 LATEST = "latest"
 AVERAGE = "ema.safetensors"
 FILES = ("weights.safetensors", "optimizer.safetensors", "state.json", "tokenizer.json", "config.yaml", "data.json")
-STATE = ("format", "step", "ranks", "position", "config_digest", "optimizer_steps", "average", "guards")
+STATE = ("format", "step", "ranks", "position", "config_digest", "optimizer_steps", "loss_scale", "average", "guards")
 """What the first format has held from its first release on; see tests/train/golden."""
 ASIDE = ".aside"
 
@@ -60,7 +60,7 @@ class Snapshot:
     weights: dict[str, Tensor]
     average: dict[str, Tensor]
     optimizer: Any
-    """`moments` and `steps`, as engines.base has them."""
+    """`moments`, `steps` and `loss_scale`, as engines.base has them."""
     state: dict[str, Any]
     """Further entries of state.json."""
     texts: Mapping[str, str]
@@ -100,6 +100,7 @@ def write(root: Path, taken: Snapshot) -> Path:
         **taken.state,
         "date": date,
         "optimizer_steps": taken.optimizer.steps,
+        "loss_scale": taken.optimizer.loss_scale,
         "average": bool(taken.average),
     }
     tensors = {"weights.safetensors": taken.weights, "optimizer.safetensors": taken.optimizer.moments}
