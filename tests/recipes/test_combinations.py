@@ -54,6 +54,10 @@ REFUSED = [
         {"objectives": [{"kind": "causal_language"}], "towers__image": None},
         "evaluation.0: retrieval compares features that no objective trains",
     ),
+    (
+        {"objectives": [CONTRASTIVE, {"kind": "masked_language", "inside": "pair"}]},
+        "objectives.1.inside: pair hides words in the rows of next_sentence, and there is none; add",
+    ),
     ({"objectives": [{"kind": "captionning"}]}, "did you mean 'captioning'"),
 ]
 
