@@ -58,6 +58,8 @@ class Surroundings:
     """The tokenizer's id for a hidden word, where it has one."""
     seen_S: Tensor | None = None
     """Ids that the training texts hold, in rising order, where an objective asks for them."""
+    text_teacher: Any = None
+    """The `TextTeacher` that an objective asks for; None in evaluation."""
 
 
 class Learner(nn.Module):
@@ -69,6 +71,8 @@ class Learner(nn.Module):
     """
 
     is_global: ClassVar[bool] = False
+    is_asked: ClassVar[bool] = True
+    """Whether held-out figures say how well it does, where it is not global."""
 
     def __init__(self, settings: Any, around: Surroundings) -> None:
         super().__init__()
