@@ -197,7 +197,7 @@ def all_cuts(
 ) -> Iterator[Cut]:
     """Every mix under every number of ranks and micro-batches; tiles and dropout where several micro-batches meet."""
     for name, trees in mixes.items():
-        tiled = any(tree["kind"] in ("contrastive", "sigmoid") for tree in trees)
+        tiled = any(hasattr(build_objective(tree, None), "tile") for tree in trees)
         for size, micros in itertools.product(ranks, accumulations):
             whole = WHOLE if tiled else None
             for engine in ["single"] if size == 1 else engines:
