@@ -59,6 +59,7 @@ def pretrain(path: Path, overrides: Sequence[str], resume: str, console: Console
             measure_norms(parts)
         else:
             on_all(lambda: refuse_other_data(start_from, parts.data))
+            on_all(lambda: refuse_other_teacher(start_from, parts))
         on_main(lambda: lay_out(place, parts, evaluation, start_from))
         teacher = teacher_of(parts, console)
         engine = build_engine(parts)
@@ -175,6 +176,20 @@ def refuse_other_data(folder: Path, data: TrainingData) -> None:
         )
 
 
+def refuse_other_teacher(folder: Path, parts: Parts) -> None:
+    """Refuse to go on with another text teacher than the one that the run began with.
+
+    Raises:
+        ConfigError: its weights differ from those that the checkpoint names.
+    """
+    file, teacher = folder / "teacher.json", parts.text_teacher
+    if teacher is not None and file.exists() and json.loads(file.read_text(encoding="utf-8")) != teacher.identity:
+        raise ConfigError(
+            f"{teacher.name}: has other weights than when {folder.parent.parent} began to learn from it; restore them, "
+            "or start anew with another run.folder=PATH"
+        )
+
+
 def lay_out(place: Run, parts: Parts, evaluation: Evaluation, start_from: Path | None) -> None:
     """The run folder and what the report will want to know of data and model."""
     steps = parts.config.train.steps
@@ -195,6 +210,8 @@ def make_hooks(parts: Parts, engine: Engine, place: Run, evaluation: Evaluation,
         "config.yaml": to_yaml(config),
         "data.json": json.dumps(parts.data.digests(), indent=1),
     }
+    if parts.text_teacher is not None:
+        texts["teacher.json"] = json.dumps(parts.text_teacher.identity)
 
     def log(record: dict) -> None:
         if parts.world.is_main:
