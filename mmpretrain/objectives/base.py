@@ -61,6 +61,8 @@ class Surroundings:
     """Ids that the training texts hold, in rising order, where an objective asks for them."""
     pairing: Pairing | None = None
     """How passages are paired, where an objective pairs them."""
+    text_teacher: Any = None
+    """The `TextTeacher` that an objective asks for; None in evaluation."""
 
 
 class Learner(nn.Module):
@@ -72,6 +74,8 @@ class Learner(nn.Module):
     """
 
     is_global: ClassVar[bool] = False
+    is_asked: ClassVar[bool] = True
+    """Whether held-out figures say how well it does, where it is not global."""
 
     def __init__(self, settings: Any, around: Surroundings) -> None:
         super().__init__()

@@ -22,10 +22,11 @@ from mmpretrain.objectives.masking import Filled
 from mmpretrain.objectives.matching import Matching
 from mmpretrain.objectives.next_sentence import NextSentence
 from mmpretrain.objectives.sigmoid import Sigmoid
+from mmpretrain.objectives.text_distillation import TextDistillation
 from mmpretrain.objectives.views import Views
 
 Pairs = Contrastive | Sigmoid | Distillation
-Texts = MaskedLanguage | NextSentence | CausalLanguage
+Texts = MaskedLanguage | NextSentence | CausalLanguage | TextDistillation
 Images = MaskedImage | Views
 Together = Matching | ImageMaskedLanguage | Captioning
 ObjectiveSettings = Annotated[Pairs | Texts | Images | Together | Custom, Field(discriminator="kind")]
@@ -54,6 +55,9 @@ class TrainingModule(nn.Module):
         pairing = next((each for each in settings if isinstance(each, NextSentence)), None)
         around = replace(around or Surroundings(model=model), pairing=pairing)
         self.objectives = nn.ModuleList(each.build(around) for each in settings)  # type: ignore[attr-defined]
+        for objective in self.objectives:
+            if hasattr(objective, "meet"):
+                objective.meet(self.objectives)  # type: ignore[operator]
         self.settings = settings
         self.needs = needs_of(settings)
         self.caches = any(objective.is_global for objective in self.objectives)
@@ -89,10 +93,10 @@ class TrainingModule(nn.Module):
 
     @torch.no_grad()
     def _measure(self, batch: Batch) -> dict[str, Tensor]:
-        """Metrics of the objectives that are not global, as sums over what they ask of this batch."""
+        """Metrics of the objectives that are asked and not global, as sums over what they ask of this batch."""
         encoded = self._encode(batch)
         ones = torch.ones(len(self.objectives), device=batch.positions_B.device)
-        return self._local_shares(batch, encoded, ones).metrics
+        return self._sum(ones, False, self.model, batch, encoded, asked=True).metrics
 
     @torch.no_grad()
     def _write(self, batch: Batch, length: int) -> Tensor:
@@ -149,11 +153,12 @@ class TrainingModule(nn.Module):
     def _local_shares(self, batch: Batch, encoded: Encoded, counts: Tensor) -> Shares:
         return self._sum(counts, False, self.model, batch, encoded)
 
-    def _sum(self, counts: Tensor, which: bool, *arguments: Any) -> Shares:
+    def _sum(self, counts: Tensor, which: bool, *arguments: Any, asked: bool = False) -> Shares:
+        """Args: which: the global objectives or the others; asked: without those that evaluation does not ask."""
         total = counts.new_zeros(())
         metrics: dict[str, Tensor] = {}
         for objective, weight, count in zip(self.objectives, self.weights, counts, strict=True):
-            if objective.is_global == which:
+            if objective.is_global == which and (objective.is_asked or not asked):
                 share, numbers = objective(*arguments, count)
                 total = total + weight * share
                 metrics |= {f"{objective.name}/{name}": value for name, value in numbers.items()}

@@ -12,6 +12,7 @@ from rich.table import Table
 from mmpretrain.conformance.cuts import TOLERANCE, Row, Tree, all_cuts, check
 from mmpretrain.core.errors import ConfigError, QualityError
 from mmpretrain.core.settings import did_you_mean
+from mmpretrain.objectives.text_distillation import TERMS
 from mmpretrain.recipes.settings import find_config, read_pretrain
 
 # neighbours of the toy batch are of different documents
@@ -33,6 +34,25 @@ EVERY: dict[str, list[Tree]] = {
         {"kind": "captioning", "weight": 2.0},
     ],
     "distillation": [{"kind": "distillation", "teacher": "any"}],
+    "text_distillation": [
+        {"kind": "masked_language"},
+        {
+            "kind": "text_distillation",
+            "teacher": "any",
+            **dict.fromkeys(TERMS, 1.0),
+            "layers": [[0, 0], [1, 2]],
+            "relation_heads": 4,
+        },
+    ],
+    "relations": [
+        {
+            "kind": "text_distillation",
+            "teacher": "any",
+            "cosine": 1.0,
+            "relations": 1.0,
+            "compared": ["query_key", "value_value"],
+        }
+    ],
     "views": [{"kind": "views"}, {"kind": "contrastive"}],
     "masked_image": [{"kind": "masked_image"}, {"kind": "masked_language"}],
 }

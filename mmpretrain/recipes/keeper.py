@@ -54,6 +54,8 @@ class Keeper:
             "config.yaml": to_yaml(self._config),
             "data.json": json.dumps(parts.data.digests(), indent=1),
         }
+        if parts.text_teacher is not None:
+            self._texts["teacher.json"] = json.dumps(parts.text_teacher.identity)
 
     def hooks(self) -> Hooks:
         config = self._config

@@ -69,6 +69,7 @@ def pretrain(path: Path, overrides: Sequence[str], resume: str, console: Console
             measure_norms(parts)
         else:
             on_all(lambda: refuse_other_data(start_from, parts.data))
+            on_all(lambda: refuse_other_teacher(start_from, parts))
         on_main(lambda: _ignore(stack.enter_context(locked(place.lock))))
         on_main(lambda: lay_out(place, parts, evaluation, start_from))
         stack.enter_context(watching(world, place.logs, patience_of(config)))
@@ -214,6 +215,20 @@ def refuse_other_data(folder: Path, data: TrainingData) -> None:
         raise DataError(
             f"{', '.join(changed)}: not the shards that {folder.parent.parent} was trained on; restore them, or start "
             "anew with another run.folder=PATH"
+        )
+
+
+def refuse_other_teacher(folder: Path, parts: Parts) -> None:
+    """Refuse to go on with another text teacher than the one that the run began with.
+
+    Raises:
+        ConfigError: its weights differ from those that the checkpoint names.
+    """
+    file, teacher = folder / "teacher.json", parts.text_teacher
+    if teacher is not None and file.exists() and json.loads(file.read_text(encoding="utf-8")) != teacher.identity:
+        raise ConfigError(
+            f"{teacher.name}: has other weights than when {folder.parent.parent} began to learn from it; restore them, "
+            "or start anew with another run.folder=PATH"
         )
 
 

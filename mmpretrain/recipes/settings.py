@@ -17,7 +17,12 @@ from mmpretrain.evaluation.retrieval import Retrieval
 from mmpretrain.evaluation.zero_shot import ZeroShot
 from mmpretrain.objectives.combine import ObjectiveSettings
 from mmpretrain.optim.optimizer import Optim
-from mmpretrain.recipes.combinations import refuse_evaluation, refuse_objectives, refuse_towers
+from mmpretrain.recipes.combinations import (
+    refuse_evaluation,
+    refuse_objectives,
+    refuse_text_distillation,
+    refuse_towers,
+)
 from mmpretrain.towers.model import Towers
 from mmpretrain.train.loop import Train
 
@@ -50,6 +55,7 @@ class Pretrain:
     def __post_init__(self) -> None:
         refuse_objectives(self.objectives, [part.name for part in self.data.parts])
         refuse_towers(self.towers, self.objectives)
+        refuse_text_distillation(self.towers, self.objectives)
         refuse_evaluation(self.evaluation, self.objectives)
         if self.train.fixed_parts and self.engine.kind == "deepspeed":
             raise ValueError("train.fixed_parts: ZeRO sums in an order of its own; use engine.kind=single or ddp")
