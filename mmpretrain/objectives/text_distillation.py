@@ -161,8 +161,8 @@ class TextDistillationLearner(Learner):
         """What student and teacher see in the batch's texts; words are hidden where guesses are softened."""
         tokens_BL, replacement = batch.tokens_BL, None
         for words in self._words:
-            masked, replacement = words.corrupt(batch)
-            tokens_BL = masked.tokens_BL
+            masked, replacement = words.corrupt(batch, words.texts(batch))
+            tokens_BL = masked.texts.tokens_BL
         student = text.trace(tokens_BL, batch.mask_BL, replacement, self._heads_of[0])
         hidden_BL = None if replacement is None else replacement.at_BL
         return student, teacher.trace(tokens_BL, batch.mask_BL, hidden_BL, self._heads_of[1])

@@ -34,6 +34,28 @@ def refuse_objectives(objectives: Sequence[Any], sources: Sequence[str]) -> None
     for place, objective in enumerate(objectives):
         for name in set(objective.sources) - set(sources):
             raise ValueError(f"objectives.{place}.sources: {name!r} is no source{did_you_mean(name, sources)}")
+    for place, objective in enumerate(objectives):
+        if getattr(objective, "inside", "text") == "pair":
+            refuse_pairs(place, objective, objectives, sources)
+
+
+def refuse_pairs(place: int, objective: Any, objectives: Sequence[Any], sources: Sequence[str]) -> None:
+    """Words hidden in pairs of passages that no objective makes, or makes of other sources.
+
+    Raises:
+        ValueError: names the objective and the remedy.
+    """
+    pairing = next((each for each in objectives if isinstance(each, NextSentence)), None)
+    if pairing is None:
+        raise ValueError(
+            f"objectives.{place}.inside: pair hides words in the rows of next_sentence, and there is none; add "
+            "{kind: next_sentence}, or use inside: text"
+        )
+    if set(objective.sources or sources) != set(pairing.sources or sources):
+        raise ValueError(
+            f"objectives.{place}.sources: inside: pair reads the rows of next_sentence, which learns from "
+            f"{', '.join(pairing.sources) or 'all sources'}; name the same ones for both, or use inside: text"
+        )
 
 
 def refuse_towers(towers: Towers, objectives: Sequence[Any]) -> None:
@@ -82,8 +104,14 @@ def refuse_text_distillation(towers: Towers, objectives: Sequence[Any]) -> None:
         if not isinstance(objective, TextDistillation):
             continue
         key, text = f"objectives.{place}", towers.text
-        if objective.logits and not any(isinstance(each, MaskedLanguage) for each in objectives):
+        words = next((each for each in objectives if isinstance(each, MaskedLanguage)), None)
+        if objective.logits and words is None:
             raise ValueError(f"{key}.logits: softens the answers of masked_language; add it, or set logits to 0")
+        if objective.logits and words is not None and words.inside == "pair":
+            raise ValueError(
+                f"{key}.logits: the teacher reads texts, and masked_language hides words in pairs of them; use "
+                "inside: text"
+            )
         if objective.logits and text.kind == "causal":
             raise ValueError(f"{key}.logits: hidden words are read both ways; use towers.text.kind=bidirectional")
         related = [objective.relation_layers] if objective.relation_layers else []

@@ -90,9 +90,10 @@ def test_soft_targets_are_of_texts_with_the_words_hidden_that_masked_language_as
     words = MaskedLanguage(share=0.4, weight=1e-9)
     module = module_of(words, distillation(logits=2.0, cosine=1.0, temperature=3.0), teacher=teacher)
     batch = toy_batch()
-    masked, replacement = module.objectives[0].corrupt(batch)
+    learner = module.objectives[0]
+    masked, replacement = learner.corrupt(batch, learner.texts(batch))
     assert masked.hidden_BL.any()
-    asked = masked.tokens_BL, batch.mask_BL
+    asked = masked.texts.tokens_BL, batch.mask_BL
     ours_BLD = module.model.text(*asked, replacement=replacement)[0]
     theirs_BLD = teacher.tower(*asked, replacement=replacement._replace(vector_D=teacher.mask_D))[0]
     ours_ND, theirs_ND = ours_BLD[batch.mask_BL], theirs_BLD[batch.mask_BL]

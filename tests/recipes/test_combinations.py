@@ -57,6 +57,21 @@ REFUSED = [
         "evaluation.0: retrieval compares features that no objective trains",
     ),
     (
+        {"objectives": [CONTRASTIVE, {"kind": "masked_language", "inside": "pair"}]},
+        "objectives.1.inside: pair hides words in the rows of next_sentence, and there is none; add",
+    ),
+    (
+        {
+            "objectives": [
+                {"kind": "masked_language", "inside": "pair"},
+                {"kind": "next_sentence"},
+                {**TAUGHT, "logits": 1.0},
+            ],
+            **TEXT_ALONE,
+        },
+        r"objectives\.2\.logits: the teacher reads texts, and masked_language hides words in pairs of them",
+    ),
+    (
         {"objectives": [{**TAUGHT, "logits": 1.0}], **TEXT_ALONE},
         r"objectives\.0\.logits: softens the answers of masked_language; add it",
     ),
