@@ -60,8 +60,8 @@ def pretrain(path: Path, overrides: Sequence[str], resume: str, console: Console
         else:
             on_all(lambda: refuse_other_data(start_from, parts.data))
             on_all(lambda: refuse_other_teacher(start_from, parts))
+        teacher = teacher_of(parts, console)  # a wrong one leaves no run folder behind
         on_main(lambda: lay_out(place, parts, evaluation, start_from))
-        teacher = teacher_of(parts, console)
         engine = build_engine(parts)
         start = restore(engine, start_from) if start_from else 0
 
