@@ -19,6 +19,7 @@ from mmpretrain.objectives.base import Surroundings
 from mmpretrain.objectives.log_sums import LogSums, Softmax
 from mmpretrain.objectives.pairs import PairLearner, PairObjective, chosen
 from mmpretrain.objectives.tiles import SIDE, Gradients, Product, products
+from mmpretrain.towers.open_clip_model import NAME, config_of, is_open_clip
 
 
 @settings
@@ -26,23 +27,35 @@ class Distillation(PairObjective):
     """The teacher's softmax over all pairs of the batch, both ways, as a target (open_clip's distillation, and the
     affinity mimicking of TinyCLIP, Wu et al. 2023, arXiv 2309.12314).
 
-    The teacher is another run, of any resolution and tokenizer. It looks at each sample of the training split once, as
-    in evaluation; its vectors are kept on disk and travel with the batches.
+    The teacher is another run or a model of open_clip, of any resolution and tokenizer. It looks at each sample of the
+    training split once, as in evaluation; its vectors are kept on disk and travel with the batches.
     """
 
     kind: Literal["distillation"] = "distillation"
     teacher: str
-    """Run folder; the newest checkpoint teaches."""
+    """A run folder, whose newest checkpoint teaches; local-dir:FOLDER, a model in the layout of open_clip's hub; or
+    open_clip:ARCHITECTURE with weights below, which takes CLIP's normalisation."""
+    weights: str | None = None
+    """File of open_clip:ARCHITECTURE: .safetensors, or tensors in .pt, .pth, .bin; package:NAME/FILE of an installed
+    package."""
     cache: str = "runs/teachers"
     """Folder for the teacher's vectors: one file for each dataset, split and teacher."""
     teacher_scale: Annotated[float, Field(gt=0)] = 1 / 0.07
-    """Inverse temperature of the teacher's softmax; what it learned stands in its metrics as contrastive/scale."""
+    """Inverse temperature of the teacher's softmax; what a run learned stands in its metrics as contrastive/scale, and
+    most open_clip models have learned 100."""
     embeddings: Annotated[float, Field(ge=0)] = 0.0
     """Weight of 1 - cosine between the student's vectors, mapped linearly, and the teacher's own; 0: only similarities
     are learned, which a student of another width keeps more freely."""
 
     tile: Annotated[int, Field(gt=0)] = SIDE
     """Rows and columns of the matrix of all pairs that are in memory at a time."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.teacher.startswith(NAME) and self.weights is None:
+            raise ValueError(f"weights: {self.teacher} alone has random ones; name a file")
+        if self.weights is not None and not self.teacher.startswith(NAME):
+            raise ValueError(f"weights: {self.teacher} has its own; leave them out, or use {NAME}ARCHITECTURE")
 
     @property
     def needs(self) -> Set[str]:
@@ -53,11 +66,13 @@ class Distillation(PairObjective):
 
 
 def width_of(teacher: str) -> int:
-    """Channels of a run's vectors.
+    """Channels of a teacher's vectors.
 
     Raises:
-        ConfigError: there is no such run.
+        ConfigError: there is no such teacher.
     """
+    if is_open_clip(teacher):
+        return int(config_of(teacher, "objectives: distillation.teacher")["embed_dim"])
     tree = read_yaml(Path(teacher) / "config.yaml")
     return int(tree["towers"]["embedding"])
 

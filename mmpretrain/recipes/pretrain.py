@@ -70,11 +70,11 @@ def pretrain(path: Path, overrides: Sequence[str], resume: str, console: Console
         else:
             on_all(lambda: refuse_other_data(start_from, parts.data))
             on_all(lambda: refuse_other_teacher(start_from, parts))
+        teacher = teacher_of(parts, console)  # a wrong one leaves no run folder behind
         on_main(lambda: _ignore(stack.enter_context(locked(place.lock))))
         on_main(lambda: lay_out(place, parts, evaluation, start_from))
         stack.enter_context(watching(world, place.logs, patience_of(config)))
         with phase("load"):
-            teacher = teacher_of(parts, console)
             engine = build_engine(parts)
             guards = Guards.of(config.train)
             start = restore(engine, guards, start_from) if start_from else 0

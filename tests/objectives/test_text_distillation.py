@@ -144,6 +144,17 @@ def test_a_causal_students_tokens_relate_to_those_before_them() -> None:
     torch.testing.assert_close(share(module), expected, rtol=1e-10, atol=0)
 
 
+def test_in_bf16_terms_are_still_compared_in_fp32() -> None:
+    chosen = distillation(logits=1.0, hidden=1.0, attention=1.0, layers=[(0, 0), (1, 2)], relations=1.0)
+    module = module_of(MaskedLanguage(), chosen, teacher=teacher_of(width=16, heads=2)).float()
+    expected = share(module)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = share(module)
+    assert found.dtype == torch.float32
+    assert found.item() != expected.item()
+    assert found.item() == pytest.approx(expected.item(), rel=1e-2)
+
+
 @pytest.mark.parametrize(
     "chosen",
     [
