@@ -4,15 +4,14 @@ from collections.abc import Set
 from typing import Annotated, Any, Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
 from mmpretrain.core.batch import Batch, Encoded
-from mmpretrain.core.precision import at_least_fp32
 from mmpretrain.core.settings import settings
 from mmpretrain.objectives.base import Learner, Objective, Surroundings
 from mmpretrain.objectives.passages import continuation, join_passages, read_texts
+from mmpretrain.objectives.questions import judge
 
 
 @settings
@@ -67,13 +66,7 @@ class NextSentenceLearner(Learner):
         row_B = continuation(batch, used_B, self._pairing, self._seed)
         x_BLD = read_texts(model, join_passages(batch, row_B)) if encoded.pair_BLD is None else encoded.pair_BLD
         logits_B2 = self.head(torch.tanh(self.pool(x_BLD[:, 0])))
-        answers_B = follows(row_B)
-        with torch.autocast(logits_B2.device.type, enabled=False):
-            losses_B = F.cross_entropy(at_least_fp32(logits_B2), answers_B, reduction="none")
-        count = count.clamp(min=1)
-        share = (losses_B * used_B).sum() / count
-        right = ((logits_B2.detach().argmax(dim=1) == answers_B) & used_B).sum()
-        return share, {"loss": share.detach(), "accuracy": right.float() / count}
+        return judge(logits_B2, follows(row_B), used_B, count)
 
 
 def follows(row_B: Tensor) -> Tensor:
