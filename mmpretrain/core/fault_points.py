@@ -35,6 +35,7 @@ Point = Literal[
     "save.rename",
     "save.latest",
     "save.prune",
+    "append",
 ]
 """Every place; a test holds that each is reached by some test."""
 Action = Literal["kill", "raise", "stop", "sleep", "nospace", "nan", "inf", "flip"]
