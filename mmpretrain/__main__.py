@@ -130,6 +130,17 @@ def config_show(config: Path, overrides: tuple[str, ...]) -> None:
     click.echo(show(find_config("pretrain", config), overrides), nl=False)
 
 
+@config.command("deepspeed")
+@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1)
+def config_deepspeed(config: Path, overrides: tuple[str, ...]) -> None:
+    """Print the JSON that DeepSpeed gets from CONFIG."""
+    from mmpretrain.recipes.configs import deepspeed
+    from mmpretrain.recipes.settings import find_config
+
+    click.echo(deepspeed(find_config("pretrain", config), overrides))
+
+
 @config.command("schema")
 def config_schema() -> None:
     """Print the JSON Schema of a pretraining config, with the meaning of every field."""

@@ -8,6 +8,7 @@ from rich.console import Console
 from mmpretrain.__main__ import cli
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.recipes.compare import compare, paired
+from mmpretrain.recipes.configs import deepspeed
 from mmpretrain.recipes.doctor import checks
 from mmpretrain.recipes.dry_run import dry_run
 from mmpretrain.recipes.pretrain import pretrain
@@ -108,3 +109,7 @@ def test_config_commands_answer(toy_config: ConfigWriter):
     assert "data.batch" in invoke("config", "show", config)
     assert json.loads(invoke("config", "schema"))["title"] == "Pretrain"
     assert invoke("config", "diff", config, config) == ""
+    given = json.loads(invoke("config", "deepspeed", config, "engine={kind: deepspeed, stage: 3, offload: parameters}"))
+    assert given["zero_optimization"]["offload_param"] == {"device": "cpu"}
+    with pytest.raises(ConfigError, match="engine.kind: single has no such JSON"):
+        deepspeed(Path(config), [])
