@@ -84,8 +84,8 @@ def pretrain(path: Path, overrides: Sequence[str], resume: str, console: Console
                 keep_last_faults(place, config.data.batch, error.faults)
                 raise
         if not done:
-            assert stop.signal is not None or world.size > 1
-            raise Interrupted(stop.signal or 15, f"{place.folder}: saved and stopped; the same command resumes")
+            first = next(number for number in gather_objects(stop.signal) if number is not None)
+            raise Interrupted(first, f"{place.folder}: saved and stopped; the same command resumes")
         evaluation.run(engine, config.train.steps, display, with_examples=True)
         on_main(lambda: write_atomic(place.complete, f"{config.train.steps}\n"))
     return place

@@ -8,9 +8,12 @@ from types import FrameType
 from mmpretrain.core.batch import Batch
 from mmpretrain.core.errors import MmpretrainError
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+"""USR1 is how a queue announces the end of the time that it gave."""
+
 
 class StopRequest:
-    """Set by the first SIGINT or SIGTERM; the second one ends the process at once."""
+    """Set by the first SIGINT, SIGTERM or SIGUSR1; the second one ends the process at once."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -26,7 +29,7 @@ class StopRequest:
     @contextmanager
     def listening(self) -> Iterator["StopRequest"]:
         """Take the signals over for the length of a block."""
-        held = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
+        held = {number: signal.signal(number, self._receive) for number in SIGNALS}
         try:
             yield self
         finally:
