@@ -37,15 +37,18 @@ def quickstart(overrides: tuple[str, ...], resume: str) -> None:
 @click.argument("overrides", nargs=-1)
 @click.option("--resume", default="auto", metavar="auto|never|STEP", help="Continue a run that is there.")
 @click.option("--dry-run", is_flag=True, help="Check everything, try one batch, train nothing.")
-def pretrain(config: Path, overrides: tuple[str, ...], resume: str, dry_run: bool) -> None:
+@click.option("--ranks", type=click.IntRange(min=1), help="With --dry-run: try the rows of one of so many ranks.")
+def pretrain(config: Path, overrides: tuple[str, ...], resume: str, dry_run: bool, ranks: int | None) -> None:
     """Pretrain what CONFIG describes; OVERRIDES such as train.steps=100 change single values."""
     from mmpretrain.recipes.settings import find_config
 
     if dry_run:
         from mmpretrain.recipes.dry_run import dry_run as recipe
 
-        recipe(find_config("pretrain", config), overrides, console())
+        recipe(find_config("pretrain", config), overrides, console(), ranks)
         return
+    if ranks is not None:
+        raise click.UsageError("--ranks goes with --dry-run; a launcher starts ranks: mmpretrain launch --help")
     from mmpretrain.recipes.pretrain import pretrain as train
     from mmpretrain.recipes.pretrain import say_what_is_next
 
