@@ -10,7 +10,7 @@ from mmpretrain.core.batch import Batch, Fault
 from mmpretrain.core.distributed import World, gather_objects, on_all, on_main, world
 from mmpretrain.core.errors import ConfigError, DataError, Interrupted
 from mmpretrain.core.files import read_json_lines, write_atomic
-from mmpretrain.core.run import Run
+from mmpretrain.core.run import Run, list_checkpoints, step_of
 from mmpretrain.core.settings import difference, digest, dump, read_yaml, to_yaml
 from mmpretrain.data.ledger import Ledger
 from mmpretrain.data.streaming import NOTICE
@@ -108,7 +108,7 @@ def choose_checkpoint(place: Run, config: Pretrain, resume: str) -> Path | None:
         raise ConfigError(f"{place.folder}: this run {state}; a new one needs another run.folder=PATH")
     refuse_other_config(place, config)
     if resume.isdigit():
-        steps = {checkpoint.step_of(folder): folder for folder in checkpoint.list_checkpoints(place.checkpoints)}
+        steps = {step_of(folder): folder for folder in list_checkpoints(place.checkpoints)}
         if int(resume) not in steps:
             there = ", ".join(map(str, sorted(steps))) or "none"
             raise ConfigError(f"--resume: {place.folder} has no checkpoint of step {resume}; there are {there}")
@@ -180,7 +180,7 @@ def lay_out(place: Run, parts: Parts, evaluation: Evaluation, start_from: Path |
     steps = parts.config.train.steps
     require_space_for_checkpoints(parts)
     if start_from is not None or place.config.is_file():
-        place.forget_after(checkpoint.step_of(start_from) if start_from else 0)
+        place.forget_after(step_of(start_from) if start_from else 0)
         return
     place.create(to_yaml(parts.config))
     write_atomic(place.folder / "data.json", json.dumps(data_facts(parts, evaluation.datasets)))
