@@ -10,8 +10,9 @@ from typing import Any
 import click
 
 from mmpretrain import __version__
-from mmpretrain.commands.console import console
+from mmpretrain.commands.console import AS_JSON, console, tell
 from mmpretrain.commands.data import data
+from mmpretrain.commands.launch import launch
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}
 
@@ -152,6 +153,17 @@ def config_diff(old: Path, new: Path) -> None:
 
 
 cli.add_command(data)
+cli.add_command(launch)
+
+
+@cli.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@AS_JSON
+def status(run: Path, as_json: bool) -> None:
+    """Say where RUN stands: queue, step, samples a second, loss, restarts, time left."""
+    from mmpretrain.recipes.status import status as recipe
+
+    tell(lambda console: recipe(run, console), as_json)
 
 
 @cli.command()
