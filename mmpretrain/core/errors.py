@@ -4,7 +4,7 @@ import signal
 from typing import Any
 
 RESTART = 85
-"""Exit code of a run that saved its checkpoint and wants to be started again (HTCondor's advice: ERESTART)."""
+"""Exit code of a run that was told that its time is nearly up: saved, start me again."""
 
 
 class MmpretrainError(Exception):
@@ -36,7 +36,7 @@ class QualityError(MmpretrainError):
 
 
 class Interrupted(MmpretrainError):
-    """A signal ended the run after its checkpoint was saved: 128 + signal number, and RESTART for USR1."""
+    """A signal ended the run after its checkpoint was saved: 128 + signal number, or RESTART for SIGUSR1."""
 
     on_every_rank = True
 

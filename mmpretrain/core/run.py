@@ -30,10 +30,14 @@ class Run:
         self.predictions = folder / "predictions"
         self.report = folder / "report.html"
         self.checkpoints = folder / "checkpoints"
+        self.skips = folder / "skipped.jsonl"
+        self.best = folder / "best.json"
+        self.restarts = folder / "restarts.json"
+        self.lock = folder / "run.lock"
+        self.logs = folder / "logs"
         self.complete = folder / "complete"
         self.attempts = folder / "attempts.jsonl"
         self.job = folder / "job"
-        self.logs = folder / "logs"
 
     @staticmethod
     def open(folder: Path) -> "Run":
@@ -63,9 +67,12 @@ class Run:
     def add_fault(self, record: dict[str, Any]) -> None:
         append_json_line(self.ledger, record, ascii_only=True)  # names in foreign tars need not be text
 
+    def add_skip(self, record: dict[str, Any]) -> None:
+        append_json_line(self.skips, record, ascii_only=True)
+
     def forget_after(self, step: int) -> None:
-        """Drop the metrics and the faults of steps that a resumed run will take again."""
-        for file in (self.metrics, self.ledger):
+        """Drop the metrics, faults and skips of steps that a resumed run will take again."""
+        for file in (self.metrics, self.ledger, self.skips):
             if file.exists():
                 kept = [record for record in read_json_lines(file) if record["step"] <= step]
                 write_atomic(file, "".join(json.dumps(record) + "\n" for record in kept))

@@ -43,13 +43,10 @@ def dry_run(path: Path, overrides: Sequence[str], console: Console, ranks: int |
     config = load_pretrain(path, overrides)
     with joined_world(config) as world:
         ranks = ranks or world.size
-        refuse_ranks(config.engine, ranks)
-        check_division(config.data.batch, ranks, config.train.micro_batches)
-        refuse_cut(config.objectives, config.data.batch, ranks, config.train.micro_batches)
+        refuse_layout(config, ranks)
         on_main(lambda: index_run(config, world.size, console))
-        rows = max(world.size, config.data.batch * world.size // ranks)
-        parts = build_parts(replace(config, data=replace(config.data, batch=rows)), world)
-        check_batch(parts.data, ranks, config.train.micro_batches, config.data.batch)
+        parts = build_parts(part_of(config, world.size, ranks), world)
+        check_batch(parts.data, ranks, config.train.micros(ranks), config.data.batch)
         for evaluator in config.evaluation:
             open_split(parts, evaluator.split)
         checkpoint_bytes = require_space_for_checkpoints(parts)
@@ -64,6 +61,25 @@ def dry_run(path: Path, overrides: Sequence[str], console: Console, ranks: int |
             if told := cut_texts(parts):
                 console.print(told, soft_wrap=True)
             console.print(f"nothing was written; next: mmpretrain pretrain {path}", soft_wrap=True)
+
+
+def refuse_layout(config: Pretrain, ranks: int) -> None:
+    """What so many ranks cannot train, as far as the config says.
+
+    Raises:
+        ConfigError: names the key and the remedy.
+    """
+    refuse_ranks(config.engine, ranks)
+    micros = config.train.micros(ranks)
+    check_division(config.data.batch, ranks, micros)
+    refuse_cut(config.objectives, config.data.batch, ranks, micros)
+
+
+def part_of(config: Pretrain, here: int, ranks: int) -> Pretrain:
+    """What the ranks that are here would take of a run of `ranks`: micro-batches of the same rows, as many a rank."""
+    fixed = config.train.fixed_parts and config.train.fixed_parts * here // ranks
+    data = replace(config.data, batch=config.data.batch * here // ranks)
+    return replace(config, data=data, train=replace(config.train, fixed_parts=fixed))
 
 
 def seconds_a_step(parts: Parts, engine: Engine, console: Console) -> float:
@@ -136,7 +152,7 @@ def summary(
             "steps",
             f"{steps:,} of {config.data.batch} {noun}, {steps * config.data.batch / len(parts.data):.1f} epochs",
         ),
-        ("cut", f"{ranks} ranks x {config.train.micro_batches} micro-batches, gradient {exact}"),
+        ("cut", f"{ranks} ranks x {config.train.micros(ranks)} micro-batches, gradient {exact}"),
         ("engine", f"{config.engine.kind} on {parts.device}, precision {config.engine.precision}"),
         *([("tried", tried)] if ranks != parts.world.size else []),
         ("expected time", f"{steps * seconds / 60:.1f} minutes at {seconds * 1000:.0f} ms a step on this machine"),

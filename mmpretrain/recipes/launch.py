@@ -13,10 +13,9 @@ from mmpretrain.core.errors import ConfigError, MmpretrainError
 from mmpretrain.core.files import write_atomic
 from mmpretrain.core.run import Run
 from mmpretrain.core.settings import to_yaml
-from mmpretrain.data.training import check_division
 from mmpretrain.launching.scripts import Cluster, Queue, write_scripts
 from mmpretrain.launching.slurm import UNFINISHED, job_facts, submit
-from mmpretrain.recipes.combinations import refuse_cut, refuse_ranks
+from mmpretrain.recipes.dry_run import refuse_layout
 from mmpretrain.recipes.pretrain import refuse_other_config
 from mmpretrain.recipes.settings import Pretrain, load_pretrain
 
@@ -81,14 +80,12 @@ def refuse(kind: str, config: Pretrain, cluster: Cluster, queue: Queue | None, p
     cluster.refuse()
     if queue is not None:
         queue.refuse()
-    refuse_ranks(config.engine, cluster.ranks)
+    refuse_layout(config, cluster.ranks)
     if kind == "deepspeed" and config.engine.kind != "deepspeed":
         raise ConfigError(
             f"engine.kind: {config.engine.kind} under DeepSpeed's launcher; add engine.kind=deepspeed, or launch it by "
             "torchrun"
         )
-    check_division(config.data.batch, cluster.ranks, config.train.micro_batches)
-    refuse_cut(config.objectives, config.data.batch, cluster.ranks, config.train.micro_batches)
     if place.complete.exists():
         raise ConfigError(f"{place.folder}: this run is complete; a new one needs another run.folder=PATH")
     if place.config.is_file():
