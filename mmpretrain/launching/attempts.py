@@ -1,6 +1,11 @@
-"""Whether a run is to be started (again): read from its folder, because srun and torchrun distort exit codes."""
+"""Whether a run is to be started (again): read from its folder, because srun and torchrun distort exit codes.
+
+Kept beside train/restarts.py, which decides from which checkpoint a start goes on and so counts those that came to
+training. A job also has to end where every start fails before that, on a node without its data say: here each counts.
+"""
 
 import datetime
+import itertools
 import os
 from dataclasses import dataclass
 
@@ -28,6 +33,13 @@ def job_here() -> str | None:
     return os.environ.get("SLURM_JOB_ID")
 
 
+def fruitless(run: Run, job: str | None) -> int:
+    """Starts of a job, the last ones in a row, that have not come to a new checkpoint."""
+    step = newest_step(run)
+    last = reversed(read_json_lines(run.attempts))
+    return sum(1 for _ in itertools.takewhile(lambda start: start["job"] == job and start["step"] >= step, last))
+
+
 def judge(run: Run, restarts: int) -> Verdict:
     """Complete, to be started (again), or stopped for want of progress.
 
@@ -38,12 +50,7 @@ def judge(run: Run, restarts: int) -> Verdict:
     if run.complete.exists():
         return Verdict(0, f"{run.folder}: complete")
     step = newest_step(run)
-    fruitless = 0
-    for attempt in reversed(read_json_lines(run.attempts)):
-        if attempt["job"] != job_here() or attempt["step"] < step:
-            break
-        fruitless += 1
-    if fruitless > restarts:
+    if fruitless(run, job_here()) > restarts:
         return Verdict(
             1,
             f"{run.folder}: stop: no progress in {restarts} restarts, still at step {step}; the reason stands in "

@@ -1,6 +1,7 @@
 """How far a run is, from what its folder holds."""
 
 import itertools
+import json
 import math
 import statistics
 import time
@@ -12,7 +13,7 @@ from mmpretrain.core.errors import MmpretrainError
 from mmpretrain.core.files import read_json_lines
 from mmpretrain.core.run import Run
 from mmpretrain.core.settings import read_yaml
-from mmpretrain.launching.attempts import newest_step
+from mmpretrain.launching.attempts import fruitless, newest_step
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 RECENT = 10
@@ -41,7 +42,9 @@ class Progress:
     silent_for: float | None
     """Seconds since the last line."""
     restarts: int
-    """Starts after the first one, by a launch script."""
+    """Starts after the first one that came as far as training."""
+    fruitless: int
+    """Starts of its job, the last ones in a row, that have not come to a new checkpoint; this one is among them."""
     results: list[dict[str, Any]]
     """The newest line of results.jsonl for each task, dataset and split."""
 
@@ -70,7 +73,8 @@ def read_progress(run: Run) -> Progress:
         seconds_a_step=each,
         seconds_left=left,
         silent_for=max(0.0, time.time() - run.metrics.stat().st_mtime) if records else None,
-        restarts=max(0, len(_lines(run, "attempts")) - 1),
+        restarts=_restarts(run),
+        fruitless=fruitless(run, run.job.read_text().strip()) if run.job.is_file() else 0,
         results=list(results.values()),
     )
 
@@ -81,6 +85,11 @@ def _lines(run: Run, name: str) -> list[dict[str, Any]]:
         return read_json_lines(path)
     except ValueError as error:
         raise MmpretrainError(f"{path}: a line is no valid JSON ({error}); delete that line") from error
+
+
+def _restarts(run: Run) -> int:
+    """As train/restarts.py counts them."""
+    return max(0, json.loads(run.restarts.read_text())["total"]) if run.restarts.is_file() else 0
 
 
 def _steps(run: Run) -> int | None:

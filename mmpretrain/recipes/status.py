@@ -55,7 +55,7 @@ def table(folder: Path, progress: Progress, queue: dict[str, str] | None) -> Tab
         ("samples/s", told_rate(progress)),
         ("loss", f"{sparkline(progress.loss)} {progress.loss[-1]:.3f}" if progress.loss else ""),
         ("checkpoint", f"step {progress.checkpoint:,}" if progress.checkpoint else "none yet"),
-        ("restarts", str(progress.restarts)),
+        ("restarts", told_restarts(progress)),
         ("time left", duration(progress.seconds_left) if progress.seconds_left is not None else ""),
         *((f"{line['task']} {line['dataset']}:{line['split']}", told_result(line)) for line in progress.results),
     ):
@@ -88,6 +88,13 @@ def told_rate(progress: Progress) -> str:
     if progress.samples_per_s is None or progress.data_wait is None:
         return ""
     return f"{progress.samples_per_s:,.0f}, waiting for data {100 * progress.data_wait:.1f} % of the time"
+
+
+def told_restarts(progress: Progress) -> str:
+    """With a word where the next ones will lead nowhere either."""
+    if progress.fruitless < 2 or progress.complete:
+        return str(progress.restarts)
+    return f"{progress.restarts}; the last {progress.fruitless} starts have not come to a new checkpoint"
 
 
 def told_result(line: dict[str, Any]) -> str:

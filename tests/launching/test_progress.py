@@ -6,7 +6,9 @@ import pytest
 
 from mmpretrain.core.errors import MmpretrainError
 from mmpretrain.core.run import Run
+from mmpretrain.launching.attempts import note_attempt
 from mmpretrain.launching.progress import read_progress, sparkline
+from mmpretrain.train.restarts import Restarts
 
 
 @pytest.fixture
@@ -35,6 +37,21 @@ def test_a_run_that_has_told_nothing_yet_has_no_rate_and_no_end(run: Run):
     assert found.seconds_left is None
     assert found.samples_per_s is None
     assert found.silent_for is None
+
+
+def test_restarts_are_those_that_came_to_train_and_starts_that_lead_nowhere_are_told_beside_them(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    for step in (0, 0, 5):
+        Restarts(run.restarts).begin(step)
+    (run.checkpoints / "step_00000005").mkdir(parents=True)
+    note_attempt(run)
+    assert (read_progress(run).restarts, read_progress(run).fruitless) == (2, 1)
+    note_attempt(run)
+    assert (read_progress(run).restarts, read_progress(run).fruitless) == (2, 2)
+    (run.checkpoints / "step_00000006").mkdir()
+    assert (read_progress(run).restarts, read_progress(run).fruitless) == (2, 0)
 
 
 def test_a_complete_run_has_no_time_left(run: Run):
