@@ -8,6 +8,7 @@ the stacks of its threads into the run's logs and ends. Nobody waits for a colle
 import contextlib
 import faulthandler
 import json
+import math
 import multiprocessing
 import os
 import platform
@@ -85,7 +86,8 @@ class Watch:
         self._peers = peers
         self._logs = logs
         self._patience = patience
-        self._heard = [Heard(beat_at=time.monotonic(), progress_at=time.monotonic()) for _ in range(world.size)]
+        self._heard = [Heard() for _ in range(world.size)]
+        self._looked = -math.inf
         self._beat = 0
         self._over = threading.Event()
         self._say()
@@ -142,6 +144,10 @@ class Watch:
 
     def _look(self) -> Verdict | None:
         now = time.monotonic()
+        if now - self._looked > 3 * BEAT_SECONDS:  # this process stood still too: a queue suspended the job
+            for heard in self._heard:
+                heard.beat_at = heard.progress_at = now
+        self._looked = now
         for rank, heard in enumerate(self._heard):
             failed = self._read(f"failed/{rank}")
             if failed:
