@@ -71,10 +71,10 @@ class Cluster:
             text = text.replace(f"{{{name}}}", str(value))
         self.conf.write_text(text)
         self._daemon("slurmctld", "-D", "-c")
-        wait_until(lambda: self.ask("scontrol", "ping").returncode == 0, 30, "slurmctld answers")
+        wait_until(lambda: self.ask("scontrol", "ping").returncode == 0, 60, "slurmctld answers")
         for name in NODES:
             self.start_node(name)
-        wait_until(lambda: self.ask("sinfo", "-h", "-o", "%A").stdout.strip() == "0/2", 30, "two nodes are idle")
+        wait_until(lambda: self.ask("sinfo", "-h", "-o", "%A").stdout.strip() == "0/2", 60, "two nodes are idle")
 
     def start_node(self, name: str) -> None:
         self._daemon(name, "-D", "-N", name, command="slurmd")
