@@ -111,6 +111,6 @@ def duration(seconds: float) -> str:
 def next_command(folder: Path, progress: Progress) -> str:
     if progress.complete:
         return f"next: mmpretrain report {folder}"
-    if any((folder / "logs").glob("*")):
-        return f"next: tail -f {folder}/logs/*"
+    if any((folder / "logs").glob("*.log")):
+        return f"next: tail -f {folder}/logs/*.log"
     return f"next: mmpretrain pretrain {folder}, if it does not run"

@@ -2,12 +2,9 @@
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,14 +23,8 @@ def free_port() -> str:
         return str(free.getsockname()[1])
 
 
-def run_on_two(
-    config: Path, places: list[Path], disturb: Callable[[list[subprocess.Popen]], None] = lambda ranks: None
-) -> list[tuple[int, str]]:
-    """Exit code and stderr of each rank, started in its own folder.
-
-    Args:
-        disturb: what happens to the ranks once they are there.
-    """
+def run_on_two(config: Path, places: list[Path]) -> list[tuple[int, str]]:
+    """Exit code and stderr of each rank, started in its own folder."""
     group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "OMP_NUM_THREADS": "1"}
     ranks = [
         subprocess.Popen(
@@ -47,7 +38,6 @@ def run_on_two(
         for rank, place in enumerate(places)
     ]
     try:
-        disturb(ranks)
         return [(rank.wait(SECONDS), rank.communicate()[1]) for rank in ranks]
     finally:
         for rank in ranks:
@@ -111,22 +101,3 @@ def test_a_disk_that_gives_nothing_right_on_one_rank_ends_both_with_one_message(
     assert "checksum" in line
     ledger = tmp_path / "runs" / "toy" / "ledger.jsonl"
     assert len(read_json_lines(ledger)) == in_ledger
-
-
-def test_the_signal_of_a_queue_to_one_rank_saves_and_asks_for_a_restart_on_both(
-    toy_config: ConfigWriter, places: list[Path], tmp_path: Path
-):
-    run = tmp_path / "runs" / "toy"
-
-    def announce_the_end(ranks: list[subprocess.Popen]) -> None:
-        deadline = time.monotonic() + SECONDS
-        while len(read_json_lines(run / "metrics.jsonl")) < 3 and time.monotonic() < deadline:
-            time.sleep(0.05)
-        ranks[1].send_signal(signal.SIGUSR1)
-
-    answers = run_on_two(ddp(toy_config, train__steps=100_000), places, announce_the_end)
-    assert [code for code, _ in answers] == [85, 85], answers
-    (line,) = said(answers)
-    assert "saved and stopped; the same command resumes" in line
-    (saved,) = (run / "checkpoints").glob("step_*")
-    assert 6 <= int(saved.name.removeprefix("step_")) < 100_000

@@ -38,6 +38,10 @@ def test_a_dry_run_for_many_ranks_tries_the_rows_of_one_and_refuses_what_does_no
     output = " ".join(invoke("pretrain", config, "--dry-run", "--ranks", "4").split())
     for words in ("6 of 12 pairs", "4 ranks x 1 micro-batches", "the rows of 1 of 4 ranks"):
         assert words in output
+    output = " ".join(invoke("pretrain", config, "--dry-run", "--ranks", "2", "train.fixed_parts=4").split())
+    assert "2 ranks x 2 micro-batches" in output
+    with pytest.raises(ConfigError, match=r"train\.fixed_parts: 2 do not divide among 4 ranks"):
+        dry_run(Path(config), ["train.fixed_parts=2"], QUIET, ranks=4)
     with pytest.raises(ConfigError, match=r"data\.batch: 12 does not divide by 8 ranks x 1 micro-batches; use 8"):
         dry_run(Path(config), [], QUIET, ranks=8)
     with pytest.raises(ConfigError, match=r"data\.batch: 64 is more than the 48 samples"):
