@@ -35,6 +35,7 @@ Point = Literal[
     "save.rename",
     "save.latest",
     "save.prune",
+    "append",
 ]
 """Every place; a test holds that each is reached by some test."""
 Action = Literal["kill", "raise", "stop", "sleep", "nospace", "nan", "inf", "flip"]
@@ -110,5 +111,5 @@ def _act(action: Action, point: Point) -> Action | None:
 def flip_bit(module: nn.Module) -> None:
     """What a cosmic ray does: one bit of the mantissa of the first weight."""
     weight = next(parameter for parameter in module.parameters() if parameter.requires_grad)
-    bits = weight.data.view(torch.int32).flatten()
-    bits[0] ^= 1 << 12
+    # the weight's own memory, whatever the order of its dimensions
+    weight.data.view(torch.int32)[(0,) * weight.dim()] ^= 1 << 12

@@ -59,16 +59,24 @@ class Run:
         write_atomic(self.config, config_yaml)
 
     def add_metrics(self, record: dict[str, Any]) -> None:
-        append_json_line(self.metrics, record)
+        self._add(self.metrics, record)
 
     def add_result(self, record: dict[str, Any]) -> None:
+        """Raises OSError where the disk does not take it."""
         append_json_line(self.results, record)
 
     def add_fault(self, record: dict[str, Any]) -> None:
-        append_json_line(self.ledger, record, ascii_only=True)  # names in foreign tars need not be text
+        self._add(self.ledger, record)
 
     def add_skip(self, record: dict[str, Any]) -> None:
-        append_json_line(self.skips, record, ascii_only=True)
+        self._add(self.skips, record)
+
+    def _add(self, file: Path, record: dict[str, Any]) -> None:
+        """A line that a full disk may cost, because training is worth more."""
+        try:
+            append_json_line(file, record, ascii_only=True)  # names in foreign tars need not be text
+        except OSError as error:
+            print(f"{file}: the line of step {record['step']} was not kept: {error}", file=sys.stderr, flush=True)
 
     def forget_after(self, step: int) -> None:
         """Drop the metrics, faults and skips of steps that a resumed run will take again."""

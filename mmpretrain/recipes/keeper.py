@@ -102,7 +102,13 @@ class Keeper:
                 self.saver.finish()  # it may still be on its way
             else:
                 self._save(step, True)
-            on_main(lambda: write_atomic(self._place.best, json.dumps(self._best)))
+            on_main(self._note_best)
+
+    def _note_best(self) -> None:
+        try:
+            write_atomic(self._place.best, json.dumps(self._best))
+        except OSError as error:
+            self._display.say(f"{self._place.best}: not written, so that a restart will not know it: {error}")
 
     def _account(self, step: int, micro_batches: Sequence[Batch]) -> None:
         mine = [fault for batch in micro_batches for fault in batch.faults]

@@ -178,6 +178,8 @@ def refuse_other_config(place: Run, config: Pretrain) -> None:
         "train.keep_last",
         "train.keep_best",
         "train.compare_every",
+        "train.max_skips",
+        "train.spike",
     )
     changed = [
         f"{key}: the run in {place.folder} has {old!r}, this command {new!r}"

@@ -1,5 +1,6 @@
 """How often a run was started from the same checkpoint without coming to the next."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import NamedTuple
@@ -42,10 +43,11 @@ class Restarts:
         self._write({"step": step, "starts": starts, "total": last["total"] + 1})
 
     def progressed(self) -> None:
-        """A checkpoint was written."""
+        """A checkpoint was written. A count that the disk does not take is no reason to stop."""
         last = self.read()
         if last["starts"]:
-            self._write({**last, "starts": 0})
+            with contextlib.suppress(OSError):
+                self._write({**last, "starts": 0})
 
     def _write(self, content: dict[str, int]) -> None:
         write_atomic(self._file, json.dumps(content))
