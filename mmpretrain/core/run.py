@@ -12,7 +12,7 @@ from typing import Any
 
 from mmpretrain import __version__
 from mmpretrain.core.errors import ConfigError
-from mmpretrain.core.files import append_json_line, read_json_lines, write_atomic
+from mmpretrain.core.files import TEMPORARY, append_json_line, read_json_lines, write_atomic
 
 PACKAGES = ("torch", "torchvision", "timm", "open_clip_torch", "webdataset", "deepspeed", "numpy", "pillow")
 
@@ -36,6 +36,8 @@ class Run:
         self.lock = folder / "run.lock"
         self.logs = folder / "logs"
         self.complete = folder / "complete"
+        self.attempts = folder / "attempts.jsonl"
+        self.job = folder / "job"
 
     @staticmethod
     def open(folder: Path) -> "Run":
@@ -82,6 +84,17 @@ class Run:
             if file.exists():
                 kept = [record for record in read_json_lines(file) if record["step"] <= step]
                 write_atomic(file, "".join(json.dumps(record) + "\n" for record in kept))
+
+
+def list_checkpoints(root: Path) -> list[Path]:
+    """Checkpoint folders, oldest first; half-written ones still have another name."""
+    found = [folder for folder in root.glob("step_*") if folder.is_dir() and not folder.name.endswith(TEMPORARY)]
+    return sorted(folder for folder in found if folder.name.removeprefix("step_").isdigit())
+
+
+def step_of(folder: Path) -> int:
+    """The step in a checkpoint folder's name."""
+    return int(folder.name.removeprefix("step_"))
 
 
 def environment() -> dict[str, Any]:

@@ -9,7 +9,7 @@ from mmpretrain.core.distributed import gather_objects, on_main
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.files import read_json_lines, write_atomic
 from mmpretrain.core.phases import phase
-from mmpretrain.core.run import Run
+from mmpretrain.core.run import Run, list_checkpoints, step_of
 from mmpretrain.core.settings import did_you_mean, digest, to_yaml
 from mmpretrain.data.ledger import Ledger
 from mmpretrain.engines.base import Engine
@@ -128,7 +128,7 @@ def read_best(place: Run) -> dict[str, Any] | None:
     if not place.best.is_file():
         return None
     best: dict[str, Any] = json.loads(place.best.read_text(encoding="utf-8"))
-    steps = [checkpoint.step_of(folder) for folder in checkpoint.list_checkpoints(place.checkpoints)]
+    steps = [step_of(folder) for folder in list_checkpoints(place.checkpoints)]
     return best if best["step"] in steps else None
 
 

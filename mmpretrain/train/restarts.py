@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mmpretrain.core.files import write_atomic
+from mmpretrain.core.run import list_checkpoints, step_of
 from mmpretrain.train import checkpoint
 
 LIMIT = 2
@@ -55,9 +56,9 @@ class Restarts:
         """The newest checkpoint that verifies, or the one before when starts from the newest lead nowhere."""
         newest, complaints = checkpoint.find_newest(root)
         last = self.read()
-        if newest is None or last["step"] != checkpoint.step_of(newest) or last["starts"] < LIMIT:
+        if newest is None or last["step"] != step_of(newest) or last["starts"] < LIMIT:
             return Choice(newest, complaints)
-        before = [folder for folder in checkpoint.list_checkpoints(root) if folder.name < newest.name]
+        before = [folder for folder in list_checkpoints(root) if folder.name < newest.name]
         earlier = next((folder for folder in reversed(before) if checkpoint.verify(folder) is None), None)
         if earlier is None:
             return Choice(newest, complaints)

@@ -125,7 +125,7 @@ class Watch:
     # -- the thread
 
     def _run(self) -> None:
-        while not self._over.wait(BEAT_SECONDS):
+        while self._goes_on():
             try:
                 self._say()
                 verdict = self._judge() if self._world.is_main else self._told()
@@ -139,9 +139,24 @@ class Watch:
 
     def _run_second(self) -> None:
         """A call on the store of a main rank that was stopped, or whose machine is gone, does not come back."""
-        while not self._over.wait(BEAT_SECONDS):
+        while self._goes_on():
             if time.monotonic() - self._round_at > SILENCE_SECONDS:
                 self._end(Verdict(f"rank 0 {self._last(0)}", [0]))
+
+    def _goes_on(self) -> bool:
+        """Wait for the next beat; False once the run is over.
+
+        A wait that takes far longer says that this process itself stood still, as when a queue suspends a job: what it
+        has not heard meanwhile is no silence.
+        """
+        began = time.monotonic()
+        over = self._over.wait(BEAT_SECONDS)
+        now = time.monotonic()
+        if now - began > 3 * BEAT_SECONDS:
+            self._round_at = now
+            for heard in self._heard:
+                heard.beat_at = heard.progress_at = now
+        return not over
 
     def _say(self) -> None:
         self._beat += 1
