@@ -23,6 +23,7 @@ long: .venv/dev
 # Runs that are killed, damaged, stopped, moved: every case in under 40 minutes, or a seeded sample in under 6.
 faults: .venv/dev
 	OMP_NUM_THREADS=1 FAULTS=full RELIABILITY=reliability.json $(BIN)/pytest -m faults tests/faults
+	$(BIN)/python -m tests.faults.table
 
 faults-sample: .venv/dev
 	OMP_NUM_THREADS=1 RELIABILITY=reliability.sample.json $(BIN)/pytest -m faults tests/faults

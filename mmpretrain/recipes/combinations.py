@@ -13,6 +13,7 @@ from mmpretrain.objectives.matching import Matching
 from mmpretrain.objectives.next_sentence import NextSentence
 from mmpretrain.objectives.text_distillation import TextDistillation
 from mmpretrain.towers.model import LOOKS_AT_PICTURES, Towers
+from mmpretrain.train.loop import Train
 
 TRAINS_FEATURES = ("contrastive", "sigmoid", "distillation", "custom")
 
@@ -142,6 +143,26 @@ def refuse_evaluation(evaluation: Sequence[Any], objectives: Sequence[Any]) -> N
             )
         if evaluator.kind == "held_out" and all(each.kind in NOT_ASKED for each in objectives):
             raise ValueError(f"evaluation.{place}: held_out asks none of these objectives anything; leave it out")
+
+
+def refuse_best(train: Train, evaluation: Sequence[Any]) -> None:
+    """A best checkpoint that no evaluation would find.
+
+    Raises:
+        ValueError: names the setting and the remedy.
+    """
+    if train.keep_best is None:
+        return
+    split, slash, metric = train.keep_best.partition("/")
+    if not (split and slash and metric):
+        raise ValueError(f"train.keep_best: {train.keep_best!r} is not SPLIT/METRIC, such as val/t2i_R@10")
+    splits = [evaluator.split for evaluator in evaluation]
+    # the training dataset's may be given with its name or without
+    if split.rpartition(":")[2] not in {each.rpartition(":")[2] for each in splits}:
+        there = ", ".join(dict.fromkeys(splits)) or "none"
+        raise ValueError(f"train.keep_best: no evaluation is of {split!r}; those of this config are of {there}")
+    if train.evaluate_every is None:
+        raise ValueError("train.keep_best: only the last step would be evaluated; set train.evaluate_every")
 
 
 def refuse_data(objectives: Sequence[Any], data: TrainingData) -> None:

@@ -18,6 +18,7 @@ from mmpretrain.evaluation.zero_shot import ZeroShot
 from mmpretrain.objectives.combine import ObjectiveSettings
 from mmpretrain.optim.optimizer import Optim
 from mmpretrain.recipes.combinations import (
+    refuse_best,
     refuse_evaluation,
     refuse_objectives,
     refuse_text_distillation,
@@ -57,6 +58,7 @@ class Pretrain:
         refuse_towers(self.towers, self.objectives)
         refuse_text_distillation(self.towers, self.objectives)
         refuse_evaluation(self.evaluation, self.objectives)
+        refuse_best(self.train, self.evaluation)
         if self.train.fixed_parts and self.engine.kind == "deepspeed":
             raise ValueError("train.fixed_parts: ZeRO sums in an order of its own; use engine.kind=single or ddp")
         if self.train.fixed_parts and self.train.micro_batches > 1:

@@ -1,3 +1,4 @@
+import json
 import re
 import shlex
 from pathlib import Path
@@ -13,6 +14,7 @@ from mmpretrain.data.card import find_dataset, load_card
 from mmpretrain.recipes.configs import diff, schema, show
 from mmpretrain.recipes.settings import load_pretrain
 from mmpretrain.towers.model import Towers
+from tests.faults.table import PLACE, RESULTS, table
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -51,6 +53,12 @@ def test_a_config_names_a_model(tmp_path: Path):
     assert config.towers.text.layers == 2
     with pytest.raises(ConfigError, match="did you mean 'vit_b32_clip'"):
         load_pretrain(tmp_path / "named.yaml", ["towers=vit_b32_clop"])
+
+
+def test_the_readmes_table_of_trials_is_that_of_a_full_run_in_which_all_passed():
+    rows = json.loads(RESULTS.read_text())
+    assert PLACE.search(README)[0] == table(rows)
+    assert all(row["tier"] == "full" and row["passed"] == row["trials"] > 0 for row in rows)
 
 
 @pytest.mark.parametrize("path", CARDS, ids=lambda path: path.parent.name)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mmpretrain.core.run import environment
 from tests.conftest import ConfigWriter
 from tests.faults.harness import Account, Trial, write_rows
 
@@ -41,7 +42,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if rows and file:
         names = ("torch", "deepspeed", "safetensors")
         versions = {name: importlib.metadata.version(name) for name in names} | {"python": platform.python_version()}
-        write_rows(Path(file), [row.row("full" if FULL else "sample", versions) for row in rows])
+        facts = environment()
+        where = {name: facts[name] for name in ("date", "processor", "cores")}
+        write_rows(Path(file), [row.row("full" if FULL else "sample", versions, where) for row in rows])
 
 
 @pytest.fixture

@@ -184,7 +184,7 @@ class Account:
         if not passed:
             self.failures.append(what)
 
-    def row(self, tier: str, versions: dict[str, str]) -> dict[str, Any]:
+    def row(self, tier: str, versions: dict[str, str], where: dict[str, Any]) -> dict[str, Any]:
         passed = self.trials - len(self.failures)
         return {
             "name": self.name,
@@ -194,6 +194,7 @@ class Account:
             "seed": self.seed,
             "tier": tier,
             "versions": versions,
+            **where,
         }
 
 
