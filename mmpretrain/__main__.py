@@ -12,6 +12,7 @@ import click
 from mmpretrain import __version__
 from mmpretrain.commands.console import console
 from mmpretrain.commands.data import data
+from mmpretrain.commands.plan import plan
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}
 
@@ -149,6 +150,7 @@ def config_diff(old: Path, new: Path) -> None:
 
 
 cli.add_command(data)
+cli.add_command(plan)
 
 
 @cli.command()

@@ -12,6 +12,7 @@ from mmpretrain.core.distributed import on_main
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.data.training import check_batch
 from mmpretrain.engines.base import Engine
+from mmpretrain.objectives.parts import parameters_of
 from mmpretrain.recipes.assemble import (
     Parts,
     build_engine,
@@ -23,7 +24,7 @@ from mmpretrain.recipes.assemble import (
     require_space_for_checkpoints,
     training_batches,
 )
-from mmpretrain.recipes.data_facts import cut_texts, parameter_counts
+from mmpretrain.recipes.data_facts import cut_texts
 from mmpretrain.recipes.settings import load_pretrain
 from mmpretrain.recipes.teacher import teacher_of
 from mmpretrain.train.step import train_step
@@ -42,7 +43,7 @@ def dry_run(path: Path, overrides: Sequence[str], console: Console) -> None:
             open_split(parts, evaluator.split)
         checkpoint_bytes = require_space_for_checkpoints(parts)
         measure_norms(parts)
-        counts = parameter_counts(parts)  # before stage 3 of DeepSpeed empties the parameters
+        counts = parameters_of(parts.module)  # before stage 3 of DeepSpeed empties the parameters
         engine = build_engine(parts)
         seconds = seconds_a_step(parts, engine, console)
         if world.is_main:

@@ -62,7 +62,7 @@ def test_help_imports_neither_torch_nor_anything_else_heavy():
         "heavy = {{'torch', 'numpy', 'pydantic', 'rich', 'webdataset', 'timm'}} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
-    for verb in ("--help", "pretrain", "quickstart", "evaluate", "report", "doctor", "config", "data"):
+    for verb in ("--help", "pretrain", "quickstart", "evaluate", "report", "doctor", "config", "data", "plan"):
         subprocess.run([sys.executable, "-c", program.format(verb)], check=True, capture_output=True)
 
 
