@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from mmpretrain import __version__
+from mmpretrain.commands.checkpoint import checkpoint
 from mmpretrain.commands.console import console
 from mmpretrain.commands.data import data
 from mmpretrain.commands.plan import plan
@@ -150,6 +151,7 @@ def config_diff(old: Path, new: Path) -> None:
 
 
 cli.add_command(data)
+cli.add_command(checkpoint)
 cli.add_command(plan)
 
 

@@ -12,18 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from open_clip.loss import ClipLoss, SigLipLoss
+from open_clip.loss import ClipLoss, DistillClipLoss, SigLipLoss
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from mmpretrain.core.batch import Features
 from mmpretrain.objectives.base import Surroundings
 from mmpretrain.objectives.contrastive import Contrastive
+from mmpretrain.objectives.distillation import Distillation
 from mmpretrain.objectives.sigmoid import Sigmoid
 
 SCALES = (14.0, 100.0)
 """A young model's inverse temperature, and the bound where most end."""
-LOSSES = ("contrastive", "sigmoid")
+LOSSES = ("contrastive", "sigmoid", "distillation")
 WARM_UP = 64
 """Rows of a first turn, which loads what torch loads on first use."""
 Turn = Callable[[], float]
@@ -113,7 +114,10 @@ def pairs(rows: int, width: int) -> Features:
     generator = torch.Generator().manual_seed(0)
     image_BE, noise_BE = (normalize(torch.randn(rows, width, generator=generator), dim=-1) for _ in range(2))
     text_BE, number_B = normalize(image_BE + 5 * noise_BE, dim=-1), torch.arange(rows)
-    return Features(image_BE.requires_grad_(), text_BE.requires_grad_(), number_B, number_B, torch.zeros_like(number_B))
+    # the teacher's pairs agree more
+    teacher = (image_BE.clone(), normalize(image_BE + 3 * noise_BE, dim=-1))
+    pair = image_BE.requires_grad_(), text_BE.requires_grad_()
+    return Features(*pair, number_B, number_B, torch.zeros_like(number_B), teacher=teacher)
 
 
 # -- forms ------------------------------------------------------------------------------------------------
@@ -131,6 +135,11 @@ def tiled_sigmoid(scale: float) -> LossOf:
     return lambda features: objective(features, torch.tensor(float(len(features.image_BE))))[0]
 
 
+def tiled_distillation(scale: float) -> LossOf:
+    objective = Distillation(teacher="any", scale=scale, teacher_scale=scale).build(Surroundings(model=None))
+    return lambda features: objective(features, torch.tensor(float(len(features.image_BE))))[0]
+
+
 def dense_contrastive(scale: float) -> LossOf:
     loss, log_scale = ClipLoss(), torch.tensor(math.log(scale), requires_grad=True)
     return lambda features: loss(features.image_BE, features.text_BE, log_scale.exp())
@@ -142,11 +151,26 @@ def dense_sigmoid(scale: float) -> LossOf:
     return lambda features: loss(features.image_BE, features.text_BE, log_scale.exp(), bias)
 
 
+def dense_distillation(scale: float) -> LossOf:
+    """The distilled half of open_clip's loss, without the contrastive one."""
+    loss, log_scale = DistillClipLoss(), torch.tensor(math.log(scale), requires_grad=True)
+
+    def both_ways(features: Features) -> Tensor:
+        student = loss.get_logits(features.image_BE, features.text_BE, log_scale.exp())
+        teacher = loss.get_logits(*features.teacher, scale)
+        by_image, by_text = (loss.dist_loss(*pair) for pair in zip(teacher, student, strict=True))
+        return (by_image + by_text) / 2
+
+    return both_ways
+
+
 _FORMS: dict[tuple[str, str], Callable[[float], LossOf]] = {
     ("contrastive", "tiled"): tiled_contrastive,
     ("contrastive", "dense"): dense_contrastive,
     ("sigmoid", "tiled"): tiled_sigmoid,
     ("sigmoid", "dense"): dense_sigmoid,
+    ("distillation", "tiled"): tiled_distillation,
+    ("distillation", "dense"): dense_distillation,
 }
 
 

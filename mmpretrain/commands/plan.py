@@ -13,8 +13,8 @@ from mmpretrain.commands.console import AS_JSON, tell
 @click.argument("overrides", nargs=-1)
 @click.option("--nodes", default=1, type=click.IntRange(min=1), help="Nodes.")
 @click.option("--gpus-per-node", default=8, type=click.IntRange(min=1), help="GPUs of a node, a rank each.")
-@click.option("--gpu", default="h100", help="h100, h200, a100-80, a100-40, l40s, v100 or mi300x.")
-@click.option("--efficiency", default=0.3, type=click.FloatRange(0, 1, min_open=True), help="Share of the peak reached.")
+@click.option("--gpu", default="h100", help="h100, h200, a100 (80 GB), a100-40, l40s, v100, mi300x.")
+@click.option("--efficiency", default=0.3, type=click.FloatRange(0, 1, min_open=True), help="Of the peak.")
 @click.option("--between-nodes", type=click.FloatRange(0, min_open=True), metavar="GB/S", help="Network of a GPU.")
 @click.option("--price", type=click.FloatRange(0), help="Of a GPU and hour; without it no cost is computed.")
 @click.option("--loader-rate", type=click.FloatRange(0, min_open=True), help="Samples a second of a loader process.")
@@ -23,7 +23,13 @@ from mmpretrain.commands.console import AS_JSON, tell
 @click.option("--probe", is_flag=True, help="Instead: hold predictions against this machine, on 1 and 2 ranks.")
 @AS_JSON
 def plan(
-    config: Path, overrides: tuple[str, ...], simulate: bool, probe: bool, as_json: bool, pairs: float | None, **more: Any
+    config: Path,
+    overrides: tuple[str, ...],
+    simulate: bool,
+    probe: bool,
+    as_json: bool,
+    pairs: float | None,
+    **more: Any,
 ) -> None:
     """Predict memory, traffic, time and cost of CONFIG on a cluster, and what to change where it does not fit."""
     from mmpretrain.recipes.plan import Cluster, check_here, for_programs, make
@@ -35,7 +41,7 @@ def plan(
     def recipe(console: Any) -> dict[str, Any]:
         if probe:
             return check_here(path, overrides, console)
-        planned = make(path, overrides, Cluster(pairs=pairs and int(pairs), **more), simulate)
+        planned = make(path, overrides, Cluster(pairs=int(pairs) if pairs else None, **more), simulate)
         show(planned, console)
         return for_programs(planned)
 

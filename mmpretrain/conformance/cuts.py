@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmpretrain.conformance.toy import NEGATIVES_WITHIN, part_of, toy_batch, toy_module
+from mmpretrain.conformance.toy import NEGATIVES_WITHIN, part_of, shallow, toy_batch, toy_module
 from mmpretrain.core.distributed import on_main, process_group, world
 from mmpretrain.core.errors import MmpretrainError
 from mmpretrain.core.settings import build, settings
@@ -26,6 +26,7 @@ from mmpretrain.engines.ddp import Ddp
 from mmpretrain.engines.deepspeed import DeepSpeed
 from mmpretrain.engines.single import Single
 from mmpretrain.objectives.combine import ObjectiveSettings, TrainingModule
+from mmpretrain.objectives.text_distillation import TextDistillation
 from mmpretrain.train.step import train_step
 
 TOLERANCE = {"single": 1e-10, "ddp": 1e-10, "zero1": 1e-6, "zero2": 1e-6, "zero3": 1e-6}
@@ -154,10 +155,12 @@ class Wanted:
 
 
 def build_objective(tree: Tree, chunk: int | None) -> Any:
-    """Its settings, with groups for negatives that every cut of the toy batch leaves whole, and the cut's tiles."""
+    """Its settings, with groups of negatives that every cut leaves whole, layers of toy towers, and the cut's tiles."""
     found: Any = build(Wanted, {"objective": tree}).objective
     if hasattr(found, "negatives_within"):
         found = replace(found, negatives_within=NEGATIVES_WITHIN)
+    if isinstance(found, TextDistillation):
+        found = shallow(found)
     return replace(found, tile=chunk) if hasattr(found, "tile") and chunk else found
 
 
@@ -194,7 +197,7 @@ def all_cuts(
 ) -> Iterator[Cut]:
     """Every mix under every number of ranks and micro-batches; tiles and dropout where several micro-batches meet."""
     for name, trees in mixes.items():
-        tiled = any(tree["kind"] in ("contrastive", "sigmoid") for tree in trees)
+        tiled = any(hasattr(build_objective(tree, None), "tile") for tree in trees)
         for size, micros in itertools.product(ranks, accumulations):
             whole = WHOLE if tiled else None
             for engine in ["single"] if size == 1 else engines:

@@ -13,15 +13,19 @@ from mmpretrain.core.batch import Batch
 from mmpretrain.core.counter import seed_torch
 from mmpretrain.objectives.base import Surroundings
 from mmpretrain.objectives.combine import TrainingModule, needs_of
+from mmpretrain.objectives.text_distillation import TextDistillation
+from mmpretrain.objectives.text_teacher import TextTeacher
+from mmpretrain.objectives.words import WordHead
 from mmpretrain.towers.fusion import Fusion
 from mmpretrain.towers.image import TimmImage
-from mmpretrain.towers.model import LOOKS_AT_PICTURES, Towers
+from mmpretrain.towers.model import LOOKS_AT_PICTURES, TextSettings, Towers
 from mmpretrain.towers.text import BidirectionalText, CausalText
 
 ROWS = 32
 """Divides by up to 4 ranks of 4 micro-batches, which then hold one group of negatives each."""
 NEGATIVES_WITHIN = 2
 SIZE, WIDTH, LENGTH, VOCABULARY = 32, 16, 8, 64
+TEACHER_LAYERS = 2
 FIRST = 64
 """Position of the first row."""
 
@@ -41,11 +45,29 @@ def toy_module(objectives: Sequence[Any], dropout: float = 0.0, sources: Sequenc
         view_hidden=WIDTH,
         view_embedding=WIDTH,
     )
+    teacher = toy_teacher(towers.text) if any(each.kind == "text_distillation" for each in objectives) else None
     seed_torch(0)
     model = towers.build(VOCABULARY, 2 * LENGTH, needs)
-    module = TrainingModule(model, objectives, Surroundings(model=model, sources=sources))
+    module = TrainingModule(model, objectives, Surroundings(model=model, sources=sources, text_teacher=teacher))
     disturb(module)
     return module.double()
+
+
+def toy_teacher(student: TextSettings) -> TextTeacher:
+    """A deeper text tower of random weights that guesses hidden words."""
+    seed_torch(2)
+    tower = replace(student, layers=TEACHER_LAYERS, dropout=0.0).build(VOCABULARY, 2 * LENGTH)
+    return TextTeacher(tower, "toy", head=WordHead(WIDTH, VOCABULARY), mask_D=torch.randn(WIDTH))
+
+
+def shallow(settings: TextDistillation) -> TextDistillation:
+    """The same terms, of layers and heads that toy towers have."""
+    return replace(
+        settings,
+        layers=[(min(student, 1), min(teacher, TEACHER_LAYERS)) for student, teacher in settings.layers],
+        relation_layers=settings.relation_layers and (1, TEACHER_LAYERS),
+        relation_heads=settings.relation_heads and 4,
+    )
 
 
 def disturb(module: nn.Module) -> None:

@@ -133,6 +133,8 @@ class Encoded(NamedTuple):
     """Image tokens; N is 0 where no objective asks for them."""
     text_BLD: Tensor
     """Text tokens of the text as it is; L is 0 where no objective asks for them."""
+    pair_BLD: Tensor | None = None
+    """Text tokens of pairs of passages with words hidden, where an objective hides some in them."""
 
 
 class Shares(NamedTuple):

@@ -49,8 +49,22 @@ def world() -> World:
     return World(dist.get_rank(), dist.get_world_size(), World.from_environment().local_rank)
 
 
+_alone = False
+
+
 def is_distributed() -> bool:
-    return dist.is_available() and dist.is_initialized()
+    return not _alone and dist.is_available() and dist.is_initialized()
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """As if this process were the only one, for the length of a block: for what every rank computes whole."""
+    global _alone
+    held, _alone = _alone, True
+    try:
+        yield
+    finally:
+        _alone = held
 
 
 @contextmanager
@@ -78,8 +92,9 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def forward(context: Any, rows: Tensor) -> Tensor:
+        rows = rows.contiguous()  # and so are the parts: what is sent is memory, whatever its strides say
         parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
-        dist.all_gather(parts, rows.contiguous())
+        dist.all_gather(parts, rows)
         return torch.cat(parts)
 
     @staticmethod

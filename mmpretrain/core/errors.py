@@ -1,6 +1,10 @@
 """Errors that a person reads: one line that names the thing and the remedy, and an exit code for scripts."""
 
+import signal
 from typing import Any
+
+RESTART = 85
+"""Exit code of a run that was told that its time is nearly up: saved, start me again."""
 
 
 class MmpretrainError(Exception):
@@ -32,11 +36,14 @@ class QualityError(MmpretrainError):
 
 
 class Interrupted(MmpretrainError):
-    """A signal ended the run after its checkpoint was saved: 128 + signal number."""
+    """A signal ended the run after its checkpoint was saved: 128 + signal number, or RESTART for SIGUSR1."""
+
+    on_every_rank = True
 
     def __init__(self, signal_number: int, message: str) -> None:
         super().__init__(message)
-        self.exit_code = 128 + signal_number
+        self.signal_number = signal_number
+        self.exit_code = RESTART if signal_number == signal.SIGUSR1 else 128 + signal_number
 
     def __reduce__(self) -> tuple[type["Interrupted"], tuple[int, str]]:
-        return Interrupted, (self.exit_code - 128, str(self))
+        return Interrupted, (self.signal_number, str(self))

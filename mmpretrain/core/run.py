@@ -30,6 +30,11 @@ class Run:
         self.predictions = folder / "predictions"
         self.report = folder / "report.html"
         self.checkpoints = folder / "checkpoints"
+        self.skips = folder / "skipped.jsonl"
+        self.best = folder / "best.json"
+        self.restarts = folder / "restarts.json"
+        self.lock = folder / "run.lock"
+        self.logs = folder / "logs"
         self.complete = folder / "complete"
 
     @staticmethod
@@ -46,7 +51,7 @@ class Run:
 
     def create(self, config_yaml: str) -> None:
         """Lay the folder out; the config is written last, so that a half-made folder is no run."""
-        for folder in (self.folder, self.checkpoints, self.folder / "logs"):
+        for folder in (self.folder, self.checkpoints, self.logs):
             folder.mkdir(parents=True, exist_ok=True)
         write_atomic(self.environment, json.dumps(environment(), indent=1))
         write_atomic(self.config, config_yaml)
@@ -60,9 +65,12 @@ class Run:
     def add_fault(self, record: dict[str, Any]) -> None:
         append_json_line(self.ledger, record, ascii_only=True)  # names in foreign tars need not be text
 
+    def add_skip(self, record: dict[str, Any]) -> None:
+        append_json_line(self.skips, record, ascii_only=True)
+
     def forget_after(self, step: int) -> None:
-        """Drop the metrics and the faults of steps that a resumed run will take again."""
-        for file in (self.metrics, self.ledger):
+        """Drop the metrics, faults and skips of steps that a resumed run will take again."""
+        for file in (self.metrics, self.ledger, self.skips):
             if file.exists():
                 kept = [record for record in read_json_lines(file) if record["step"] <= step]
                 write_atomic(file, "".join(json.dumps(record) + "\n" for record in kept))

@@ -4,7 +4,7 @@ An engine takes one module and runs it on this rank. It sums gradients over rank
 full-batch loss, so their gradients do too, and nothing above has to know how many ranks there are.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -14,9 +14,12 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmpretrain.core.distributed import global_sum, world
+from mmpretrain.core.errors import MmpretrainError
 
 Precision = Literal["auto", "fp32", "bf16"]
 """Of the matrix products: parameters, features, logits and sums stay fp32. auto: bf16 where the device has it."""
+ScaledPrecision = Literal["auto", "fp32", "bf16", "fp16"]
+"""The same with fp16, whose small gradients need a scaled loss: for GPUs that have no bf16."""
 
 OptimizerBuilder = Callable[[nn.Module], torch.optim.Optimizer]
 
@@ -38,11 +41,27 @@ class OptimizerState:
     """`MOMENT.NAME` such as `exp_avg.model.text.final_norm.weight`, fp32; empty off the main rank."""
     steps: dict[str, int] = field(default_factory=dict)
     """Optimizer steps that each trainable parameter has taken."""
+    loss_scale: dict[str, float] = field(default_factory=dict)
+    """State of the loss scaling of fp16; empty in other precisions."""
 
     def moments_of(self, name: str) -> dict[str, Tensor]:
         """Moments of one parameter, as the optimizer names them."""
-        kinds = {key.partition(".")[0] for key in self.moments}
-        return {kind: self.moments[f"{kind}.{name}"] for kind in sorted(kinds)}
+        return {kind: self.moments[f"{kind}.{name}"] for kind in self._kinds()}
+
+    def _kinds(self) -> list[str]:
+        return sorted({key.partition(".")[0] for key in self.moments})
+
+    def require(self, names: Iterable[str]) -> None:
+        """Refuse a state that lacks something of a parameter, before anything is changed.
+
+        Raises:
+            MmpretrainError: names what is missing.
+        """
+        missing = [f"steps of {name}" for name in names if name not in self.steps]
+        wanted = [f"{kind}.{name}" for name in names if self.steps.get(name) for kind in self._kinds()]
+        missing += [name for name in wanted if name not in self.moments]
+        if missing:
+            raise MmpretrainError(f"optimizer state: missing {', '.join(missing[:5])}; use another checkpoint")
 
 
 class Engine(Protocol):
@@ -75,6 +94,9 @@ class Engine(Protocol):
     def weights(self, averaged: bool = False) -> dict[str, Tensor]:
         """Parameters and buffers by name, fp32 on the processor; empty off the main rank."""
 
+    def fingerprint(self) -> int | None:
+        """A number that changes with any bit of this rank's copy of the weights; None where it has no whole copy."""
+
     def optimizer_state(self) -> OptimizerState:
         """The optimizer's state by parameter name."""
 
@@ -90,14 +112,16 @@ class Engine(Protocol):
         """
 
 
-def wants_bf16(precision: Precision, device: torch.device) -> bool:
-    """Whether matrix products run in bf16."""
+def product_type(precision: ScaledPrecision, device: torch.device) -> torch.dtype:
+    """What matrix products run in."""
     if precision != "auto":
-        return precision == "bf16"
+        return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    found = torch.cpu.get_capabilities()
-    return any(found.get(unit) for unit in ("avx512_bf16", "amx_bf16", "sve_bf16"))
+        has_bf16 = torch.cuda.is_bf16_supported()
+    else:
+        found = torch.cpu.get_capabilities()
+        has_bf16 = any(found.get(unit) for unit in ("avx512_bf16", "amx_bf16", "sve_bf16"))
+    return torch.bfloat16 if has_bf16 else torch.float32
 
 
 def module_shapes(module: nn.Module) -> dict[str, torch.Size]:
@@ -115,18 +139,34 @@ def trainable_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
 
 
+@torch.no_grad()
+def fingerprint(module: nn.Module) -> int:
+    """The sum of the trainable weights' bits, modulo 2^64."""
+    parts = [parameter.view(torch.int32).sum(dtype=torch.int64) for parameter in trainable_parameters(module).values()]
+    return int(torch.stack(parts).sum())
+
+
 def step_count(optimizer: torch.optim.Optimizer, steps: int, device: torch.device) -> Tensor:
     """The `step` of an optimizer's state: fused kernels want it beside the parameter, the others on the processor."""
     beside = any(group.get("fused") or group.get("capturable") for group in optimizer.param_groups)
     return torch.tensor(float(steps), device=device if beside else "cpu")
 
 
-def compute_in_bf16(module: nn.Module, device: torch.device) -> None:
-    """Run the module's forward under autocast.
+def compute_in(kind: torch.dtype, module: nn.Module, device: torch.device) -> None:
+    """Run the module's forward under autocast, unless in fp32.
 
     Inside the module and not around it, because DeepSpeed switches off an autocast that surrounds its engine.
     """
-    module.forward = torch.autocast(device.type, torch.bfloat16)(module.forward)
+    if kind != torch.float32:
+        module.forward = torch.autocast(device.type, kind)(module.forward)
+
+
+def compile_towers(module: nn.Module) -> None:
+    """Compile the towers, each at its first call; parameters keep their names. Lengths of texts may vary."""
+    model: Any = module.model
+    for tower in (model.image, model.text):
+        if tower is not None:
+            tower.compile(dynamic=True)
 
 
 def average_batch_statistics(module: nn.Module) -> None:

@@ -1,5 +1,6 @@
 """torch's DistributedDataParallel: a copy on each rank, gradients exchanged while backward runs."""
 
+import logging
 import warnings
 from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Literal
@@ -9,7 +10,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mmpretrain.core.settings import settings
-from mmpretrain.engines.base import Engine, OptimizerBuilder, Options, Precision, wants_bf16
+from mmpretrain.engines.base import Engine, OptimizerBuilder, Options, ScaledPrecision
 from mmpretrain.engines.plain import TorchEngine
 
 
@@ -18,8 +19,10 @@ class Ddp:
     """One copy a rank."""
 
     kind: Literal["ddp"] = "ddp"
-    precision: Precision = "auto"
-    """fp32, bf16 (autocast), or auto: bf16 where the device has it."""
+    precision: ScaledPrecision = "auto"
+    """fp32, bf16 or fp16 (autocast), or auto: bf16 where the device has it."""
+    compile: bool = False
+    """Compile the towers with torch.compile, in their first steps: slower to start, faster after."""
     bucket_mb: Annotated[int, Field(gt=0)] = 25
     """Gradients exchanged at a time, in MB."""
     timeout_seconds: Annotated[float, Field(gt=0)] = 600
@@ -27,6 +30,8 @@ class Ddp:
 
     def build(self, module: nn.Module, optimizer: OptimizerBuilder, options: Options) -> Engine:
         module = module.to(options.device)
+        logging.getLogger("torch.nn.parallel.distributed").setLevel(logging.ERROR)
+        warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")
         with warnings.catch_warnings():
             # torch 2.14 renames broadcast_buffers; older ones know only this name
             warnings.simplefilter("ignore", FutureWarning)
@@ -36,8 +41,11 @@ class Ddp:
                 bucket_cap_mb=self.bucket_mb,
                 broadcast_buffers=False,  # statistics are averaged over ranks instead, see average_batch_statistics
                 gradient_as_bucket_view=True,
+                # every parameter takes part in every step; but without this DDP sorts its buckets anew after its first
+                # backward, and sums of three ranks and more would be rounded otherwise in a run that was resumed
+                find_unused_parameters=True,
             )
-        return DdpEngine(wrapped, module, optimizer(module), options, wants_bf16(self.precision, options.device))
+        return DdpEngine(wrapped, module, optimizer(module), options, self.precision, self.compile)
 
 
 class DdpEngine(TorchEngine):

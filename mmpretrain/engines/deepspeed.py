@@ -27,12 +27,14 @@ from mmpretrain.engines.base import (
     Options,
     Precision,
     average_batch_statistics,
-    compute_in_bf16,
+    compile_towers,
+    compute_in,
+    fingerprint,
     module_shapes,
     persistent_buffers,
+    product_type,
     step_count,
     trainable_parameters,
-    wants_bf16,
 )
 
 
@@ -49,14 +51,26 @@ class DeepSpeed:
     """Gradient elements reduced at a time."""
     persistence_threshold: Annotated[int, Field(ge=0)] = 100_000
     """Stage 3: parameters below this many elements stay whole on every rank."""
+    compile: bool = False
+    """Compile the towers with torch.compile, in their first steps: slower to start, faster after."""
+    offload: Literal["none", "optimizer", "parameters"] = "none"
+    """Keep the optimizer's state, or at stage 3 also the parameters, in the processor's memory."""
     timeout_seconds: Annotated[float, Field(gt=0)] = 600
     """How long a rank waits for the others in a collective."""
+
+    def __post_init__(self) -> None:
+        if self.offload == "parameters" and self.stage < 3:
+            raise ValueError(f"offload: stage {self.stage} keeps parameters whole; use stage 3, or offload=optimizer")
 
     def json(self, clip_norm: float | None) -> dict[str, Any]:
         """The configuration that DeepSpeed gets."""
         zero: dict[str, Any] = {"stage": self.stage, "reduce_bucket_size": self.bucket_elements}
         if self.stage == 3:
             zero["stage3_param_persistence_threshold"] = self.persistence_threshold
+        if self.offload != "none":
+            zero["offload_optimizer"] = {"device": "cpu"}
+        if self.offload == "parameters":
+            zero["offload_param"] = {"device": "cpu"}
         return {
             # batches are cut by the loader and shares are whole sums: DeepSpeed is to scale nothing
             "train_micro_batch_size_per_gpu": 1,
@@ -64,6 +78,8 @@ class DeepSpeed:
             "gradient_clipping": clip_norm or 0.0,
             "zero_optimization": zero,
             "zero_allow_untested_optimizer": True,
+            # torch's AdamW, whose state has names that the checkpoint knows; DeepSpeed's own would be compiled
+            "zero_force_ds_cpu_optimizer": False,
         }
 
     def build(self, module: nn.Module, optimizer: OptimizerBuilder, options: Options) -> Engine:
@@ -101,8 +117,9 @@ class DeepSpeedEngine:
         for parameter in module.parameters():
             # initialize cannot broadcast channels_last, not even 1 x 1 kernels, which .contiguous() would leave alone
             parameter.data = parameter.data.flatten().view(parameter.shape)
-        if wants_bf16(zero.precision, options.device):
-            compute_in_bf16(module, options.device)
+        compute_in(product_type(zero.precision, options.device), module, options.device)
+        if zero.compile:
+            compile_towers(module)
         module.train()
         self._engine, self._optimizer, *_ = deepspeed.initialize(
             model=module, optimizer=optimizer(module), config=zero.json(options.clip_norm), dist_init_required=False
@@ -176,6 +193,9 @@ class DeepSpeedEngine:
         with self._zero.GatheredParameters([parameter]):
             return parameter.data.clone()
 
+    def fingerprint(self) -> int | None:
+        return fingerprint(self.module) if self._stage < 3 else None
+
     @torch.no_grad()
     def optimizer_state(self) -> OptimizerState:
         held = self._optimizer.optimizer.state.get(self._flat_partitions()[0], {})
@@ -195,6 +215,8 @@ class DeepSpeedEngine:
         require_same_names(weights, self._shapes, "weights")
         if self._average and average:
             require_same_names(average, self._shapes, "average")
+        if state is not None:
+            state.require(self._trainable)
         self._load_moments(state or OptimizerState())
         for name, buffer in persistent_buffers(self.module).items():
             buffer.copy_(weights[name])

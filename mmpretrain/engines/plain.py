@@ -13,9 +13,13 @@ from mmpretrain.engines.average import Average, evaluation_mode
 from mmpretrain.engines.base import (
     OptimizerState,
     Options,
+    ScaledPrecision,
     average_batch_statistics,
-    compute_in_bf16,
+    compile_towers,
+    compute_in,
+    fingerprint,
     module_shapes,
+    product_type,
     step_count,
     trainable_parameters,
 )
@@ -30,7 +34,13 @@ class TorchEngine:
     """
 
     def __init__(
-        self, module: nn.Module, inner: nn.Module, optimizer: torch.optim.Optimizer, options: Options, bf16: bool
+        self,
+        module: nn.Module,
+        inner: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        options: Options,
+        precision: ScaledPrecision,
+        compiled: bool,
     ) -> None:
         self.module = inner
         self.device = options.device
@@ -39,8 +49,11 @@ class TorchEngine:
         self._trainable = trainable_parameters(inner)
         self._clip = options.clip_norm or math.inf
         self._average = Average(list(self._trainable.values()), options.ema) if options.ema else None
-        if bf16:
-            compute_in_bf16(inner, options.device)
+        kind = product_type(precision, options.device)
+        self._scaler = torch.amp.GradScaler(options.device.type, enabled=kind == torch.float16)
+        compute_in(kind, inner, options.device)
+        if compiled:
+            compile_towers(inner)
         inner.train()
 
     def forward(self, phase: str, *arguments: Any, sync: bool = True) -> Any:
@@ -53,14 +66,16 @@ class TorchEngine:
     def backward(self, share: Tensor, sync: bool = True) -> None:
         # the wrapper takes the mean over ranks: shares are parts of one sum
         with self._synchronised(sync):
-            (share * world().size).backward()
+            self._scaler.scale(share * world().size).backward()
 
     def step(self) -> float:
+        self._scaler.unscale_(self._optimizer)
         norm = float(nn.utils.clip_grad_norm_(self._trainable.values(), self._clip))
         if math.isfinite(norm):
-            self._optimizer.step()
+            self._scaler.step(self._optimizer)
             if self._average:
                 self._average.update()
+        self._scaler.update()  # smaller after a norm that is not finite, larger after many that are
         self._optimizer.zero_grad()
         return norm
 
@@ -83,6 +98,9 @@ class TorchEngine:
             state |= dict(zip(self._trainable, self._average.kept, strict=True))
         return {name: state[name].detach().cpu().clone() for name in module_shapes(self.module)}
 
+    def fingerprint(self) -> int | None:
+        return fingerprint(self.module)
+
     def optimizer_state(self) -> OptimizerState:
         if not world().is_main:
             return OptimizerState()
@@ -92,15 +110,19 @@ class TorchEngine:
             held = self._optimizer.state.get(parameter, {})
             steps[name] = int(held.get("step", 0))
             moments |= {f"{key}.{name}": value.cpu().clone() for key, value in held.items() if key != "step"}
-        return OptimizerState(moments=moments, steps=steps)
+        return OptimizerState(moments=moments, steps=steps, loss_scale=self._scaler.state_dict())
 
     @torch.no_grad()
     def load(self, weights: dict[str, Tensor], state: OptimizerState | None, average: dict[str, Tensor]) -> None:
         require_same_names(weights, module_shapes(self.module), "weights")
         if self._average and average:
             require_same_names(average, module_shapes(self.module), "average")
+        if state is not None:
+            state.require(self._trainable)
         # not strict: a shared tensor has several names, of which the check above wants one
         self.module.load_state_dict(weights, strict=False)
+        if state and state.loss_scale and self._scaler.is_enabled():
+            self._scaler.load_state_dict(state.loss_scale)
         self._optimizer.state.clear()
         for name, parameter in self._trainable.items():
             if state and state.steps.get(name):

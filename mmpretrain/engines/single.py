@@ -8,7 +8,7 @@ from torch import nn
 from mmpretrain.core.distributed import world
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.settings import settings
-from mmpretrain.engines.base import Engine, OptimizerBuilder, Options, Precision, wants_bf16
+from mmpretrain.engines.base import Engine, OptimizerBuilder, Options, ScaledPrecision
 from mmpretrain.engines.plain import TorchEngine
 
 
@@ -17,14 +17,16 @@ class Single:
     """One process."""
 
     kind: Literal["single"] = "single"
-    precision: Precision = "auto"
-    """fp32, bf16 (autocast), or auto: bf16 where the device has it."""
+    precision: ScaledPrecision = "auto"
+    """fp32, bf16 or fp16 (autocast), or auto: bf16 where the device has it."""
+    compile: bool = False
+    """Compile the towers with torch.compile, in their first steps: slower to start, faster after."""
 
     def build(self, module: nn.Module, optimizer: OptimizerBuilder, options: Options) -> Engine:
         if world().size > 1:
             raise ConfigError(f"engine.kind: 'single' runs one process, {world().size} were started; use ddp")
         module = module.to(options.device)
-        return SingleEngine(module, module, optimizer(module), options, wants_bf16(self.precision, options.device))
+        return SingleEngine(module, module, optimizer(module), options, self.precision, self.compile)
 
 
 class SingleEngine(TorchEngine):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mmpretrain.core.batch import Batch
 from mmpretrain.core.settings import settings
+from mmpretrain.objectives.passages import Pairing
 
 Step = Annotated[int, Field(ge=0)]
 Weight = Annotated[float, Field(ge=0)]
@@ -58,6 +59,10 @@ class Surroundings:
     """The tokenizer's id for a hidden word, where it has one."""
     seen_S: Tensor | None = None
     """Ids that the training texts hold, in rising order, where an objective asks for them."""
+    pairing: Pairing | None = None
+    """How passages are paired, where an objective pairs them."""
+    text_teacher: Any = None
+    """The `TextTeacher` that an objective asks for; None in evaluation."""
 
 
 class Learner(nn.Module):
@@ -69,6 +74,8 @@ class Learner(nn.Module):
     """
 
     is_global: ClassVar[bool] = False
+    is_asked: ClassVar[bool] = True
+    """Whether held-out figures say how well it does, where it is not global."""
 
     def __init__(self, settings: Any, around: Surroundings) -> None:
         super().__init__()

@@ -1,6 +1,7 @@
 """The one module that an engine wraps: the model and its objectives, walked through in phases."""
 
 from collections.abc import Sequence, Set
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, NamedTuple
 
@@ -17,13 +18,15 @@ from mmpretrain.objectives.distillation import Distillation
 from mmpretrain.objectives.greedy import write
 from mmpretrain.objectives.masked_image import MaskedImage
 from mmpretrain.objectives.masked_language import ImageMaskedLanguage, MaskedLanguage
+from mmpretrain.objectives.masking import Filled
 from mmpretrain.objectives.matching import Matching
 from mmpretrain.objectives.next_sentence import NextSentence
 from mmpretrain.objectives.sigmoid import Sigmoid
+from mmpretrain.objectives.text_distillation import TextDistillation
 from mmpretrain.objectives.views import Views
 
 Pairs = Contrastive | Sigmoid | Distillation
-Texts = MaskedLanguage | NextSentence | CausalLanguage
+Texts = MaskedLanguage | NextSentence | CausalLanguage | TextDistillation
 Images = MaskedImage | Views
 Together = Matching | ImageMaskedLanguage | Captioning
 ObjectiveSettings = Annotated[Pairs | Texts | Images | Together | Custom, Field(discriminator="kind")]
@@ -49,8 +52,12 @@ class TrainingModule(nn.Module):
     def __init__(self, model: nn.Module, settings: Sequence[Objective], around: Surroundings | None = None) -> None:
         super().__init__()
         self.model: Any = model
-        around = around or Surroundings(model=model)
+        pairing = next((each for each in settings if isinstance(each, NextSentence)), None)
+        around = replace(around or Surroundings(model=model), pairing=pairing)
         self.objectives = nn.ModuleList(each.build(around) for each in settings)  # type: ignore[attr-defined]
+        for objective in self.objectives:
+            if hasattr(objective, "meet"):
+                objective.meet(self.objectives)  # type: ignore[operator]
         self.settings = settings
         self.needs = needs_of(settings)
         self.caches = any(objective.is_global for objective in self.objectives)
@@ -67,8 +74,16 @@ class TrainingModule(nn.Module):
     def forward(self, phase: str, *arguments: Any) -> Any:
         return getattr(self, f"_{phase}")(*arguments)
 
-    def _live(self, batch: Batch, counts: Tensor) -> Shares:
+    def _encode(self, batch: Batch) -> Encoded:
+        """What the towers say of a batch, and of pairs of passages where an objective hides words in them."""
         encoded: Encoded = self.model(batch, self.needs)
+        for objective in self.objectives:
+            if hasattr(objective, "read_pairs"):
+                encoded = encoded._replace(pair_BLD=objective.read_pairs(self.model, batch))  # type: ignore[operator]
+        return encoded
+
+    def _live(self, batch: Batch, counts: Tensor) -> Shares:
+        encoded = self._encode(batch)
         return self._global_shares(encoded.features, counts).plus(self._local_shares(batch, encoded, counts))
 
     @torch.no_grad()
@@ -78,10 +93,10 @@ class TrainingModule(nn.Module):
 
     @torch.no_grad()
     def _measure(self, batch: Batch) -> dict[str, Tensor]:
-        """Metrics of the objectives that are not global, as sums over what they ask of this batch."""
-        encoded: Encoded = self.model(batch, self.needs)
+        """Metrics of the objectives that are asked and not global, as sums over what they ask of this batch."""
+        encoded = self._encode(batch)
         ones = torch.ones(len(self.objectives), device=batch.positions_B.device)
-        return self._local_shares(batch, encoded, ones).metrics
+        return self._sum(ones, False, self.model, batch, encoded, asked=True).metrics
 
     @torch.no_grad()
     def _write(self, batch: Batch, length: int) -> Tensor:
@@ -90,12 +105,12 @@ class TrainingModule(nn.Module):
         return write(self.model, batch, length, partial(objective.likeliest, self.model))
 
     @torch.no_grad()
-    def _fill(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Of the first objective that hides words: which are hidden (bool, B x L), and its guess at each place."""
+    def _fill(self, batch: Batch) -> Filled:
+        """What the first objective that hides words puts in their places."""
         objective: Any = next(each for each in self.objectives if hasattr(each, "guess"))
-        encoded: Encoded = self.model(batch, self.needs)
-        guess: tuple[Tensor, Tensor] = objective.guess(self.model, batch, encoded)
-        return guess
+        encoded = self._encode(batch)
+        filled: Filled = objective.guess(self.model, batch, encoded)
+        return filled
 
     def _loss(self, parts: Sequence[Features], counts: Tensor) -> tuple[Shares, "CachedGradients"]:
         joined = Features.join(parts)
@@ -112,7 +127,7 @@ class TrainingModule(nn.Module):
 
     def _replay(self, batch: Batch, cached: "CachedGradients", micro: int, counts: Tensor) -> tuple[Tensor, Shares]:
         """A scalar whose gradient is the full batch's, and the shares of what is learned from this micro-batch."""
-        encoded: Encoded = self.model(batch, self.needs)
+        encoded = self._encode(batch)
         shares = self._local_shares(batch, encoded, counts)
         pairs = zip(encoded.features.vectors, cached.vectors[micro], strict=True)
         total = shares.total + sum((vectors_BE * gradient_BE).sum() for vectors_BE, gradient_BE in pairs)
@@ -138,11 +153,12 @@ class TrainingModule(nn.Module):
     def _local_shares(self, batch: Batch, encoded: Encoded, counts: Tensor) -> Shares:
         return self._sum(counts, False, self.model, batch, encoded)
 
-    def _sum(self, counts: Tensor, which: bool, *arguments: Any) -> Shares:
+    def _sum(self, counts: Tensor, which: bool, *arguments: Any, asked: bool = False) -> Shares:
+        """Args: which: the global objectives or the others; asked: without those that evaluation does not ask."""
         total = counts.new_zeros(())
         metrics: dict[str, Tensor] = {}
         for objective, weight, count in zip(self.objectives, self.weights, counts, strict=True):
-            if objective.is_global == which:
+            if objective.is_global == which and (objective.is_asked or not asked):
                 share, numbers = objective(*arguments, count)
                 total = total + weight * share
                 metrics |= {f"{objective.name}/{name}": value for name, value in numbers.items()}

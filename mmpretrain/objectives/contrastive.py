@@ -1,6 +1,5 @@
 """Contrastive learning of images and texts over the global batch, with any number of positives a row."""
 
-import math
 from typing import Annotated, Any, Literal
 
 import torch
@@ -9,9 +8,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from mmpretrain.core.batch import Features
-from mmpretrain.core.distributed import global_max, global_sum
 from mmpretrain.core.settings import settings
 from mmpretrain.objectives.base import Surroundings
+from mmpretrain.objectives.log_sums import LogSums
 from mmpretrain.objectives.pairs import PairLearner, PairObjective
 from mmpretrain.objectives.tiles import SIDE, Gradients, Relation, walk
 
@@ -85,21 +84,22 @@ class _SoftmaxLoss(torch.autograd.Function):
     def forward(
         context: Any, image_RE: Tensor, text_CE: Tensor, scale: Tensor, relation: Relation, side: int
     ) -> Tensor:
-        rows, columns = _Entropies(image_RE), _Entropies(text_CE)
+        rows, columns = LogSums(image_RE), LogSums(text_CE)
+        of_rows_R, of_columns_C = image_RE.new_zeros(len(image_RE)), text_CE.new_zeros(len(text_CE))
         for tile in walk(image_RE, text_CE, scale, relation, side):
-            rows.add_logits(tile.rows, tile.logits_RC, 1, tile.spare_RC)
-            columns.add_logits(tile.columns, tile.logits_RC, 0, tile.spare_RC)
+            rows.add(tile.rows, tile.logits_RC, 1, tile.spare_RC)
+            columns.add(tile.columns, tile.logits_RC, 0, tile.spare_RC)
             positives_RC = tile.logits_RC.masked_fill_(tile.differs_RC, 0)
-            rows.positives[tile.rows] += positives_RC.sum(1)
-            columns.positives[tile.columns] += positives_RC.sum(0)
-        columns.complete()
+            of_rows_R[tile.rows] += positives_RC.sum(1)
+            of_columns_C[tile.columns] += positives_RC.sum(0)
+        (of_columns_C,) = columns.complete(of_columns_C)
         weight_C = 1 / relation.counts().to(scale.dtype)
         row_log_sum_R, column_log_sum_C = rows.log_sum(), columns.log_sum()
         context.save_for_backward(image_RE, text_CE, scale, row_log_sum_R, column_log_sum_C, weight_C)
         context.relation, context.side = relation, side
         # subtracted one by one: the sums are some hundred times what is left
-        of_rows_R = row_log_sum_R - rows.positives * weight_C[relation.own]
-        of_columns_C = column_log_sum_C - columns.positives * weight_C
+        of_rows_R = row_log_sum_R - of_rows_R * weight_C[relation.own]
+        of_columns_C = column_log_sum_C - of_columns_C * weight_C
         return of_rows_R.sum() + of_columns_C[relation.own].sum()
 
     @staticmethod
@@ -114,33 +114,3 @@ class _SoftmaxLoss(torch.autograd.Function):
             target_RC = torch.add(weight_R[tile.rows, None], weight_C[tile.columns], out=tile.logits_RC)
             gradients.add(tile, slope_RC.sub_(target_RC.masked_fill_(tile.differs_RC, 0)))
         return *gradients.finish(gradient), None, None
-
-
-class _Entropies:
-    """What rows, or columns, gather from tile to tile: log sum exp of the logits, and the sum over positives.
-
-    The sum is kept relative to the largest logit so far, so that nothing overflows and the largest never vanishes.
-    """
-
-    def __init__(self, features_XE: Tensor) -> None:
-        self._largest = features_XE.new_full((len(features_XE),), -math.inf)
-        self._total = features_XE.new_zeros(len(features_XE))
-        self.positives = features_XE.new_zeros(len(features_XE))
-
-    def add_logits(self, part: slice, logits_RC: Tensor, dim: int, spare_RC: Tensor) -> None:
-        """Take in a tile, reduced over `dim`."""
-        before = self._largest[part]
-        largest = torch.maximum(before, logits_RC.amax(dim))
-        exponentials_RC = torch.sub(logits_RC, largest.unsqueeze(dim), out=spare_RC).exp_()
-        self._total[part] = self._total[part] * (before - largest).exp() + exponentials_RC.sum(dim)
-        self._largest[part] = largest
-
-    def complete(self) -> None:
-        """Join with what the other ranks' rows say of the same columns."""
-        largest = global_max(self._largest)
-        parts = torch.stack([self._total * (self._largest - largest).exp(), self.positives])
-        self._largest = largest
-        self._total, self.positives = global_sum(parts)
-
-    def log_sum(self) -> Tensor:
-        return self._largest + self._total.log()

@@ -4,15 +4,14 @@ from collections.abc import Set
 from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
 from mmpretrain.core.batch import Batch, Encoded
 from mmpretrain.core.counter import hash_tensor, name_to_int, uniform
-from mmpretrain.core.precision import at_least_fp32
 from mmpretrain.core.settings import settings
 from mmpretrain.objectives.base import Learner, Objective, Surroundings
+from mmpretrain.objectives.questions import judge
 
 _NOISE_OF_TEXTS, _NOISE_OF_IMAGES = name_to_int("wrong text"), name_to_int("wrong picture")
 
@@ -102,12 +101,7 @@ class MatchingLearner(Learner):
         answers_P = torch.cat([torch.ones_like(own_B), torch.zeros_like(own_B), torch.zeros_like(own_B)])
         used_B = self.used(batch)
         asked_P = torch.cat([used_B, used_B & texts.exists_B, used_B & images.exists_B])
-        with torch.autocast(x_PLD.device.type, enabled=False):
-            losses_P = F.cross_entropy(at_least_fp32(logits_P2), answers_P, reduction="none")
-        count = count.clamp(min=1)
-        share = (losses_P * asked_P).sum() / count
-        right = ((logits_P2.detach().argmax(dim=1) == answers_P) & asked_P).sum()
-        return share, {"loss": share.detach(), "accuracy": right.float() / count}
+        return judge(logits_P2, answers_P, asked_P, count)
 
 
 def similarity(encoded: Encoded) -> Tensor:

@@ -59,15 +59,31 @@ class PairLearner(Learner):
 
     def pairs(self, features: Features) -> "Pairs":
         """This rank's pictures against the texts of all ranks, the rows that the objective learns from alone."""
-        own = own_rows(features.image_BE)
-        image_RE, columns = features.image_BE, (features.text_BE, features.image_group_B, features.text_group_B)
-        text_CE, image_group_C, text_group_C = (gather(column) for column in columns)
-        if not self.uses_all:
-            used_C = self.uses(gather(features.source_B))
-            image_RE, text_CE = image_RE[used_C[own]], text_CE[used_C]
-            image_group_C, text_group_C = image_group_C[used_C], text_group_C[used_C]
-            own = slice(int(used_C[: own.start].sum()), int(used_C[: own.stop].sum()))
+        mine, everybodys, own = chosen(self, features)
+        columns = (features.text_BE, features.image_group_B, features.text_group_B)
+        text_CE, image_group_C, text_group_C = (gather(column)[everybodys] for column in columns)
+        image_RE = features.image_BE[mine]
         return Pairs(at_least_fp32(image_RE), at_least_fp32(text_CE), Relation(image_group_C, text_group_C, own))
+
+
+class Chosen(NamedTuple):
+    """Which rows an objective learns from; all of them, or bool."""
+
+    mine: slice | Tensor
+    """Of this rank's."""
+    everybodys: slice | Tensor
+    """Of those that `gather` returns."""
+    own: slice
+    """Where this rank's stand among everybody's chosen ones."""
+
+
+def chosen(learner: Learner, features: Features) -> Chosen:
+    """The rows of the sources that an objective learns from."""
+    own = own_rows(features.source_B)
+    if learner.uses_all:
+        return Chosen(slice(None), slice(None), own)
+    used_C = learner.uses(gather(features.source_B))
+    return Chosen(used_C[own], used_C, slice(int(used_C[: own.start].sum()), int(used_C[: own.stop].sum())))
 
 
 class Pairs(NamedTuple):

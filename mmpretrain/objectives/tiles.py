@@ -27,21 +27,35 @@ class Relation(NamedTuple):
 
         The relation is symmetric: that is also the count of the row of the same pair.
         """
-        image_C, images_C = _equals(self.image_group_C)
-        text_C, texts_C = _equals(self.text_group_C)
-        _, both_C = _equals(image_C * len(image_C) + text_C)
+        image_C, images_C = equals(self.image_group_C, self.image_group_C)
+        text_C, texts_C = equals(self.text_group_C, self.text_group_C)
+        both_C = image_C * len(image_C) + text_C
+        both_C = equals(both_C, both_C)[1]
         return images_C + texts_C - both_C
 
 
-def _equals(group_C: Tensor) -> tuple[Tensor, Tensor]:
-    """A number below C for each group, and how many columns it has; of fixed shapes, so that no GPU is waited for."""
+def equals(group_X: Tensor, group_C: Tensor) -> tuple[Tensor, Tensor]:
+    """For each of X groups a number up to C, and how many of C columns have it; of fixed shapes, so that no GPU is
+    waited for.
+    """
     ordered_C = group_C.sort().values
-    first_C = torch.searchsorted(ordered_C, group_C)
-    return first_C, torch.searchsorted(ordered_C, group_C, right=True) - first_C
+    first_X = torch.searchsorted(ordered_C, group_X)
+    return first_X, torch.searchsorted(ordered_C, group_X, right=True) - first_X
+
+
+class Product(NamedTuple):
+    """One tile of logits; its tensors are buffers that the next tile overwrites, so they may be worked on in place."""
+
+    rows: slice
+    columns: slice
+    logits_RC: Tensor
+    """scale * row . column"""
+    spare_RC: Tensor
+    """Room of the same shape as the logits."""
 
 
 class Tile(NamedTuple):
-    """One tile; its tensors are buffers that the next tile overwrites, so they may be worked on in place."""
+    """The same, of pictures and texts, with the pairs that belong together."""
 
     rows: slice
     columns: slice
@@ -53,26 +67,37 @@ class Tile(NamedTuple):
     """Room of the same shape as the logits."""
 
 
-def walk(image_RE: Tensor, text_CE: Tensor, scale: Tensor, relation: Relation, side: int = SIDE) -> Iterator[Tile]:
-    """The tiles of scale * image_RE @ text_CE.T, row by row.
+def products(row_RE: Tensor, column_CE: Tensor, scale: Tensor | float, side: int = SIDE) -> Iterator[Product]:
+    """The tiles of scale * row_RE @ column_CE.T, row by row.
 
-    Every product has `out=` or is in place: autocast leaves those in the precision of the features.
+    Every product has `out=`: autocast leaves those in the precision of the features.
     """
+    size = min(side, len(row_RE)) * min(side, len(column_CE))
+    logits, spare = row_RE.new_empty(size), row_RE.new_empty(size)
+    for rows in blocks(len(row_RE), side):
+        scaled_RE = scale * row_RE[rows]
+        for columns in blocks(len(column_CE), side):
+            logits_RC, spare_RC = (room(buffer, rows, columns) for buffer in (logits, spare))
+            torch.mm(scaled_RE, column_CE[columns].T, out=logits_RC)
+            yield Product(rows, columns, logits_RC, spare_RC)
+
+
+def room(buffer: Tensor, rows: slice, columns: slice) -> Tensor:
+    """The part of a flat buffer that a tile needs, in its shape."""
+    shape = (rows.stop - rows.start, columns.stop - columns.start)
+    return buffer[: shape[0] * shape[1]].view(shape)
+
+
+def walk(image_RE: Tensor, text_CE: Tensor, scale: Tensor, relation: Relation, side: int = SIDE) -> Iterator[Tile]:
+    """The tiles of scale * image_RE @ text_CE.T, row by row, with their positives."""
     size = min(side, len(image_RE)) * min(side, len(text_CE))
-    logits, spare = image_RE.new_empty(size), image_RE.new_empty(size)
     differs, also = (image_RE.new_empty(size, dtype=torch.bool) for _ in range(2))
     image_group_R, text_group_R = relation.image_group_C[relation.own], relation.text_group_C[relation.own]
-    for rows in blocks(len(image_RE), side):
-        scaled_RE = scale * image_RE[rows]
-        for columns in blocks(len(text_CE), side):
-            shape = (rows.stop - rows.start, columns.stop - columns.start)
-            logits_RC, spare_RC, differs_RC, also_RC = (
-                buffer[: shape[0] * shape[1]].view(shape) for buffer in (logits, spare, differs, also)
-            )
-            torch.mm(scaled_RE, text_CE[columns].T, out=logits_RC)
-            torch.ne(image_group_R[rows, None], relation.image_group_C[columns], out=differs_RC)
-            torch.ne(text_group_R[rows, None], relation.text_group_C[columns], out=also_RC)
-            yield Tile(rows, columns, logits_RC, differs_RC.logical_and_(also_RC), spare_RC)
+    for rows, columns, logits_RC, spare_RC in products(image_RE, text_CE, scale, side):
+        differs_RC, also_RC = (room(buffer, rows, columns) for buffer in (differs, also))
+        torch.ne(image_group_R[rows, None], relation.image_group_C[columns], out=differs_RC)
+        torch.ne(text_group_R[rows, None], relation.text_group_C[columns], out=also_RC)
+        yield Tile(rows, columns, logits_RC, differs_RC.logical_and_(also_RC), spare_RC)
 
 
 def blocks(length: int, side: int) -> Iterator[slice]:
@@ -92,7 +117,7 @@ class Gradients:
         self._image_RE, self._text_CE, self._scale = image_RE, text_CE, scale
         self._image_gradient_RE, self._text_gradient_CE = torch.zeros_like(image_RE), torch.zeros_like(text_CE)
 
-    def add(self, tile: Tile, slope_RC: Tensor) -> None:
+    def add(self, tile: Product | Tile, slope_RC: Tensor) -> None:
         """Take in one tile."""
         self._image_gradient_RE[tile.rows].addmm_(slope_RC, self._text_CE[tile.columns])
         self._text_gradient_CE[tile.columns].addmm_(slope_RC.T, self._image_RE[tile.rows])

@@ -26,10 +26,10 @@ class Account(ABC):
     def held(self) -> Held:
         """What there is at this moment."""
 
-    def enter(self) -> None:
+    def enter(self) -> None:  # noqa: B027  # only ZeRO-3 does anything
         """A forward pass begins."""
 
-    def turn(self) -> None:
+    def turn(self) -> None:  # noqa: B027
         """A forward pass has ended."""
 
     def ready(self, weight: Weight, final: bool) -> Iterator[int]:

@@ -4,6 +4,8 @@ as much, half of what data sheets add up.
 
 from dataclasses import dataclass
 
+import torch
+
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.settings import did_you_mean
 
@@ -25,7 +27,9 @@ class Gpu:
 
     name: str
     bf16: float | None
-    """Peak operations a second of matrix products in bf16; None: the GPU has none and computes in fp32."""
+    """Peak operations a second of matrix products in bf16; None: the GPU has none, and precision auto is fp32."""
+    fp16: float
+    """The same in fp16."""
     fp32: float
     """The same in fp32, without TF32, which torch leaves off."""
     memory: float
@@ -40,6 +44,23 @@ class Gpu:
     network: str
     """What `between_nodes` is taken from."""
 
+    def product_type(self, precision: str) -> torch.dtype:
+        """What matrix products run in there.
+
+        Raises:
+            ConfigError: the GPU has no bf16.
+        """
+        if precision == "auto":
+            return torch.float32 if self.bf16 is None else torch.bfloat16
+        if precision == "bf16" and self.bf16 is None:
+            raise ConfigError(f"engine.precision: {self.name} has no bf16; use engine.precision=fp16 or fp32")
+        return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision]
+
+    def peak(self, kind: torch.dtype) -> float:
+        """Operations a second."""
+        halves = {torch.bfloat16: self.bf16 or self.fp32, torch.float16: self.fp16}
+        return halves.get(kind, self.fp32)
+
 
 GPUS = {
     gpu.name: gpu
@@ -47,6 +68,7 @@ GPUS = {
         Gpu(
             name="h100",
             bf16=989e12,
+            fp16=989e12,
             fp32=67e12,
             memory=80e9,
             bandwidth=3.35e12,
@@ -58,6 +80,7 @@ GPUS = {
         Gpu(
             name="h200",
             bf16=989e12,
+            fp16=989e12,
             fp32=67e12,
             memory=141e9,
             bandwidth=4.8e12,
@@ -67,8 +90,9 @@ GPUS = {
             network=f"8 ports of 400 Gb/s for 8 GPUs, {DGX_H100}",
         ),
         Gpu(
-            name="a100-80",
+            name="a100",
             bf16=312e12,
+            fp16=312e12,
             fp32=19.5e12,
             memory=80e9,
             bandwidth=2.039e12,
@@ -80,6 +104,7 @@ GPUS = {
         Gpu(
             name="a100-40",
             bf16=312e12,
+            fp16=312e12,
             fp32=19.5e12,
             memory=40e9,
             bandwidth=1.555e12,
@@ -91,6 +116,7 @@ GPUS = {
         Gpu(
             name="l40s",
             bf16=362e12,
+            fp16=362e12,
             fp32=91.6e12,
             memory=48e9,
             bandwidth=0.864e12,
@@ -102,6 +128,7 @@ GPUS = {
         Gpu(
             name="v100",
             bf16=None,
+            fp16=125e12,
             fp32=15.7e12,
             memory=32e9,
             bandwidth=0.9e12,
@@ -113,6 +140,7 @@ GPUS = {
         Gpu(
             name="mi300x",
             bf16=1307.4e12,
+            fp16=1307.4e12,
             fp32=163.4e12,
             memory=192e9,
             bandwidth=5.3e12,

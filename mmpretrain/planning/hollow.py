@@ -37,7 +37,7 @@ def pretended_world(ranks: int) -> Iterator[None]:
     if ranks == 1:
         yield
         return
-    dist.init_process_group("fake", rank=0, world_size=ranks, store=dist.HashStore())
+    dist.init_process_group("fake", rank=0, world_size=ranks, store=torch._C._distributed_c10d.HashStore())
     try:
         yield
     finally:
@@ -138,8 +138,9 @@ def exchange(func: Any, args: Any) -> None:
     if func is c10d.allgather_.default:
         for parts, given in zip(args[0], args[1], strict=True):
             value = value_of(given)
-            for part in parts if value is not None else ():
-                with_value(part, value)
+            for part in parts:
+                if value is not None:
+                    with_value(part, value)
     elif func is c10d.allreduce_.default:
         for value in map(value_of, args[0]):
             if value is not None:

@@ -113,7 +113,7 @@ class Ledger(TorchDispatchMode):
         """Of the module that is running forward, or of the one that ran forward what now runs backward."""
         node = torch._C._current_autograd_node()
         if node is None or len(self._within) > 1:  # what checkpointing computes again runs forward inside backward
-            self._of_node[torch.autograd._get_sequence_nr() - 1] = self._within[-1]
+            self._of_node[torch._C._autograd._get_sequence_nr() - 1] = self._within[-1]
             return self._within[-1]
         return self._of_node.get(node._sequence_nr(), REST)
 
@@ -125,9 +125,7 @@ class Ledger(TorchDispatchMode):
 
     def _end_span(self, gradient: str | None) -> None:
         most, left = dict(+self._holdings.most), dict(+self._holdings.live)
-        span = Span(
-            phase=self.phase, most=most, left=left, gradient=gradient, final=self.final, flops=self._since_last
-        )
+        span = Span(phase=self.phase, most=most, left=left, gradient=gradient, final=self.final, flops=self._since_last)
         self.spans.append(span)
         self._holdings.most, self._since_last = self._holdings.live.copy(), 0
 

@@ -117,6 +117,7 @@ def work(folder: Path) -> None:
     """What one rank does."""
     torch.set_num_threads(1)
     given = json.loads((folder / "given.json").read_text())
+    found: list[Any]
     if "sizes" in given:
         found = [(size, sum_time(size)) for size in given["sizes"]]
     else:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+
 from mmpretrain.engines.ddp import Ddp
 from mmpretrain.engines.deepspeed import DeepSpeed
 from mmpretrain.planning.cut import batches_of
@@ -69,7 +71,7 @@ def make_plan(task: Task, gpu: Gpu, machine: Machine, loader: Loader | None, eng
         loader: None: it keeps up.
         engines: settings; the task's own is among them.
     """
-    walked = walk_hollow(task, in_bf16(task.engine.precision, gpu))
+    walked = walk_hollow(task, gpu.product_type(task.engine.precision))
     averages = bool(task.optim.ema)
     columns = []
     for engine in engines:
@@ -98,11 +100,11 @@ def make_plan(task: Task, gpu: Gpu, machine: Machine, loader: Loader | None, eng
     return Plan(task=task, walked=walked, columns=columns)
 
 
-def walk_hollow(task: Task, bf16: bool, fused_attention: bool = True) -> Walk:
-    """One step of rank 0 on tensors without memory."""
+def walk_hollow(task: Task, kind: torch.dtype, fused_attention: bool = True) -> Walk:
+    """One step of rank 0 on tensors without memory, with matrix products of a kind."""
     with hollow(), pretended_world(task.cut.ranks):
         module = task.build()
-        return walk(module, batches_of(task.cut, module.needs), bf16, fused_attention)
+        return walk(module, batches_of(task.cut, module.needs), kind, fused_attention)
 
 
 def engines_beside(engine: Any, ranks: int) -> list[Any]:
@@ -110,6 +112,8 @@ def engines_beside(engine: Any, ranks: int) -> list[Any]:
     if ranks == 1:
         return [engine]
     ddp = engine if isinstance(engine, Ddp) else Ddp(precision=engine.precision)
+    if engine.precision == "fp16":  # ZeRO has none here
+        return [ddp]
     zero = engine if isinstance(engine, DeepSpeed) else DeepSpeed(precision=engine.precision)
     return [ddp, *(replace(zero, stage=stage) for stage in (1, 2, 3))]
 
@@ -119,16 +123,10 @@ def label_of(engine: Any) -> str:
     return f"ZeRO {engine.stage}" if isinstance(engine, DeepSpeed) else "DDP" if isinstance(engine, Ddp) else "single"
 
 
-def in_bf16(precision: str, gpu: Gpu) -> bool:
-    """Whether matrix products run in bf16 there."""
-    return precision == "bf16" or (precision == "auto" and gpu.bf16 is not None)
-
-
 def machine_of(gpu: Gpu, precision: str, efficiency: float, ranks_in_node: int) -> Machine:
     """A GPU whose products reach a share of its peak."""
-    peak = gpu.bf16 if in_bf16(precision, gpu) and gpu.bf16 else gpu.fp32
     return Machine(
-        rate=efficiency * peak,
+        rate=efficiency * gpu.peak(gpu.product_type(precision)),
         exact_rate=efficiency * gpu.fp32,
         bandwidth=gpu.bandwidth,
         network=Network(

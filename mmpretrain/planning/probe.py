@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from mmpretrain.core.errors import ConfigError
-from mmpretrain.engines.base import wants_bf16
+from mmpretrain.engines.base import product_type
 from mmpretrain.engines.ddp import Ddp
 from mmpretrain.engines.single import Single
 from mmpretrain.planning.links import Link, Network
@@ -70,7 +70,7 @@ def probe(task: Task) -> Probe:
 
 
 def walk_here(task: Task) -> Walk:
-    return walk_hollow(task, wants_bf16(task.engine.precision, CPU), fused_attention=False)
+    return walk_hollow(task, product_type(task.engine.precision, CPU), fused_attention=False)
 
 
 def calibrated(walked: list[Walk], measured: list[Measured], link: Link) -> Machine:
@@ -93,7 +93,10 @@ def compare(task: Task, found: Measured, machine: Machine) -> list[Compared]:
     walked, ranks = walk_here(task), task.cut.ranks
     memory = fullest(walked, account_of(task.engine, walked, bool(task.optim.ema), ranks))
     seconds = step_time(walked, task.engine, task.cut, machine, bool(task.optim.ema)).total
-    predicted = {"step, ms": (1e3 * seconds, 1e3 * found.seconds), "memory, MB": (sum(memory.values()) / 1e6, found.peak / 1e6)}
+    predicted = {
+        "step, ms": (1e3 * seconds, 1e3 * found.seconds),
+        "memory, MB": (sum(memory.values()) / 1e6, found.peak / 1e6),
+    }
     return [
         Compared(what=what, ranks=ranks, engine=label_of(task.engine), predicted=ours, measured=theirs)
         for what, (ours, theirs) in predicted.items()

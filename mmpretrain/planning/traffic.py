@@ -51,9 +51,7 @@ def zero12(engine: DeepSpeed, walked: Walk, micros: int, ranks: int) -> list[Tra
     padded = sum(math.ceil(group / (2 * ranks)) * 2 * ranks for group in groups)
     piece = FP32 * engine.bucket_elements
     return [
-        Traffic(
-            kind="allreduce", what="gradients", bytes=times * FP32 * trainable(walked), hidden=False, piece=piece
-        ),
+        Traffic(kind="allreduce", what="gradients", bytes=times * FP32 * trainable(walked), hidden=False, piece=piece),
         Traffic(kind="allgather", what="weights", bytes=FP32 * padded, hidden=False, piece=FP32 * max(groups)),
     ]
 

@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from mmpretrain.core.batch import Batch, Features
 from mmpretrain.core.distributed import world
-from mmpretrain.engines.base import compute_in_bf16
+from mmpretrain.engines.base import compute_in
 from mmpretrain.objectives.combine import TrainingModule
 from mmpretrain.objectives.parts import modules_of
 from mmpretrain.planning.ledger import Exchange, Ledger, Span
@@ -53,15 +53,14 @@ class Walk:
     """Those that compute in fp32 under every precision: they compare all pairs of the global batch."""
 
 
-def walk(module: TrainingModule, batches: Sequence[Batch], bf16: bool, fused_attention: bool) -> Walk:
+def walk(module: TrainingModule, batches: Sequence[Batch], kind: torch.dtype, fused_attention: bool) -> Walk:
     """Take one step; inside `hollow()`, with a module and micro-batches that were made there.
 
     Args:
-        bf16: matrix products are in bf16, as the engine's precision says.
+        kind: of matrix products, as the engine's precision says.
         fused_attention: attention never holds the matrix of all pairs of tokens, as on GPUs; else as on the processor.
     """
-    if bf16:
-        compute_in_bf16(module, CPU)
+    compute_in(kind, module, CPU)
     module.train()
     parts = {name: members for name, members in modules_of(module).items() if name != "objectives"}
     parts |= {str(objective.name): [objective] for objective in module.objectives}

@@ -29,10 +29,12 @@ from mmpretrain.engines.build import backend_of, device_of
 from mmpretrain.evaluation.features import Embedder, Measured, SplitSource
 from mmpretrain.objectives.base import Surroundings
 from mmpretrain.objectives.combine import TrainingModule, needs_of
+from mmpretrain.objectives.text_teacher import TextTeacher
 from mmpretrain.objectives.views import VIEWS
 from mmpretrain.recipes.combinations import refuse_cut, refuse_data
 from mmpretrain.recipes.data import index_on_first_use
 from mmpretrain.recipes.settings import Pretrain
+from mmpretrain.recipes.text_teacher import text_teacher_of
 from mmpretrain.towers.norms import measure_statistics
 
 EVALUATION_ROWS = 256
@@ -54,6 +56,8 @@ class Parts:
     data: TrainingData
     tokenizer: Tokenizer
     module: TrainingModule
+    text_teacher: TextTeacher | None = None
+    """Where an objective learns from one, and the run trains."""
 
 
 @contextmanager
@@ -72,22 +76,24 @@ def joined_world(config: Pretrain) -> Iterator[World]:
         yield world
 
 
-def build_parts(config: Pretrain, world: World, tokenizer: Tokenizer | None = None) -> Parts:
+def build_parts(config: Pretrain, world: World, tokenizer: Tokenizer | None = None, trains: bool = True) -> Parts:
     """Data, tokenizer and module, with the same initial weights on every rank and under every engine.
 
     Args:
         tokenizer: the one of a checkpoint; None builds the config's.
+        trains: False leaves out what only training needs, a teacher that may be gone.
     """
     # indexes on first use are made once, not by every rank; so are checks of whole shards and a learned vocabulary
     on_main(lambda: len(TrainingData(config.data)))
     data = on_all(lambda: TrainingData(replace(config.data, verify=False)))
     refuse_other_copies(data)
     refuse_data(config.objectives, data)
-    refuse_cut(config.objectives, config.data.batch, world.size, config.train.micro_batches)
+    refuse_cut(config.objectives, config.data.batch, world.size, config.train.micros(world.size))
     towers = config.towers if tokenizer is None else config.towers.without_files()
     if tokenizer is None:
         learned = on_main(lambda: config.data.tokenizer.build(data.captions()).to_json())
         tokenizer = Tokenizer.from_json(learned, config.data.tokenizer.context_length)
+    teacher = text_teacher_of(config.objectives, tokenizer) if trains else None
     seed_torch(config.train.seed)
     needs = needs_of(config.objectives)
     # two passages in a row need places for both
@@ -99,9 +105,17 @@ def build_parts(config: Pretrain, world: World, tokenizer: Tokenizer | None = No
         seed=config.train.seed,
         mask_id=tokenizer.mask_id,
         seen_S=seen_words(config.objectives, data, tokenizer),
+        text_teacher=teacher,
     )
-    module = TrainingModule(model, config.objectives, around)
-    return Parts(config=config, world=world, device=device_of(world), data=data, tokenizer=tokenizer, module=module)
+    return Parts(
+        config=config,
+        world=world,
+        device=device_of(world),
+        data=data,
+        tokenizer=tokenizer,
+        module=TrainingModule(model, config.objectives, around),
+        text_teacher=teacher,
+    )
 
 
 def seen_words(objectives: Sequence[Any], data: TrainingData, tokenizer: Tokenizer) -> Tensor | None:
@@ -207,7 +221,7 @@ def training_batches(parts: Parts, start: int, teacher: Teacher | None = None) -
         parts.tokenizer,
         config.towers.size,
         parts.world,
-        config.train.micro_batches,
+        config.train.micros(parts.world.size),
         start,
         VIEWS if "views" in needs_of(config.objectives) else 0,
         teacher,
@@ -250,7 +264,7 @@ def embedder(parts: Parts, engine: Engine, datasets: dict[str, Dataset]) -> Embe
 def measure(module: TrainingModule, engine: Engine, batch: Batch) -> Measured:
     """What the objectives say of a batch, on the processor."""
     sums: dict[str, Tensor] = engine.forward("measure", batch)
-    asked: dict[str, Any] = {str(each.name): each for each in module.objectives if not each.is_global}
+    asked: dict[str, Any] = {str(each.name): each for each in module.objectives if each.is_asked and not each.is_global}
     return Measured(
         sums={name: float(value) for name, value in sums.items()},
         counts={name: float(each.count(batch)) for name, each in asked.items()},

@@ -8,11 +8,17 @@ from mmpretrain.core.settings import did_you_mean
 from mmpretrain.data.training import TrainingData
 from mmpretrain.objectives.base import Objective
 from mmpretrain.objectives.combine import needs_of
+from mmpretrain.objectives.masked_language import MaskedLanguage
 from mmpretrain.objectives.matching import Matching
 from mmpretrain.objectives.next_sentence import NextSentence
+from mmpretrain.objectives.text_distillation import TextDistillation
 from mmpretrain.towers.model import LOOKS_AT_PICTURES, Towers
 
 TRAINS_FEATURES = ("contrastive", "sigmoid", "distillation", "custom")
+
+
+NOT_ASKED = (*TRAINS_FEATURES, "views", "text_distillation")
+TRAINS_TEXT = ("masked_language", "text_distillation")
 
 
 def refuse_objectives(objectives: Sequence[Any], sources: Sequence[str]) -> None:
@@ -28,6 +34,28 @@ def refuse_objectives(objectives: Sequence[Any], sources: Sequence[str]) -> None
     for place, objective in enumerate(objectives):
         for name in set(objective.sources) - set(sources):
             raise ValueError(f"objectives.{place}.sources: {name!r} is no source{did_you_mean(name, sources)}")
+    for place, objective in enumerate(objectives):
+        if getattr(objective, "inside", "text") == "pair":
+            refuse_pairs(place, objective, objectives, sources)
+
+
+def refuse_pairs(place: int, objective: Any, objectives: Sequence[Any], sources: Sequence[str]) -> None:
+    """Words hidden in pairs of passages that no objective makes, or makes of other sources.
+
+    Raises:
+        ValueError: names the objective and the remedy.
+    """
+    pairing = next((each for each in objectives if isinstance(each, NextSentence)), None)
+    if pairing is None:
+        raise ValueError(
+            f"objectives.{place}.inside: pair hides words in the rows of next_sentence, and there is none; add "
+            "{kind: next_sentence}, or use inside: text"
+        )
+    if set(objective.sources or sources) != set(pairing.sources or sources):
+        raise ValueError(
+            f"objectives.{place}.sources: inside: pair reads the rows of next_sentence, which learns from "
+            f"{', '.join(pairing.sources) or 'all sources'}; name the same ones for both, or use inside: text"
+        )
 
 
 def refuse_towers(towers: Towers, objectives: Sequence[Any]) -> None:
@@ -49,7 +77,7 @@ def refuse_towers(towers: Towers, objectives: Sequence[Any]) -> None:
             raise ValueError(f"towers.{part}: no objective trains it; leave it out, or add one that does")
     if towers.image is not None and not needs & LOOKS_AT_PICTURES:
         raise ValueError(f"towers.image: none of {', '.join(sorted(kinds))} trains it; set towers.image=null")
-    if not needs & {"features", "text", "fusion", "decoder", "pair"} and "masked_language" not in kinds:
+    if not needs & {"features", "text", "fusion", "decoder", "pair"} and not kinds & set(TRAINS_TEXT):
         raise ValueError(
             f"towers.text: none of {', '.join(sorted(kinds))} trains it; add an objective that reads texts"
         )
@@ -66,6 +94,39 @@ def refuse_towers(towers: Towers, objectives: Sequence[Any]) -> None:
         raise ValueError("objectives: captioning with a prefix needs towers.decoder.start=embedding")
 
 
+def refuse_text_distillation(towers: Towers, objectives: Sequence[Any]) -> None:
+    """What a student's text tower has not, of that which a teacher is to teach it.
+
+    Raises:
+        ValueError: names the setting and the remedy.
+    """
+    for place, objective in enumerate(objectives):
+        if not isinstance(objective, TextDistillation):
+            continue
+        key, text = f"objectives.{place}", towers.text
+        words = next((each for each in objectives if isinstance(each, MaskedLanguage)), None)
+        if objective.logits and words is None:
+            raise ValueError(f"{key}.logits: softens the answers of masked_language; add it, or set logits to 0")
+        if objective.logits and words is not None and words.inside == "pair":
+            raise ValueError(
+                f"{key}.logits: the teacher reads texts, and masked_language hides words in pairs of them; use "
+                "inside: text"
+            )
+        if objective.logits and text.kind == "causal":
+            raise ValueError(f"{key}.logits: hidden words are read both ways; use towers.text.kind=bidirectional")
+        related = [objective.relation_layers] if objective.relation_layers else []
+        for setting, pairs in (("layers", objective.layers), ("relation_layers", related)):
+            deepest = max((student for student, _ in pairs), default=0)
+            if deepest > text.layers:
+                raise ValueError(
+                    f"{key}.{setting}: the student's tower has no layer {deepest}; towers.text.layers is {text.layers}"
+                )
+        if text.width % (objective.relation_heads or 1):
+            raise ValueError(
+                f"{key}.relation_heads: towers.text.width {text.width} does not divide by {objective.relation_heads}"
+            )
+
+
 def refuse_evaluation(evaluation: Sequence[Any], objectives: Sequence[Any]) -> None:
     """Evaluators of what is not there.
 
@@ -79,7 +140,7 @@ def refuse_evaluation(evaluation: Sequence[Any], objectives: Sequence[Any]) -> N
                 f"evaluation.{place}: {evaluator.kind} compares features that no objective trains; add contrastive "
                 "or sigmoid, or leave it out"
             )
-        if evaluator.kind == "held_out" and all(each.kind in (*TRAINS_FEATURES, "views") for each in objectives):
+        if evaluator.kind == "held_out" and all(each.kind in NOT_ASKED for each in objectives):
             raise ValueError(f"evaluation.{place}: held_out asks none of these objectives anything; leave it out")
 
 

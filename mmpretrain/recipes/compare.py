@@ -116,7 +116,10 @@ def stack(split: str, runs: Sequence[Path]) -> Ranks:
 
 def chance_of(folder: Path, split: str, metric: str) -> float:
     """What guessing reaches; a fact of the galleries, so any run tells it."""
-    records = [r for r in read_json_lines(Run.open(folder).results) if (r["task"], r["split"]) == ("retrieval", split)]
+    place = Run.open(folder)
+    asked = json.loads((place.predictions / f"retrieval_{split}.json").read_text())
+    wanted = ("retrieval", asked["dataset"], asked["split"])
+    records = [r for r in read_json_lines(place.results) if (r["task"], r["dataset"], r["split"]) == wanted]
     return float(records[-1]["metrics"][metric]["chance"])
 
 

@@ -12,13 +12,17 @@ from rich.table import Table
 from mmpretrain.conformance.cuts import TOLERANCE, Row, Tree, all_cuts, check
 from mmpretrain.core.errors import ConfigError, QualityError
 from mmpretrain.core.settings import did_you_mean
+from mmpretrain.objectives.text_distillation import TERMS
 from mmpretrain.recipes.settings import find_config, read_pretrain
 
+# neighbours of the toy batch are of different documents
+WRONG_OR_RIGHT: Tree = {"kind": "next_sentence", "from_document": False}
 EVERY: dict[str, list[Tree]] = {
     "contrastive": [{"kind": "contrastive"}],
     "sigmoid": [{"kind": "sigmoid"}],
     "masked_language": [{"kind": "masked_language"}],
-    "next_sentence": [{"kind": "next_sentence"}],
+    "next_sentence": [WRONG_OR_RIGHT],
+    "pairs": [{"kind": "masked_language", "inside": "pair"}, WRONG_OR_RIGHT],
     "causal_language": [{"kind": "causal_language"}],
     "matching": [{"kind": "matching", "scale": 0}],
     "image_masked_language": [{"kind": "image_masked_language", "share": 0.5}],
@@ -30,10 +34,30 @@ EVERY: dict[str, list[Tree]] = {
         {"kind": "captioning", "weight": 2.0},
     ],
     "distillation": [{"kind": "distillation", "teacher": "any"}],
+    "text_distillation": [
+        {"kind": "masked_language"},
+        {
+            "kind": "text_distillation",
+            "teacher": "any",
+            **dict.fromkeys(TERMS, 1.0),
+            "layers": [[0, 0], [1, 2]],
+            "relation_heads": 4,
+        },
+    ],
+    "relations": [
+        {
+            "kind": "text_distillation",
+            "teacher": "any",
+            "cosine": 1.0,
+            "relations": 1.0,
+            "compared": ["query_key", "value_value"],
+        }
+    ],
     "views": [{"kind": "views"}, {"kind": "contrastive"}],
     "masked_image": [{"kind": "masked_image"}, {"kind": "masked_language"}],
 }
-"""Every objective by itself, and what goes together: the mix of ALBEF and CoCa, SLIP with hidden parts."""
+"""Every objective by itself, and what goes together: BERT's pairs of passages, the mix of ALBEF and CoCa, SLIP with
+hidden parts."""
 
 
 def conformance(

@@ -14,7 +14,7 @@ from rich.table import Table
 import mmpretrain
 from mmpretrain.core.run import environment
 from mmpretrain.data.card import CARD, ROOT
-from mmpretrain.engines.base import wants_bf16
+from mmpretrain.engines.base import product_type
 
 EXTRAS = {"eval": ("sklearn", "matplotlib"), "shards": ("emoji", "resvg_py"), "dev": ("pytest", "hypothesis")}
 VARIABLES = (
@@ -51,6 +51,7 @@ def checks() -> list[tuple[str, bool | None, str, str]]:
     """(what, fine | missing | None: optional and absent, found, remedy)."""
     facts = environment()
     free = shutil.disk_usage(Path.cwd()).free
+    has_bf16 = product_type("auto", torch.device("cpu")) == torch.bfloat16
     return [
         (
             "package",
@@ -64,7 +65,7 @@ def checks() -> list[tuple[str, bool | None, str, str]]:
         ),
         ("processor", True, f"{facts['processor']}, {facts['cores']} cores", ""),
         ("GPU", torch.cuda.is_available() or None, gpu(), "not needed; gloo and the processor serve"),
-        ("bf16", wants_bf16("auto", torch.device("cpu")) or None, "on this processor", "fp32 is used instead"),
+        ("bf16", has_bf16 or None, "on this processor", "fp32 is used instead"),
         ("disk", free > 2e9, f"{free / 1e9:.0f} GB free here", "free 2 GB for checkpoints"),
         ("compiler", bool(shutil.which("g++")) or None, shutil.which("g++") or "none", "only torch.compile wants one"),
         *(

@@ -117,7 +117,7 @@ def summary(parts: Parts, counts: dict[str, int], seconds: float, checkpoint_byt
             "steps",
             f"{steps:,} of {config.data.batch} {noun}, {steps * config.data.batch / len(parts.data):.1f} epochs",
         ),
-        ("cut", f"{world.size} ranks x {config.train.micro_batches} micro-batches, gradient {exact}"),
+        ("cut", f"{world.size} ranks x {config.train.micros(world.size)} micro-batches, gradient {exact}"),
         ("engine", f"{config.engine.kind} on {parts.device}, precision {config.engine.precision}"),
         ("expected time", f"{steps * seconds / 60:.1f} minutes at {seconds * 1000:.0f} ms a step on this machine"),
         ("checkpoint", f"{checkpoint_bytes / 1e6:.0f} MB each, {config.train.keep_last} kept"),

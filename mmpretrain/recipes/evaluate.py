@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
 from mmpretrain.core.distributed import World, on_main
 from mmpretrain.core.errors import ConfigError, QualityError
@@ -26,6 +27,7 @@ from mmpretrain.evaluation.held_out import HeldOut, HeldOutEvaluator
 from mmpretrain.evaluation.interval import Figure
 from mmpretrain.evaluation.retrieval import Retrieval, RetrievalEvaluator, examples, rank_split
 from mmpretrain.evaluation.zero_shot import ZeroShot, ZeroShotEvaluator
+from mmpretrain.objectives.text_distillation import TextDistillation
 from mmpretrain.recipes.assemble import Parts, build_engine, build_parts, embedder, open_split
 from mmpretrain.recipes.combinations import refuse_evaluation
 from mmpretrain.recipes.data import index_on_first_use
@@ -187,10 +189,16 @@ def load_single(config: Pretrain, found: checkpoint.Checkpoint) -> tuple[Parts, 
     """The model of a checkpoint in this process, averaged weights where the run kept them."""
     config = replace(config, engine=Single(precision=config.engine.precision))
     tokenizer = load_tokenizer(found.folder / "tokenizer.json", config.data.tokenizer.context_length)
-    parts = build_parts(config, World(), tokenizer)
+    parts = build_parts(config, World(), tokenizer, trains=False)
     engine = build_engine(parts)
-    engine.load(found.weights, None, found.average)
+    engine.load(without_maps(config, found.weights), None, without_maps(config, found.average))
     return parts, engine
+
+
+def without_maps(config: Pretrain, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A checkpoint's tensors but for those that lead to a teacher, who is needed in training alone."""
+    maps = [f"objectives.{n}.maps." for n, each in enumerate(config.objectives) if isinstance(each, TextDistillation)]
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(tuple(maps))}
 
 
 def parse_gate(text: str) -> tuple[str, float]:

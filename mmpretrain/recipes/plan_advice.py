@@ -54,7 +54,9 @@ def zero(plan: Plan) -> Iterator[Column]:
 def zero_change(plan: Plan, stage: str) -> str:
     if isinstance(plan.task.engine, DeepSpeed):
         return f"engine.stage={stage}"
-    return f"engine={{kind: deepspeed, stage: {stage}}}"
+    precision = plan.task.engine.precision
+    kept = "" if precision == "auto" else f", precision: {precision}"
+    return f"engine={{kind: deepspeed, stage: {stage}{kept}}}"
 
 
 def changes(config: Pretrain) -> Iterator[Change]:
@@ -100,6 +102,4 @@ def try_out(change: Change, replan: Callable[[Change], Plan]) -> list[Advice]:
 
 
 def advice_of(column: Column, change: Change) -> Advice:
-    return Advice(
-        change=change, needed=column.needed, fits=column.fits, samples_per_second=column.samples_per_second
-    )
+    return Advice(change=change, needed=column.needed, fits=column.fits, samples_per_second=column.samples_per_second)

@@ -10,10 +10,11 @@ from mmpretrain.data.card import find_dataset, load_card, shard_paths
 from mmpretrain.data.indexing import unindexed
 from mmpretrain.data.mixture import weight_at
 from mmpretrain.data.samples import Reading
-from mmpretrain.data.tokenizer import PAD_MULTIPLE, Tokenizer, TokenizerSettings, WordPieceTokenizer
-from mmpretrain.data.training import Data, TrainingData
+from mmpretrain.data.tokenizer import PAD_MULTIPLE, Tokenizer, WordPieceTokenizer
+from mmpretrain.data.training import Data, TokenizerSettings, TrainingData
 from mmpretrain.engines.ddp import Ddp
 from mmpretrain.objectives.distillation import Distillation, width_of
+from mmpretrain.objectives.text_distillation import TextDistillation
 from mmpretrain.planning.cut import Cut
 from mmpretrain.planning.task import Task
 from mmpretrain.recipes.assemble import seen_words
@@ -113,6 +114,7 @@ def task_of(config: Pretrain, facts: Facts, ranks: int) -> Task:
     Raises:
         ConfigError: the batch does not divide.
     """
+    refuse_unplanned(config)
     batch, micros = config.data.batch, config.train.micro_batches
     if batch % (ranks * micros):
         near = max(ranks * micros, batch // (ranks * micros) * ranks * micros)
@@ -146,6 +148,20 @@ def task_of(config: Pretrain, facts: Facts, ranks: int) -> Task:
     )
 
 
+def refuse_unplanned(config: Pretrain) -> None:
+    """Settings whose memory and time no plan knows.
+
+    Raises:
+        ConfigError: names one, and what to plan instead.
+    """
+    if config.train.fixed_parts:
+        raise ConfigError("train.fixed_parts: is not planned; use train.fixed_parts=null and train.micro_batches=N")
+    if getattr(config.engine, "offload", "none") != "none":
+        raise ConfigError("engine.offload: is not planned, what leaves the GPU waits for its node; use offload=none")
+    if any(isinstance(each, TextDistillation) for each in config.objectives):
+        raise ConfigError("objectives: text_distillation's teacher is not planned; leave the objective out")
+
+
 def shares_of(data: Data) -> list[float]:
     """Of each source, at the first step."""
     weights = [weight_at(part.stages(), 0) for part in data.parts]
@@ -173,4 +189,7 @@ def teacher_width(config: Pretrain) -> int:
     teacher = next((each.teacher for each in config.objectives if isinstance(each, Distillation)), None)
     if teacher is None:
         return 0
-    return width_of(teacher) if (Path(teacher) / "config.yaml").is_file() else config.towers.embedding
+    try:
+        return width_of(teacher)
+    except ConfigError:
+        return config.towers.embedding

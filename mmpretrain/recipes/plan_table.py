@@ -2,7 +2,9 @@
 
 import shlex
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
+import torch
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -14,12 +16,12 @@ from mmpretrain.planning.plan import (
     IN_NODE_LATENCY,
     RESERVE,
     Column,
-    in_bf16,
 )
 from mmpretrain.recipes.plan import Planned
 from mmpretrain.recipes.plan_advice import Advice
 
 GB = 1e9
+SHORT = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
 MEMORY = {"optimizer": "optimizer", "average": "average of weights", "buffers": "exchange buffers"}
 TIMES = {"compute": "computing", "update": "update of weights", "data": "waiting for data"}
 
@@ -28,8 +30,8 @@ def show(planned: Planned, console: Console) -> None:
     """Tables, a verdict, what to change, and what all of it rests on."""
     cluster, cut = planned.cluster, planned.plan.task.cut
     title = (
-        f"{planned.path.stem} on {cluster.nodes} x {cluster.gpus_per_node} {cluster.gpu}, predicted: {cut.batch:,} rows a "
-        f"step = {cut.ranks} ranks x {cut.micros} micro-batches x {cut.rows}"
+        f"{planned.path.stem} on {cluster.nodes} x {cluster.gpus_per_node} {cluster.gpu}, predicted: {cut.batch:,} "
+        f"rows a step = {cut.ranks} ranks x {cut.micros} micro-batches x {cut.rows}"
     )
     console.print(parts_table(planned))
     console.print(engines_table(planned, title))
@@ -73,16 +75,16 @@ def engines_table(planned: Planned, title: str) -> Table:
 
     for part in PARTS:
         if any(part in column.memory for column in columns):
-            add(f"{MEMORY.get(part, part)}, GB", lambda column, part=part: in_gb(column.memory.get(part, 0)))
+            add(f"{MEMORY.get(part, part)}, GB", partial(memory_of, part=part))
     add("most at a time, GB", lambda column: in_gb(sum(column.memory.values())))
     add("needed of a GPU, GB", lambda column: coloured(in_gb(column.needed), column.fits))
     shown.add_section()
     for what in ("features", "gradients", "weights"):
-        add(f"a rank sends of {what}, GB", lambda column, what=what: in_gb(getattr(column, f"{what}_sent")))
+        add(f"a rank sends of {what}, GB", partial(sent_of, what=what))
     shown.add_section()
     for part in ("compute", "features", "gradients", "weights", "update", "data"):
         name = TIMES.get(part, f"waiting for {part}")
-        add(f"{name}, ms", lambda column, part=part: f"{1e3 * getattr(column.timing, part):,.1f}")
+        add(f"{name}, ms", partial(time_of, part=part))
     add("step, ms", lambda column: f"{1e3 * column.timing.total:,.1f}")
     shown.add_section()
     add("samples a second", lambda column: f"{column.samples_per_second:,.0f}")
@@ -90,6 +92,18 @@ def engines_table(planned: Planned, title: str) -> Table:
     if planned.cluster.price is not None:
         add("cost", lambda column: f"{planned.cost(column.samples_per_second):,.0f}")
     return shown
+
+
+def memory_of(column: Column, part: str) -> str:
+    return in_gb(column.memory.get(part, 0))
+
+
+def sent_of(column: Column, what: str) -> str:
+    return in_gb(getattr(column, f"{what}_sent"))
+
+
+def time_of(column: Column, part: str) -> str:
+    return f"{1e3 * getattr(column.timing, part):,.1f}"
 
 
 def verdict(planned: Planned) -> str:
@@ -137,12 +151,11 @@ def sizes_table(planned: Planned) -> Table:
 def assumptions(planned: Planned) -> Iterator[str]:
     """What the figures rest on, a line each."""
     gpu, cluster, cut = planned.gpu, planned.cluster, planned.plan.task.cut
-    bf16 = in_bf16(planned.plan.task.engine.precision, gpu)
-    peak = gpu.bf16 if bf16 and gpu.bf16 else gpu.fp32
+    kind = gpu.product_type(planned.plan.task.engine.precision)
     yield "nothing was measured on such a GPU: operations and memory are those of the step's code, walked through here"
     yield (
-        f"products reach {100 * cluster.efficiency:.0f} % (--efficiency) of {peak / 1e12:,.0f} TFLOP/s "
-        f"{'bf16' if peak == gpu.bf16 else 'fp32'}, the losses over all pairs of {gpu.fp32 / 1e12:,.0f} TFLOP/s fp32; "
+        f"products reach {100 * cluster.efficiency:.0f} % (--efficiency) of {gpu.peak(kind) / 1e12:,.0f} TFLOP/s "
+        f"{SHORT[kind]}, the losses over all pairs of {gpu.fp32 / 1e12:,.0f} TFLOP/s fp32; "
         f"{gpu.source}"
     )
     yield (
@@ -168,8 +181,8 @@ def of_loader(planned: Planned) -> Iterator[str]:
     rate = planned.cluster.loader_rate
     if rate is None:
         yield (
-            f"the loader keeps up: {needed:,.0f} samples a second and rank, by data.workers={workers}; give --loader-rate "
-            "for what a process delivers (`mmpretrain bench data` measures it)"
+            f"the loader keeps up: {needed:,.0f} samples a second and rank, by data.workers={workers}; --loader-rate says "
+            "what a process delivers (`mmpretrain bench data` measures it)"
         )
     else:
         yield f"a loader process delivers {rate:,.0f} samples a second (--loader-rate), data.workers={workers}"

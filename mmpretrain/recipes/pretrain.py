@@ -1,18 +1,22 @@
 """Pretraining, told from top to bottom: check, build, resume, train, evaluate, report."""
 
 import json
+import math
+import signal
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
 
-from mmpretrain.core.batch import Batch, Fault
-from mmpretrain.core.distributed import World, gather_objects, on_all, on_main, world
+from mmpretrain.core.batch import Fault
+from mmpretrain.core.distributed import World, on_all, on_main, world
 from mmpretrain.core.errors import ConfigError, DataError, Interrupted
-from mmpretrain.core.files import read_json_lines, write_atomic
+from mmpretrain.core.files import write_atomic
+from mmpretrain.core.lock import locked
+from mmpretrain.core.phases import phase
 from mmpretrain.core.run import Run
-from mmpretrain.core.settings import difference, digest, dump, read_yaml, to_yaml
-from mmpretrain.data.ledger import Ledger
+from mmpretrain.core.settings import difference, dump, read_yaml, to_yaml
 from mmpretrain.data.streaming import NOTICE
 from mmpretrain.data.tokenizer import Tokenizer, load_tokenizer
 from mmpretrain.data.training import TrainingData, check_batch
@@ -29,12 +33,15 @@ from mmpretrain.recipes.assemble import (
 )
 from mmpretrain.recipes.data_facts import cut_texts, data_facts, model_facts
 from mmpretrain.recipes.evaluate import Evaluation
+from mmpretrain.recipes.keeper import Keeper
 from mmpretrain.recipes.settings import Pretrain, load_pretrain
 from mmpretrain.recipes.teacher import teacher_of
 from mmpretrain.train import checkpoint
 from mmpretrain.train.guards import StopRequest
-from mmpretrain.train.loop import Hooks, run
+from mmpretrain.train.loop import Guards, run
 from mmpretrain.train.metrics import Display
+from mmpretrain.train.restarts import Choice, Restarts
+from mmpretrain.train.watch import watching
 
 
 def pretrain(path: Path, overrides: Sequence[str], resume: str, console: Console) -> Run:
@@ -48,51 +55,77 @@ def pretrain(path: Path, overrides: Sequence[str], resume: str, console: Console
     """
     config = load_pretrain(path, overrides)
     place = Run(Path(config.run.folder))
-    with joined_world(config) as world, StopRequest().listening() as stop:
-        start_from = on_main(lambda: choose_checkpoint(place, config, resume))
+    with ExitStack() as stack:
+        world = stack.enter_context(joined_world(config))
+        stop = stack.enter_context(StopRequest().listening())
+        choice = on_main(lambda: choose_checkpoint(place, config, resume))
+        start_from = choice.folder
         on_main(lambda: index_run(config, world.size, console))
         tokenizer = tokenizer_of(start_from, config) if start_from else None
         parts = build_parts(config, world, tokenizer)
-        check_batch(parts.data, world.size, config.train.micro_batches)
+        check_batch(parts.data, world.size, config.train.micros(world.size))
         evaluation = Evaluation(parts, place, config.evaluation)
         if start_from is None:
             measure_norms(parts)
         else:
             on_all(lambda: refuse_other_data(start_from, parts.data))
+            on_all(lambda: refuse_other_teacher(start_from, parts))
+        teacher = teacher_of(parts, console)  # a wrong one leaves no run folder behind
+        on_main(lambda: _ignore(stack.enter_context(locked(place.lock))))
         on_main(lambda: lay_out(place, parts, evaluation, start_from))
-        teacher = teacher_of(parts, console)
-        engine = build_engine(parts)
-        start = restore(engine, start_from) if start_from else 0
+        stack.enter_context(watching(world, place.logs, patience_of(config)))
+        with phase("load"):
+            engine = build_engine(parts)
+            guards = Guards.of(config.train)
+            start = restore(engine, guards, start_from) if start_from else 0
 
         with Display(console, world.is_main, start, config.train.steps) as display:
-            display.say(f"{place.folder}: {'resuming at step' if start else 'starting, step'} {start}")
-            if config.data.order == "streaming":
-                display.say(NOTICE)
-            if world.is_main and not start and (told := cut_texts(parts)):
-                display.say(told)
-            if parts.data.notes:
-                display.say(
-                    f"{parts.data.notes:,} files of {parts.data.label} stand in no sample; data check names them"
-                )
-            for note in parts.module.model.notes:
-                display.say(note)
-            hooks = make_hooks(parts, engine, place, evaluation, display)
+            say_what_begins(display, parts, place, start, choice)
+            keeper = Keeper(parts, engine, place, evaluation, guards, display)
             batches = training_batches(parts, start, teacher)
             try:
-                done = run(engine, batches, config.train, hooks, start, config.data.batch, display, stop)
+                outcome = run(
+                    engine, batches, config.train, keeper.hooks(), guards, start, config.data.batch, display, stop
+                )
             except DataError as error:
                 keep_last_faults(place, config.data.batch, error.faults)
                 raise
-        if not done:
-            assert stop.signal is not None or world.size > 1
-            raise Interrupted(stop.signal or 15, f"{place.folder}: saved and stopped; the same command resumes")
-        evaluation.run(engine, config.train.steps, display, with_examples=True)
+            finally:
+                keeper.saver.finish()
+        if outcome != "complete":
+            number = signal.SIGUSR1 if outcome == "restart" else stop.signal or signal.SIGTERM
+            raise Interrupted(number, f"{place.folder}: saved and stopped; the same command resumes")
+        keeper.evaluate_last()
         on_main(lambda: write_atomic(place.complete, f"{config.train.steps}\n"))
     return place
 
 
-def choose_checkpoint(place: Run, config: Pretrain, resume: str) -> Path | None:
-    """Which checkpoint the run continues from, None for a new one.
+def _ignore(anything: object) -> None:
+    """What `on_main` would send to the other ranks."""
+
+
+def patience_of(config: Pretrain) -> float:
+    """Seconds without progress after which all ranks end."""
+    return math.inf if config.engine.kind == "single" else config.engine.timeout_seconds
+
+
+def say_what_begins(display: Display, parts: Parts, place: Run, start: int, choice: Choice) -> None:
+    """What a person should know before the first step."""
+    for complaint in choice.complaints:
+        display.say(f"passed over: {complaint}")
+    display.say(f"{place.folder}: {'resuming at step' if start else 'starting, step'} {start}")
+    if parts.config.data.order == "streaming":
+        display.say(NOTICE)
+    if parts.world.is_main and not start and (told := cut_texts(parts)):
+        display.say(told)
+    if parts.data.notes:
+        display.say(f"{parts.data.notes:,} files of {parts.data.label} stand in no sample; data check names them")
+    for note in parts.module.model.notes:
+        display.say(note)
+
+
+def choose_checkpoint(place: Run, config: Pretrain, resume: str) -> Choice:
+    """Which checkpoint the run continues from, None for a new one, and why not from a newer one.
 
     Raises:
         ConfigError: the folder holds a run that this command would overwrite.
@@ -102,7 +135,7 @@ def choose_checkpoint(place: Run, config: Pretrain, resume: str) -> Path | None:
     if not place.config.is_file():
         if resume.isdigit():
             raise ConfigError(f"{place.folder}: no run to resume; leave --resume out")
-        return None
+        return Choice(None, [])
     if resume == "never" or place.complete.exists():
         state = "is complete" if place.complete.exists() else "exists; --resume auto continues it"
         raise ConfigError(f"{place.folder}: this run {state}; a new one needs another run.folder=PATH")
@@ -112,9 +145,14 @@ def choose_checkpoint(place: Run, config: Pretrain, resume: str) -> Path | None:
         if int(resume) not in steps:
             there = ", ".join(map(str, sorted(steps))) or "none"
             raise ConfigError(f"--resume: {place.folder} has no checkpoint of step {resume}; there are {there}")
-        return steps[int(resume)]
-    folder, _ = checkpoint.find_newest(place.checkpoints)
-    return folder
+        return Choice(steps[int(resume)], [])
+    choice = Restarts(place.restarts).choose(place.checkpoints)
+    if choice.folder is None and choice.complaints:
+        told = "\n".join(choice.complaints)
+        raise ConfigError(
+            f"{told}\n{place.folder}: none of its checkpoints can be used; start anew with another run.folder"
+        )
+    return choice
 
 
 def refuse_other_config(place: Run, config: Pretrain) -> None:
@@ -135,7 +173,11 @@ def refuse_other_config(place: Run, config: Pretrain) -> None:
         "train.micro_batches",
         "train.save_every",
         "train.evaluate_every",
+        "train.save_minutes",
+        "train.save_beside",
         "train.keep_last",
+        "train.keep_best",
+        "train.compare_every",
     )
     changed = [
         f"{key}: the run in {place.folder} has {old!r}, this command {new!r}"
@@ -152,10 +194,12 @@ def tokenizer_of(folder: Path, config: Pretrain) -> Tokenizer:
     return load_tokenizer(folder / "tokenizer.json", config.data.tokenizer.context_length)
 
 
-def restore(engine: Engine, folder: Path) -> int:
+def restore(engine: Engine, guards: Guards, folder: Path) -> int:
     """Load a checkpoint into the engine; returns the step to go on with."""
-    found = checkpoint.load(folder)
-    engine.load(found.weights, OptimizerState(moments=found.moments, steps=found.optimizer_steps), found.average)
+    found = on_all(lambda: checkpoint.load(folder))
+    state = OptimizerState(moments=found.moments, steps=found.optimizer_steps, loss_scale=found.state["loss_scale"])
+    engine.load(found.weights, state, found.average)
+    guards.load(found.state["guards"])
     return found.step
 
 
@@ -165,8 +209,7 @@ def refuse_other_data(folder: Path, data: TrainingData) -> None:
     Raises:
         DataError: a source's digest differs from the checkpoint's; names the source.
     """
-    file = folder / "data.json"
-    began = json.loads(file.read_text(encoding="utf-8")) if file.exists() else data.digests()
+    began = json.loads((folder / "data.json").read_text(encoding="utf-8"))
     changed = [name for name, found in data.digests().items() if began.get(name) != found]
     if changed:
         raise DataError(
@@ -175,57 +218,34 @@ def refuse_other_data(folder: Path, data: TrainingData) -> None:
         )
 
 
+def refuse_other_teacher(folder: Path, parts: Parts) -> None:
+    """Refuse to go on with another text teacher than the one that the run began with.
+
+    Raises:
+        ConfigError: its weights differ from those that the checkpoint names.
+    """
+    file, teacher = folder / "teacher.json", parts.text_teacher
+    if teacher is not None and file.exists() and json.loads(file.read_text(encoding="utf-8")) != teacher.identity:
+        raise ConfigError(
+            f"{teacher.name}: has other weights than when {folder.parent.parent} began to learn from it; restore them, "
+            "or start anew with another run.folder=PATH"
+        )
+
+
 def lay_out(place: Run, parts: Parts, evaluation: Evaluation, start_from: Path | None) -> None:
     """The run folder and what the report will want to know of data and model."""
     steps = parts.config.train.steps
     require_space_for_checkpoints(parts)
     if start_from is not None or place.config.is_file():
-        place.forget_after(checkpoint.step_of(start_from) if start_from else 0)
+        start = checkpoint.step_of(start_from) if start_from else 0
+        checkpoint.put_aside(place.checkpoints, start)
+        place.forget_after(start)
+        Restarts(place.restarts).begin(start)
         return
     place.create(to_yaml(parts.config))
     write_atomic(place.folder / "data.json", json.dumps(data_facts(parts, evaluation.datasets)))
     write_atomic(place.folder / "model.json", json.dumps(model_facts(parts, steps), indent=1))
-
-
-def make_hooks(parts: Parts, engine: Engine, place: Run, evaluation: Evaluation, display: Display) -> Hooks:
-    """What the loop does now and then, on this rank."""
-    config = parts.config
-    texts = {
-        "tokenizer.json": parts.tokenizer.to_json(),
-        "config.yaml": to_yaml(config),
-        "data.json": json.dumps(parts.data.digests(), indent=1),
-    }
-
-    def log(record: dict) -> None:
-        if parts.world.is_main:
-            place.add_metrics(record)
-
-    def save(step: int) -> None:
-        checkpoint.save(place.checkpoints, engine, step, step * config.data.batch, digest(config), texts)
-        if parts.world.is_main:
-            checkpoint.prune(place.checkpoints, config.train.keep_last)
-
-    def evaluate(step: int) -> None:
-        evaluation.run(engine, step, display)
-
-    ledger = Ledger(config.data.breaker, config.data.batch)
-    ledger.refill(on_main(lambda: read_json_lines(place.ledger)))
-
-    def account(step: int, micro_batches: Sequence[Batch]) -> None:
-        mine = [fault for batch in micro_batches for fault in batch.faults]
-        records = ledger.account(step, [fault for part in gather_objects(mine) for fault in part])
-        if parts.world.is_main:
-            for record in records:
-                place.add_fault(record)
-        ledger.check()
-
-    return Hooks(
-        account=account,
-        rate=lambda step: config.optim.schedule.at(step, config.train.steps),
-        log=log,
-        evaluate=evaluate,
-        save=save,
-    )
+    Restarts(place.restarts).begin(0)
 
 
 def keep_last_faults(place: Run, batch: int, faults: Sequence[Fault]) -> None:

@@ -17,7 +17,12 @@ from mmpretrain.evaluation.retrieval import Retrieval
 from mmpretrain.evaluation.zero_shot import ZeroShot
 from mmpretrain.objectives.combine import ObjectiveSettings
 from mmpretrain.optim.optimizer import Optim
-from mmpretrain.recipes.combinations import refuse_evaluation, refuse_objectives, refuse_towers
+from mmpretrain.recipes.combinations import (
+    refuse_evaluation,
+    refuse_objectives,
+    refuse_text_distillation,
+    refuse_towers,
+)
 from mmpretrain.towers.model import Towers
 from mmpretrain.train.loop import Train
 
@@ -50,8 +55,13 @@ class Pretrain:
     def __post_init__(self) -> None:
         refuse_objectives(self.objectives, [part.name for part in self.data.parts])
         refuse_towers(self.towers, self.objectives)
+        refuse_text_distillation(self.towers, self.objectives)
         refuse_evaluation(self.evaluation, self.objectives)
-        if self.train.micro_batches > 1 and self.towers.norm == "batch":
+        if self.train.fixed_parts and self.engine.kind == "deepspeed":
+            raise ValueError("train.fixed_parts: ZeRO sums in an order of its own; use engine.kind=single or ddp")
+        if self.train.fixed_parts and self.train.micro_batches > 1:
+            raise ValueError("train.fixed_parts: says how the batch is cut; leave train.micro_batches out")
+        if (self.train.micro_batches > 1 or self.train.fixed_parts) and self.towers.norm == "batch":
             raise ValueError(
                 "train.micro_batches: cached features need towers without batch statistics; use "
                 "towers.image.norm=frozen or group, or train.micro_batches=1"

@@ -118,7 +118,7 @@ def find_view(given: str, plain: dict[str, Any]) -> View:
     return View(
         data=replace(config.data, workers=0),
         size=config.towers.size,
-        micros=config.train.micro_batches,
+        micros=config.train.micros(1),
         tokenizer=tokenizer,
         checkpoint=newest,
     )

@@ -1,6 +1,7 @@
 """A teacher's vectors of a training split: computed once, kept on disk, handed out by place."""
 
 import itertools
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ from mmpretrain.data.mixture import Place
 from mmpretrain.data.stages import Teacher
 from mmpretrain.objectives.distillation import Distillation
 from mmpretrain.recipes.assemble import Parts
+from mmpretrain.recipes.open_clip_teacher import OpenClipTeacher
 from mmpretrain.recipes.scores import embed_pool
+from mmpretrain.towers.open_clip_model import is_open_clip
 from mmpretrain.train import checkpoint
 
 DIGITS = 12
@@ -31,7 +34,7 @@ def teacher_of(parts: Parts, console: Console) -> Teacher | None:
     Every rank calls; the main one computes.
 
     Raises:
-        ConfigError: the teacher is no run with a checkpoint.
+        ConfigError: there is no such teacher, or it has no weights.
     """
     objective = next((each for each in parts.config.objectives if isinstance(each, Distillation)), None)
     if objective is None:
@@ -65,17 +68,37 @@ def first_rows(dataset: Dataset) -> list[int]:
 
 def vectors_file(dataset: Dataset, objective: Distillation, console: Console) -> Path:
     """The file of a split's vectors; damaged samples, which no run learns from, have zeros."""
-    newest, complaints = checkpoint.find_newest(Run.open(Path(objective.teacher)).checkpoints)
-    if newest is None:
-        said = f": {complaints[0]}" if complaints else ""
-        raise ConfigError(f"objectives: {objective.teacher} has no checkpoint to learn from{said}")
-    teacher = sha256(newest / "weights.safetensors")[:DIGITS]
-    name = f"{dataset.folder.name}-{dataset.split}-{dataset.digest[:DIGITS]}-{teacher}.safetensors"
+    given = objective.teacher
+    teacher = OpenClipTeacher.find(given, objective.weights) if is_open_clip(given) else RunTeacher(folder=given)
+    name = f"{dataset.folder.name}-{dataset.split}-{dataset.digest[:DIGITS]}-{teacher.digest()[:DIGITS]}.safetensors"
     file = Path(objective.cache) / name
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
-        image_NE, text_NE = embed_pool(dataset, console, objective.teacher, "learning from the teacher")
+        image_NE, text_NE = teacher.embed(dataset, console)
         temporary: Any = file.with_name(f"{name}{TEMPORARY}")
         save_tensors(temporary, {"image_NE": image_NE.nan_to_num(), "text_NE": text_NE.nan_to_num()})
         temporary.replace(file)
     return file
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunTeacher:
+    """Another run, by its newest checkpoint."""
+
+    folder: str
+
+    def digest(self) -> str:
+        """Of its weights.
+
+        Raises:
+            ConfigError: it is no run with a checkpoint.
+        """
+        newest, complaints = checkpoint.find_newest(Run.open(Path(self.folder)).checkpoints)
+        if newest is None:
+            said = f": {complaints[0]}" if complaints else ""
+            raise ConfigError(f"objectives: {self.folder} has no checkpoint to learn from{said}")
+        return sha256(newest / "weights.safetensors")
+
+    def embed(self, pool: Dataset, console: Console) -> tuple[Tensor, Tensor]:
+        """A unit vector of each sample's picture and caption, in the order of the shards; NaN where it is damaged."""
+        return embed_pool(pool, console, self.folder, "learning from the teacher")

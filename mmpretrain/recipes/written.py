@@ -1,5 +1,6 @@
 """What a run writes: captions of pictures it did not learn from, and the words it puts where some are hidden."""
 
+import itertools
 from typing import Any
 
 from torch import Tensor
@@ -14,6 +15,7 @@ from mmpretrain.data.transforms import evaluation_transform, or_blank
 from mmpretrain.engines.base import Engine
 from mmpretrain.objectives.captioning import Captioning
 from mmpretrain.objectives.masked_language import ImageMaskedLanguage, MaskedLanguage
+from mmpretrain.objectives.masking import Filled
 from mmpretrain.recipes.assemble import Parts
 from mmpretrain.recipes.thumbnails import example
 
@@ -36,14 +38,14 @@ def written(parts: Parts, engine: Engine, dataset: Dataset) -> list[dict[str, An
     batch = batch.to(parts.device)
     length = min(WRITTEN_TOKENS, parts.tokenizer.context_length)
     captions = engine.forward("write", batch, length).cpu() if writes else None
-    filled = [tensor.cpu() for tensor in engine.forward("fill", batch)] if fills else None
+    filled = Filled(*(tensor.cpu() for tensor in engine.forward("fill", batch))) if fills else None
     found = []
     for row, sample in enumerate(samples):
         shown = example(sample)
         if captions is not None:
             shown["written"] = until_end(parts.tokenizer, captions[row], batch)
         if filled is not None:
-            shown["words"] = words(parts.tokenizer, batch, filled[0], filled[1], row)
+            shown["words"] = words(parts.tokenizer, filled, row)
         found.append(shown)
     return found
 
@@ -69,13 +71,18 @@ def until_end(tokenizer: Tokenizer, tokens_L: Tensor, batch: Batch) -> str:
     return tokenizer.decode(ids[: ids.index(end)] if end in ids else ids)
 
 
-def words(tokenizer: Tokenizer, batch: Batch, hidden_BL: Tensor, guess_BL: Tensor, row: int) -> list[dict[str, Any]]:
-    """The tokens of a text between its first and last one; hidden ones with what the run put there."""
-    length = int(batch.mask_BL[row].sum())
-    found = []
-    for place in range(1, length - 1):
-        told: dict[str, Any] = {"word": tokenizer.decode([int(batch.tokens_BL[row, place])])}
-        if hidden_BL[row, place]:
-            told["guess"] = tokenizer.decode([int(guess_BL[row, place])])
+def words(tokenizer: Tokenizer, filled: Filled, row: int) -> list[dict[str, Any]]:
+    """The tokens of a row of one or two passages without starts and ends; hidden ones with what the run put there.
+
+    The first one of the second passage is marked by `second`.
+    """
+    found: list[dict[str, Any]] = []
+    places = filled.inner_BL[row].nonzero().flatten().tolist()
+    for before, place in itertools.pairwise([0, *places]):
+        told: dict[str, Any] = {"word": tokenizer.decode([int(filled.tokens_BL[row, place])])}
+        if filled.hidden_BL[row, place]:
+            told["guess"] = tokenizer.decode([int(filled.guess_BL[row, place])])
+        if place > before + 1:  # behind the end of the first passage
+            told["second"] = True
         found.append(told)
     return found

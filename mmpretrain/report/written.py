@@ -16,6 +16,8 @@ class WrittenSplit:
     samples: list[dict[str, Any]]
     captions: bool
     """Whether captions were written."""
+    pairs: bool
+    """Whether words were hidden in pairs of passages."""
     words: str
     """How many hidden words were found again; empty where none were hidden."""
 
@@ -34,5 +36,6 @@ def build_split(record: Record, found: dict[str, Any]) -> WrittenSplit:
         purpose=record.purpose(dataset, found["split"]),
         samples=samples,
         captions=any("written" in sample for sample in samples),
+        pairs=any("second" in word for sample in samples for word in sample.get("words", [])),
         words=f"{wording.count(right)} of {wording.count(len(hidden))} hidden words found again" if hidden else "",
     )

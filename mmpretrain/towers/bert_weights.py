@@ -30,14 +30,17 @@ NAMES = (
 PARTS = ("query", "key", "value")
 
 
-def load_bert(tower: nn.Module, given: str) -> str:
+def load_bert(tower: nn.Module, given: str, setting: str = SETTING) -> str:
     """Load a file, or the one in a folder, into a text tower; returns what a person should know about it.
+
+    Args:
+        setting: that names the file, for messages.
 
     Raises:
         ConfigError: there is no such file, or it is a BERT of another shape.
         MmpretrainError: the file is damaged or holds more than tensors.
     """
-    path = find_file(given)
+    path = find_file(given, setting)
     state, left_out = translate(load_foreign(path))
     expected = tower.state_dict()
     rows = expected.get("embedding.position_LD")
@@ -51,16 +54,16 @@ def load_bert(tower: nn.Module, given: str) -> str:
     wrong += [f"{name} is left over" for name in state if name not in expected]
     if wrong:
         raise ConfigError(
-            f"{SETTING}: {path} is a BERT of another shape: {'; '.join(wrong[:3])}"
+            f"{setting}: {path} is a BERT of another shape: {'; '.join(wrong[:3])}"
             f"{f' and {len(wrong) - 3} more' if len(wrong) > 3 else ''}; set width, layers, heads, mlp_width and the "
             "tokenizer as the file's config.json says"
         )
     tower.load_state_dict(state)
     said = f"; left out {', '.join(left_out)}" if left_out else ""
-    return f"{SETTING}: {path.name}{said}"
+    return f"{setting}: {path.name}{said}"
 
 
-def find_file(given: str) -> Path:
+def find_file(given: str, setting: str = SETTING) -> Path:
     """The weights that a setting names.
 
     Raises:
@@ -69,9 +72,9 @@ def find_file(given: str) -> Path:
     if Path(given).is_dir():
         found = next((Path(given) / name for name in FILES if (Path(given) / name).is_file()), None)
         if found is None:
-            raise ConfigError(f"{SETTING}: {given} has none of {', '.join(FILES)}")
+            raise ConfigError(f"{setting}: {given} has none of {', '.join(FILES)}")
         return found
-    return locate(given, SETTING)
+    return locate(given, setting)
 
 
 def translate(foreign: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:

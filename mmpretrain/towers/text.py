@@ -1,5 +1,6 @@
 """The text transformer: CLIP's causal one, weight for weight that of open_clip, or BERT's that reads both ways."""
 
+from collections.abc import Container
 from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
@@ -10,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mmpretrain.core.settings import settings
 from mmpretrain.towers.bert_weights import load_bert
-from mmpretrain.towers.transformer import Block, Mlp, Shape, View, look_back, look_both_ways, rotations
+from mmpretrain.towers.transformer import Block, Heads, Mlp, Shape, View, look_back, look_both_ways, rotations
 
 Pool = Literal["last", "first", "mean"]
 
@@ -96,6 +97,15 @@ class Replacement(NamedTuple):
     at_BL: Tensor
     """bool"""
     vector_D: Tensor
+
+
+class Trace(NamedTuple):
+    """What a pass through the tower went through, for those who compare towers layer by layer."""
+
+    states: tuple[Tensor, ...]
+    """x_BLD of the embedding, then behind each block; the last is what the tower gives."""
+    heads: dict[int, Heads]
+    """By layer, counted from 1, where it was asked for."""
 
 
 class TokenTable(nn.Embedding):
@@ -196,9 +206,36 @@ class TextTower(nn.Module):
         x_BLD = self.embedding(tokens_BL, positions_BL, segments_BL, replacement)
         view = self.view(mask_BL, positions_BL, causal)
         for block in self.blocks:
-            x_BLD = checkpoint(block, x_BLD, view, use_reentrant=False) if self._forgets() else block(x_BLD, view)
-        x_BLD = x_BLD if self.final_norm is None else self.final_norm(x_BLD)
+            x_BLD = self._through(block, x_BLD, view)
+        x_BLD = self._last(x_BLD)
         return x_BLD, self._pooled(x_BLD, mask_BL)
+
+    def trace(
+        self,
+        tokens_BL: Tensor,
+        mask_BL: Tensor,
+        replacement: Replacement | None = None,
+        heads_of: Container[int] = (),
+    ) -> Trace:
+        """The pass of `forward`, with all that stands between its ends.
+
+        Args:
+            heads_of: layers, counted from 1, whose queries, keys and values are wanted; they are computed once.
+        """
+        view, heads = self.view(mask_BL), {}
+        states = [self.embedding(tokens_BL, replacement=replacement)]
+        for number, block in enumerate(self.blocks, 1):
+            if number in heads_of:
+                heads[number] = block.split(states[-1], view)  # type: ignore[operator]
+            states.append(self._through(block, states[-1], view, heads.get(number)))
+        return Trace((*states[:-1], self._last(states[-1])), heads)
+
+    def _through(self, block: nn.Module, x_BLD: Tensor, view: View, heads: Heads | None = None) -> Tensor:
+        given = (x_BLD, view, None, heads)
+        return checkpoint(block, *given, use_reentrant=False) if self._forgets() else block(*given)
+
+    def _last(self, x_BLD: Tensor) -> Tensor:
+        return x_BLD if self.final_norm is None else self.final_norm(x_BLD)
 
     def view(self, mask_BL: Tensor, positions_BL: Tensor | None = None, causal: bool | None = None) -> View:
         """Who may look at whom; `causal` None: as the tower reads."""

@@ -42,6 +42,14 @@ class View(NamedTuple):
     """Angles of rotary positions; None: positions were added to the tokens."""
 
 
+class Heads(NamedTuple):
+    """What self-attention compares and mixes, turned by rotary positions where there are some."""
+
+    query_BHLK: Tensor
+    key_BHLK: Tensor
+    value_BHLK: Tensor
+
+
 class SelfAttention(nn.Module):
     """Tokens look at tokens of the same text."""
 
@@ -51,19 +59,22 @@ class SelfAttention(nn.Module):
         self.query_key_value = nn.Linear(shape.width, 3 * shape.width)
         self.output = nn.Linear(shape.width, shape.width)
 
-    def forward(self, x_BLD: Tensor, view: View) -> Tensor:
-        batch, length, width = x_BLD.shape
+    def split(self, x_BLD: Tensor, view: View) -> Heads:
+        """Queries, keys and values of tokens."""
+        batch, length, _ = x_BLD.shape
         heads = self.query_key_value(x_BLD).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         query_BHLK, key_BHLK, value_BHLK = heads[0], heads[1], heads[2]
         if view.rotation_BLK is not None:
             query_BHLK, key_BHLK = (rotate(each, view.rotation_BLK) for each in (query_BHLK, key_BHLK))
+        return Heads(query_BHLK, key_BHLK, value_BHLK)
+
+    def forward(self, x_BLD: Tensor, view: View, heads: Heads | None = None) -> Tensor:
+        """Args: heads: what `split` gives, where it was asked already."""
+        batch, length, width = x_BLD.shape
+        heads = self.split(x_BLD, view) if heads is None else heads
         with attention_kernel(x_BLD):
             y_BHLK = F.scaled_dot_product_attention(
-                query_BHLK,
-                key_BHLK,
-                value_BHLK,
-                attn_mask=view.allowed_B1QL,
-                is_causal=view.causal and view.allowed_B1QL is None,
+                *heads, attn_mask=view.allowed_B1QL, is_causal=view.causal and view.allowed_B1QL is None
             )
         return self.output(y_BHLK.transpose(1, 2).reshape(batch, length, width))
 
@@ -120,8 +131,15 @@ class Block(nn.Module):
         self.mlp = FeedForward(shape)
         self.dropout = nn.Dropout(shape.dropout)
 
-    def forward(self, x_BLD: Tensor, view: View, context_BND: Tensor | None = None) -> Tensor:
-        x_BLD = self._around(x_BLD, self.attention_norm, self.attention, view)
+    def split(self, x_BLD: Tensor, view: View) -> Heads:
+        """Queries, keys and values of the tokens that come in."""
+        return self.attention.split(self.attention_norm(x_BLD) if self.pre_norm else x_BLD, view)
+
+    def forward(
+        self, x_BLD: Tensor, view: View, context_BND: Tensor | None = None, heads: Heads | None = None
+    ) -> Tensor:
+        """Args: heads: what `split` gives, where it was asked already."""
+        x_BLD = self._around(x_BLD, self.attention_norm, self.attention, view, heads)
         if self.cross is not None:
             x_BLD = self._around(x_BLD, self.cross_norm, self.cross, context_BND)
         return self._around(x_BLD, self.mlp_norm, self.mlp)

@@ -14,21 +14,27 @@ No random state is stored: order, augmentation and dropout are functions of the 
 import datetime
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from mmpretrain.core.distributed import on_main, world
+from mmpretrain.core.distributed import world
 from mmpretrain.core.errors import MmpretrainError
+from mmpretrain.core.fault_points import reach
 from mmpretrain.core.files import TEMPORARY, folder_in_one_step, sha256, write_atomic
 from mmpretrain.core.weights import load_tensors, save_tensors
 
 FORMAT = "mmpretrain-checkpoint-1"
 MANIFEST = "manifest.json"
 LATEST = "latest"
+AVERAGE = "ema.safetensors"
+FILES = ("weights.safetensors", "optimizer.safetensors", "state.json", "tokenizer.json", "config.yaml", "data.json")
+STATE = ("format", "step", "ranks", "position", "config_digest", "optimizer_steps", "loss_scale", "average", "guards")
+"""What the first format has held from its first release on; see tests/train/golden."""
+ASIDE = ".aside"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,46 +44,79 @@ class Checkpoint:
     folder: Path
     step: int
     config_digest: str
+    state: dict[str, Any]
+    """All of state.json."""
     weights: dict[str, Tensor]
     average: dict[str, Tensor]
     moments: dict[str, Tensor]
     optimizer_steps: dict[str, int]
 
 
-def save(root: Path, engine: Any, step: int, position: int, config_digest: str, texts: Mapping[str, str]) -> Path:
-    """Write the checkpoint of `step` steps; every rank calls, the main one writes.
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """What a checkpoint will hold: copies, which the next steps do not change. Empty off the main rank."""
+
+    step: int
+    weights: dict[str, Tensor]
+    average: dict[str, Tensor]
+    optimizer: Any
+    """`moments`, `steps` and `loss_scale`, as engines.base has them."""
+    state: dict[str, Any]
+    """Further entries of state.json."""
+    texts: Mapping[str, str]
+    """Further small files by name."""
+
+
+def take(engine: Any, step: int, state: dict[str, Any], texts: Mapping[str, str]) -> Snapshot:
+    """Copy what the engine holds; every rank calls.
+
+    Args:
+        state: what else to go on from, such as the position and the config digest.
+    """
+    return Snapshot(
+        step=step,
+        weights=engine.weights(),
+        average=engine.weights(averaged=True),
+        optimizer=engine.optimizer_state(),
+        state={"format": FORMAT, "step": step, "ranks": world().size, **state},
+        texts=texts,
+    )
+
+
+def write(root: Path, taken: Snapshot) -> Path:
+    """Write a checkpoint whole, or not at all; the main rank calls.
 
     Args:
         root: the run's checkpoints folder.
-        position: place of the next sample in the endless order.
-        texts: further small files by name.
+
+    Raises:
+        OSError: the disk is full or gone; what was there before stays.
     """
-    weights, average, optimizer = engine.weights(), engine.weights(averaged=True), engine.optimizer_state()
-    folder = root / f"step_{step:08d}"
-
-    def write() -> None:
-        if verify(folder) is not None:
-            shutil.rmtree(folder, ignore_errors=True)  # one that was damaged, or not there
-            state = {
-                "format": FORMAT,
-                "step": step,
-                "position": position,
-                "config_digest": config_digest,
-                "ranks": world().size,
-                "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-                "optimizer_steps": optimizer.steps,
-            }
-            with folder_in_one_step(folder) as temporary:
-                save_tensors(temporary / "weights.safetensors", weights)
-                save_tensors(temporary / "optimizer.safetensors", optimizer.moments)
-                if average:
-                    save_tensors(temporary / "ema.safetensors", average)
-                for name, text in {**texts, "state.json": json.dumps(state, indent=1)}.items():
-                    (temporary / name).write_text(text, encoding="utf-8")
-                _write_manifest(temporary)
-            write_atomic(root / LATEST, folder.name)
-
-    on_main(write)
+    folder = root / f"step_{taken.step:08d}"
+    if verify(folder) is not None:
+        shutil.rmtree(folder, ignore_errors=True)  # one that was damaged, or not there
+    date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    state = {
+        **taken.state,
+        "date": date,
+        "optimizer_steps": taken.optimizer.steps,
+        "loss_scale": taken.optimizer.loss_scale,
+        "average": bool(taken.average),
+    }
+    tensors = {"weights.safetensors": taken.weights, "optimizer.safetensors": taken.optimizer.moments}
+    if taken.average:
+        tensors[AVERAGE] = taken.average
+    with folder_in_one_step(folder) as temporary:
+        for name, held in tensors.items():
+            save_tensors(temporary / name, held)
+            reach("save.file")
+        for name, text in {**taken.texts, "state.json": json.dumps(state, indent=1)}.items():
+            (temporary / name).write_text(text, encoding="utf-8")
+        reach("save.manifest")
+        _write_manifest(temporary)
+        reach("save.rename")
+    reach("save.latest")
+    write_atomic(root / LATEST, folder.name)
     return folder
 
 
@@ -87,7 +126,7 @@ def _write_manifest(folder: Path) -> None:
 
 
 def verify(folder: Path) -> str | None:
-    """None when every file is as the manifest says, else what is wrong."""
+    """None when every file is there, and as the manifest says, else what is wrong."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if manifest["format"] != FORMAT:
@@ -99,7 +138,7 @@ def verify(folder: Path) -> str | None:
         return f"{Path(error.filename).name} is missing"
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return f"{MANIFEST} cannot be read"
-    return None
+    return _lacking(folder)
 
 
 def list_checkpoints(root: Path) -> list[Path]:
@@ -128,17 +167,18 @@ def load(folder: Path) -> Checkpoint:
     """Read a checkpoint.
 
     Raises:
-        MmpretrainError: it does not verify; names the file.
+        MmpretrainError: it does not verify, or lacks something; names the file.
     """
     problem = verify(folder)
     if problem:
         raise MmpretrainError(f"{folder}: {problem}; use another checkpoint of the run")
-    state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-    average = folder / "ema.safetensors"
+    state = _read_state(folder)
+    average = folder / AVERAGE
     return Checkpoint(
         folder=folder,
         step=state["step"],
         config_digest=state["config_digest"],
+        state=state,
         weights=load_tensors(folder / "weights.safetensors"),
         average=load_tensors(average) if average.exists() else {},
         moments=load_tensors(folder / "optimizer.safetensors"),
@@ -146,9 +186,52 @@ def load(folder: Path) -> Checkpoint:
     )
 
 
-def prune(root: Path, keep: int) -> None:
-    """Delete all but the newest `keep` (at least one) checkpoints, and what killed saves left behind."""
-    for folder in list_checkpoints(root)[:-keep]:
+def _lacking(folder: Path) -> str | None:
+    """What a whole checkpoint has and this one has not."""
+    for name in FILES:
+        if not (folder / name).is_file():
+            return f"{name} is missing"
+    state = _read_state(folder)
+    missing = [name for name in STATE if name not in state]
+    if missing:
+        return f"state.json lacks {', '.join(missing)}"
+    if state["average"] and not (folder / AVERAGE).is_file():
+        return f"{AVERAGE} is missing"
+    return None
+
+
+def _read_state(folder: Path) -> dict[str, Any]:
+    state: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    return state
+
+
+def put_aside(root: Path, step: int) -> list[Path]:
+    """Take the names of checkpoints after `step` away, so that a run that goes back does not meet them again.
+
+    The next pruning deletes them.
+    """
+    moved = []
+    for folder in list_checkpoints(root):
+        if step_of(folder) > step:
+            shutil.rmtree(folder.with_name(f"{folder.name}{ASIDE}"), ignore_errors=True)
+            moved.append(folder.rename(folder.with_name(f"{folder.name}{ASIDE}")))
+    return moved
+
+
+def prune(root: Path, keep: int, also: Collection[int] = ()) -> list[Path]:
+    """Delete all but the newest `keep` (at least one) checkpoints, and what killed saves left behind.
+
+    Nothing is deleted while the newest does not verify.
+
+    Args:
+        also: steps that stay.
+    """
+    found = list_checkpoints(root)
+    if not found or verify(found[-1]) is not None:
+        return []
+    old = [folder for folder in found[: -max(keep, 1)] if step_of(folder) not in also]
+    left = [*root.glob(f"step_*{TEMPORARY}"), *root.glob(f"step_*{ASIDE}")]
+    for folder in [*old, *left]:
+        reach("save.prune")
         shutil.rmtree(folder, ignore_errors=True)
-    for folder in root.glob(f"step_*{TEMPORARY}"):
-        shutil.rmtree(folder, ignore_errors=True)
+    return old

@@ -1,19 +1,26 @@
 """The loop: steps from batches, and one line for each thing that happens now and then."""
 
+import math
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from mmpretrain.core.batch import Batch
 from mmpretrain.core.distributed import raise_together, world
-from mmpretrain.core.errors import MmpretrainError
+from mmpretrain.core.errors import ConfigError, MmpretrainError
+from mmpretrain.core.fault_points import flip_bit, reach
+from mmpretrain.core.phases import phase, progress
 from mmpretrain.core.settings import settings
-from mmpretrain.train.guards import SkipGuard, StopRequest
+from mmpretrain.train.guards import Policy, SkipGuard, SpikeGuard, StopRequest, compare_replicas
 from mmpretrain.train.metrics import Display, Meter
-from mmpretrain.train.step import train_step
+from mmpretrain.train.step import StepResult, train_step
+
+Outcome = Literal["complete", "stopped", "restart"]
+"""stopped: a signal asked for it; restart: the allocation ends, and the run is to go on in another."""
 
 
 @settings
@@ -24,18 +31,45 @@ class Train:
     """Optimizer steps of the whole run."""
     micro_batches: Annotated[int, Field(gt=0)] = 1
     """Parts that a rank cuts its rows into, to save memory; the gradient stays that of the full batch."""
+    fixed_parts: Annotated[int, Field(gt=0)] | None = None
+    """Cut the whole batch into this many parts on any number of ranks, and sum them in order (single, ddp): the weights
+    end bit for bit the same on 1, 2 or 4 ranks; None: faster, and the same up to rounding."""
     log_every: Annotated[int, Field(gt=0)] = 10
     """Steps between lines of metrics.jsonl."""
     evaluate_every: Annotated[int, Field(gt=0)] | None = None
     """Steps between evaluations; None: only at the end."""
     save_every: Annotated[int, Field(gt=0)] | None = None
     """Steps between checkpoints; None: only at the end and when stopped."""
+    save_minutes: Annotated[float, Field(gt=0)] | None = None
+    """Minutes after which a checkpoint is written whatever the step; None: never."""
+    save_beside: bool = False
+    """Write checkpoints from a thread beside training: the weights of the step are copied, and training goes on."""
     keep_last: Annotated[int, Field(gt=0)] = 2
     """Checkpoints that stay on disk."""
+    keep_best: str | None = None
+    """SPLIT/METRIC of an evaluation, such as val/t2i_R@10: the checkpoint with the best also stays."""
     max_skips: Annotated[int, Field(gt=0)] = 10
-    """Steps in a row that may be skipped for non-finite values before the run ends."""
+    """Steps in a row that may be skipped for non-finite values or spikes before the run ends."""
+    spikes: Policy = "warn"
+    """Of a loss far above the last 200: off: not looked for, warn: told, skip: kept from the weights."""
+    spike_sigmas: Annotated[float, Field(gt=0)] = 8.0
+    """Robust standard deviations above the median from which a loss is a spike."""
+    compare_every: Annotated[int, Field(gt=0)] | None = None
+    """Steps between comparisons of the ranks' copies of the weights (DDP, ZeRO 1 and 2); None: never."""
     seed: int = 0
     """Of initial weights and dropout."""
+
+    def micros(self, ranks: int) -> int:
+        """Parts that each of so many ranks cuts its rows into.
+
+        Raises:
+            ConfigError: fixed_parts do not divide among the ranks.
+        """
+        if self.fixed_parts is None:
+            return self.micro_batches
+        if self.fixed_parts % ranks:
+            raise ConfigError(f"train.fixed_parts: {self.fixed_parts} do not divide among {ranks} ranks")
+        return self.fixed_parts // ranks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,10 +82,56 @@ class Hooks:
     """Keep a line of metrics."""
     evaluate: Callable[[int], None]
     """Evaluate after this many steps."""
-    save: Callable[[int], None]
-    """Write the checkpoint of this many steps."""
+    save: Callable[[int, bool], None]
+    """Write the checkpoint of this many steps; True: nothing may be left to write when it returns."""
     account: Callable[[int, Sequence[Batch]], None]
     """Keep account of the samples that a step's micro-batches replaced."""
+    refused: Callable[[int, StepResult], None]
+    """Keep account of a step that was kept from the weights."""
+
+
+@dataclass(kw_only=True)
+class Guards:
+    """What a run remembers of its steps, beside the weights."""
+
+    skips: SkipGuard
+    spikes: SpikeGuard
+
+    @staticmethod
+    def of(train: Train) -> "Guards":
+        return Guards(skips=SkipGuard(train.max_skips), spikes=SpikeGuard(train.spikes, train.spike_sigmas))
+
+    def state(self) -> dict[str, Any]:
+        """For the checkpoint: a resumed run finds what an uninterrupted one would find."""
+        return {"skips_in_a_row": self.skips.in_a_row, "recent_losses": list(self.spikes.recent)}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take over what `state` gave; raises MmpretrainError where something is missing."""
+        missing = [name for name in self.state() if name not in state]
+        if missing:
+            raise MmpretrainError(f"state.json: guards lack {', '.join(missing)}; use another checkpoint")
+        self.skips.in_a_row = state["skips_in_a_row"]
+        self.spikes.recent.extend(state["recent_losses"])
+
+    def see(self, step: int, result: StepResult) -> None:
+        """Note a step; raises MmpretrainError when too many in a row were skipped."""
+        if result.applied:
+            self.spikes.see(result.metrics["loss"])
+        self.skips.see(step, result)
+
+
+class Clock:
+    """Says when some minutes have passed; the main rank's speaks for all."""
+
+    def __init__(self, minutes: float | None) -> None:
+        self._seconds = math.inf if minutes is None else 60 * minutes
+        self.restart()
+
+    def restart(self) -> None:
+        self._since = time.monotonic()
+
+    def due(self) -> bool:
+        return world().is_main and time.monotonic() - self._since >= self._seconds
 
 
 def run(
@@ -59,41 +139,63 @@ def run(
     batches: Iterator[Sequence[Batch]],
     train: Train,
     hooks: Hooks,
+    guards: Guards,
     start: int,
     batch: int,
     display: Display,
     stop: StopRequest,
-) -> bool:
-    """Train from step `start`; True when all steps were taken, False when a signal ended it after a save.
+) -> Outcome:
+    """Train from step `start` to the last one, or until some rank was asked to stop and all have saved.
 
     Args:
         batches: this rank's micro-batches of each step, from `start` on.
         batch: pairs in a global batch, for the metrics.
     """
-    meter, guard = Meter(), SkipGuard(train.max_skips)
+    meter, clock = Meter(), Clock(train.save_minutes)
     for step in range(start, train.steps):
-        with meter.waiting():
+        done, last = step + 1, step + 1 == train.steps
+        progress.step = done
+        with meter.waiting(), phase("data"):
             micro_batches = _next_of_all_ranks(batches)
         engine.set_rate(hooks.rate(step))
         engine.module.begin(step)
-        result = train_step(engine, micro_batches, train.seed, bool(stop))
-        guard.see(step, result.applied, micro_batches)
+        wishes = (bool(stop), stop.wants_restart, clock.due())
+        fixed = train.fixed_parts is not None
+        result = train_step(engine, micro_batches, train.seed, wishes, guards.spikes.complaint, fixed)
+        if reach("weights"):
+            flip_bit(engine.module)
+        _tell(done, result, guards, hooks, display)
+        guards.see(done, result)
         meter.add(result)
-        done, last = step + 1, step + 1 == train.steps
+        stopping, restarting, save_due = result.wishes
         if result.faults:
             hooks.account(done, micro_batches)
+        if train.compare_every and done % train.compare_every == 0:
+            compare_replicas(engine, done)
 
         record = meter.record(done, batch, hooks.rate(step)) if done % train.log_every == 0 or last else None
         if record:
             hooks.log(record)
         display.step(done, record)
-        if last or result.stop or (train.save_every and done % train.save_every == 0):
-            hooks.save(done)
-        if train.evaluate_every and done % train.evaluate_every == 0 and not (last or result.stop):
-            hooks.evaluate(done)
-        if result.stop and not last:
-            return False
-    return True
+        if last or stopping or save_due or (train.save_every and done % train.save_every == 0):
+            with phase("save"):
+                hooks.save(done, last or stopping)
+            clock.restart()
+        if train.evaluate_every and done % train.evaluate_every == 0 and not (last or stopping):
+            with phase("evaluate"):
+                hooks.evaluate(done)
+        if stopping and not last:
+            return "restart" if restarting else "stopped"
+    return "complete"
+
+
+def _tell(step: int, result: StepResult, guards: Guards, hooks: Hooks, display: Display) -> None:
+    """Say and keep what is odd about a step."""
+    if result.refused:
+        hooks.refused(step, result)
+        display.say(f"step {step} was skipped: {result.refused}; samples: {', '.join(result.suspects[:4])} ...")
+    elif spike := guards.spikes.spike(result.metrics["loss"]):
+        display.say(f"step {step}: {spike}")
 
 
 def _next_of_all_ranks(batches: Iterator[Sequence[Batch]]) -> Sequence[Batch]:

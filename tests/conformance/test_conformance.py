@@ -7,8 +7,8 @@ import pytest
 import torch
 from rich.console import Console
 
-from mmpretrain.conformance.cuts import Cut, all_cuts, check, distance
-from mmpretrain.conformance.toy import ROWS, part_of, toy_batch
+from mmpretrain.conformance.cuts import Cut, all_cuts, build_objective, check, distance
+from mmpretrain.conformance.toy import ROWS, part_of, toy_batch, toy_module
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.recipes.conformance import EVERY, conformance
 
@@ -60,6 +60,14 @@ def test_a_gradient_that_is_missing_or_no_number_is_as_far_as_can_be() -> None:
     assert distance({"loss": torch.ones(1)}, given) == float("inf")
     assert distance({**given, "weight": torch.tensor([1.0, 1.0, torch.nan])}, given) == float("inf")
     assert distance({**given, "weight": torch.ones(3) * 1.5}, given) == pytest.approx(0.5)
+
+
+def test_a_configs_own_layers_and_heads_are_tried_on_those_of_toy_towers() -> None:
+    tree = {"kind": "text_distillation", "teacher": "any", "hidden": 1, "attention": 1, "relations": 1, "cosine": 1}
+    asked = {"layers": [[0, 0], [3, 9], [4, 12]], "relation_heads": 48, "relation_layers": [4, 10]}
+    module, batch = toy_module([build_objective({**tree, **asked}, None)]), toy_batch()
+    module("live", batch, module.count(batch)).total.backward()
+    assert [name for name, parameter in module.named_parameters() if not parameter.grad.any()] == []
 
 
 @pytest.mark.parametrize(("more", "said"), [({"engines": ["zero4"]}, "no engine 'zero4'"), ({"ranks": [3]}, "3 does")])

@@ -111,3 +111,35 @@ def test_a_student_learns_the_same_under_zero_3(toy_config: ConfigWriter, tmp_pa
     for first, second in zip(read_json_lines(one.metrics), read_json_lines(two.metrics), strict=True):
         assert second["loss"] == pytest.approx(first["loss"], rel=1e-5)
         assert second["grad_norm"] == pytest.approx(first["grad_norm"], rel=1e-4)
+
+
+@pytest.mark.processes
+@pytest.mark.timeout(300)
+def test_a_student_learns_the_same_beside_its_teacher_under_zero_3(toy_config: ConfigWriter) -> None:
+    """The teacher is whole on every rank; the student, what hides its words and its maps are whole on none."""
+    text = {"kind": "bidirectional", "width": 16, "layers": 2, "heads": 2}
+    more = {
+        "towers__text": text,
+        "data__tokenizer": {"kind": "clip", "context_length": 16},
+        "objectives": [{"kind": "contrastive"}, {"kind": "masked_language", "words": "seen", "share": 0.4}],
+        "evaluation": [],
+        "train": {"steps": 4, "log_every": 1, "micro_batches": 2},
+    }
+    teacher = pretrain(toy_config("teacher", **more), [], "never", QUIET)
+    taught = {
+        "kind": "text_distillation",
+        "teacher": str(teacher.folder),
+        "logits": 1.0,
+        "hidden": 1.0,
+        "attention": 1.0,
+        "layers": [[0, 0], [1, 2]],
+        "relations": 1.0,
+    }
+    more = {**more, "towers__text": {**text, "layers": 1}, "objectives": [*more["objectives"], taught]}  # type: ignore[misc]
+    one = pretrain(toy_config("one", **more), [], "never", QUIET)
+    two = on_two_ranks(toy_config("two", **more, engine=ZERO_3))
+    for first, second in zip(read_json_lines(one.metrics), read_json_lines(two.metrics), strict=True):
+        assert second["loss"] == pytest.approx(first["loss"], rel=1e-5)
+        assert second["text_distillation/loss"] == pytest.approx(first["text_distillation/loss"], rel=1e-5)
+        assert second["grad_norm"] == pytest.approx(first["grad_norm"], rel=1e-4)
+    assert weights(one).keys() == weights(two).keys()

@@ -1,5 +1,6 @@
 """The contract on one process, where every verb can be looked at; the other engines are held to this one."""
 
+import math
 import subprocess
 import sys
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mmpretrain.core.errors import MmpretrainError
-from mmpretrain.engines.base import Engine, OptimizerState, Options
+from mmpretrain.engines.base import Engine, OptimizerState, Options, ScaledPrecision
 from mmpretrain.engines.single import Single
 
 
@@ -28,12 +29,14 @@ class Line(nn.Module):
         return (self.gain * self.slope * x + self.offset).sum()
 
 
-def engine_of(module: nn.Module, ema: float | None = None, clip: float | None = None) -> Engine:
+def engine_of(
+    module: nn.Module, ema: float | None = None, clip: float | None = None, precision: ScaledPrecision = "fp32"
+) -> Engine:
     def optimizer(module: nn.Module) -> torch.optim.Optimizer:
         return torch.optim.AdamW([p for p in module.parameters() if p.requires_grad], lr=0.1)
 
     options = Options(device=torch.device("cpu"), clip_norm=clip, ema=ema)
-    return Single(precision="fp32").build(module, optimizer, options)
+    return Single(precision=precision).build(module, optimizer, options)
 
 
 def take_step(engine: Engine, x: float = 1.0) -> float:
@@ -173,3 +176,45 @@ def test_bf16_holds_inside_the_module_whatever_surrounds_the_engine() -> None:
 def test_engines_are_listed_without_importing_deepspeed() -> None:
     code = "import sys, mmpretrain.engines.build; assert 'deepspeed' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_loss_scale_in_fp16_does_not_show_in_the_norm_and_shrinks_after_an_overflow() -> None:
+    engine = engine_of(Line(), precision="fp16")
+    assert take_step(engine) == pytest.approx(take_step(engine_of(Line())))
+    scale = engine.optimizer_state().loss_scale["scale"]
+    weights = engine.weights()
+    engine.backward(engine.forward("live", torch.tensor([float("inf")])))
+    assert not math.isfinite(engine.step())
+    assert engine.optimizer_state().loss_scale["scale"] == scale / 2
+    assert all(engine.weights()[name].equal(value) for name, value in weights.items())
+
+
+def test_a_loss_scale_goes_through_a_checkpoint() -> None:
+    first, second = (engine_of(Line(), precision="fp16") for _ in range(2))
+    for x in (1.0, float("inf"), 1.0):
+        take_step(first, x)
+    second.load(first.weights(), first.optimizer_state(), {})
+    assert second.optimizer_state().loss_scale == first.optimizer_state().loss_scale
+    assert engine_of(Line()).optimizer_state().loss_scale == {}
+
+
+def test_a_state_that_lacks_a_parameter_is_refused_and_changes_nothing() -> None:
+    first, second = engine_of(Line()), engine_of(Line(3.0))
+    take_step(first)
+    state = first.optimizer_state()
+    for held in (state.moments, state.steps):
+        name = next(iter(held))
+        value = held.pop(name)  # type: ignore[attr-defined]
+        with pytest.raises(MmpretrainError, match=f"missing.*{name}"):
+            second.load(first.weights(), state, {})
+        held[name] = value  # type: ignore[index]
+    assert second.weights()["slope"] == 3.0
+
+
+def test_a_fingerprint_changes_with_any_bit_of_the_weights() -> None:
+    module = Line()
+    engine = engine_of(module)
+    before = engine.fingerprint()
+    assert before == engine.fingerprint()
+    module.gain.data.view(torch.int32)[0] ^= 1
+    assert engine.fingerprint() != before

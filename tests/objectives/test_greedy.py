@@ -34,9 +34,10 @@ def test_captions_learned_by_heart_are_written_again_and_hidden_words_filled_in(
     assert written_BL.shape == (ROWS, LENGTH)
     for row, length in enumerate(batch.mask_BL.sum(dim=1).tolist()):
         assert written_BL[row, :length].tolist() == batch.tokens_BL[row, :length].tolist()
-    hidden_BL, guess_BL = module("fill", batch)
-    assert hidden_BL.any()
-    assert (guess_BL == batch.tokens_BL)[hidden_BL].all()
+    filled = module("fill", batch)
+    assert torch.equal(filled.tokens_BL, batch.tokens_BL)
+    assert filled.hidden_BL.any()
+    assert (filled.guess_BL == batch.tokens_BL)[filled.hidden_BL].all()
 
 
 def test_each_greedy_word_is_the_likeliest_after_those_before_it() -> None:

@@ -16,7 +16,9 @@ from mmpretrain.core.batch import Features
 from mmpretrain.core.distributed import process_group
 from mmpretrain.objectives.base import Surroundings
 from mmpretrain.objectives.contrastive import Contrastive
+from mmpretrain.objectives.distillation import Distillation
 from mmpretrain.objectives.sigmoid import Sigmoid
+from mmpretrain.objectives.views import Views
 
 
 def around(names: Sequence[str] = ()) -> Surroundings:
@@ -24,6 +26,7 @@ def around(names: Sequence[str] = ()) -> Surroundings:
 
 
 ROWS, WIDTH = 24, 8
+VECTORS = ("image", "text", "first view", "second view")
 NAMES = ["a", "b", "c"]
 SETTINGS: dict[str, Any] = {
     "contrastive": Contrastive(),
@@ -32,6 +35,12 @@ SETTINGS: dict[str, Any] = {
     "contrastive, above its bound": Contrastive(scale=3.0, max_scale=3.0),
     "sigmoid": Sigmoid(),
     "sigmoid, two sources": Sigmoid(sources=["a", "c"]),
+    "distillation": Distillation(teacher="any", tile=5),
+    "distillation, two sources": Distillation(teacher="any", sources=["a", "c"]),
+    "distillation, a source of the first rows": Distillation(teacher="any", sources=["b"]),
+    "views": Views(tile=5),
+    "views, two sources": Views(sources=["a", "c"]),
+    "views, a source of the first rows": Views(sources=["b"]),
 }
 
 
@@ -45,7 +54,9 @@ def features() -> Features:
     text_BE = torch.where(rows[:, None] < ROWS // 2, image_BE, image_BE.roll(1, dims=0)) + 0.1 * noise_BE
     image_group_B, text_group_B = (torch.randint(0, 60, (ROWS,), generator=generator) for _ in range(2))
     source_B = torch.where(rows < 5, rows % 3, rows % 2 * 2)
-    return Features(normalize(image_BE, dim=-1), normalize(text_BE, dim=-1), image_group_B, text_group_B, source_B)
+    more = [normalize(torch.randn(ROWS, 5, generator=generator, dtype=torch.float64), dim=-1) for _ in range(4)]
+    pair = normalize(image_BE, dim=-1), normalize(text_BE, dim=-1)
+    return Features(*pair, image_group_B, text_group_B, source_B, views=tuple(more[:2]), teacher=tuple(more[2:]))
 
 
 def learn(name: str, rows: slice) -> dict[str, Tensor]:
@@ -53,14 +64,17 @@ def learn(name: str, rows: slice) -> dict[str, Tensor]:
     objective = SETTINGS[name].build(around(NAMES)).double()
     if "above" in name:
         torch.nn.init.constant_(objective.log_scale, 2.0)
-    image_BE, text_BE, image_group_B, text_group_B, source_B = (part[rows] for part in features()[:5])
-    image_BE, text_BE = image_BE.clone().requires_grad_(), text_BE.clone().requires_grad_()
+    whole = features()
+    given = Features(*(part[rows] for part in whole[:5]), *(tuple(part[rows] for part in parts) for parts in whole[5:]))
+    given = given.with_vectors([vectors_BE.clone().requires_grad_() for vectors_BE in given.vectors])
     chosen = [NAMES.index(source) for source in SETTINGS[name].sources or NAMES]
     count = torch.isin(features().source_B, torch.tensor(chosen)).sum().double()
-    share, metrics = objective(Features(image_BE, text_BE, image_group_B, text_group_B, source_B), count)
+    share, metrics = objective(given, count)
     (5 * share).backward()
     learned = {parameter: tensor.grad for parameter, tensor in objective.named_parameters()}
-    return {**metrics, "share": share.detach(), "image": image_BE.grad, "text": text_BE.grad, **learned}
+    vectors = zip(VECTORS, given.vectors, strict=True)
+    by_row = {name: vectors_BE.grad for name, vectors_BE in vectors if vectors_BE.grad is not None}
+    return {**metrics, "share": share.detach(), **by_row, **learned}
 
 
 def rank(number: int, ranks: int, folder: str) -> None:
@@ -85,7 +99,7 @@ def test_ranks_together_give_the_loss_and_the_gradients_of_one_process(ranks: in
     for name in SETTINGS:
         for key, expected in learn(name, slice(0, ROWS)).items():
             values = [part[name][key] for part in parts]
-            found = torch.cat(values) if key in ("image", "text") else sum(values)
+            found = torch.cat(values) if key in VECTORS else sum(values)
             torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12, msg=f"{name}: {key}")
     slopes = [part["contrastive, above its bound"]["log_scale"].item() for part in parts]
     assert min(slopes) < 0 < max(slopes), "the bound is put to the test where ranks disagree"

@@ -7,7 +7,7 @@ import torch
 from plan_tasks import BOTH_WAYS, CAUSAL, RESNET, VIT, task
 from torch.profiler import ProfilerActivity, profile
 
-from mmpretrain.engines.base import wants_bf16
+from mmpretrain.engines.base import product_type
 from mmpretrain.planning.cut import batches_of
 from mmpretrain.planning.holdings import Peak
 from mmpretrain.planning.links import sent
@@ -47,7 +47,12 @@ ONE_RANK: dict[str, dict[str, Any]] = {
     "single, many, checkpointing, bf16": {**MANY, "engine": {"kind": "single", "precision": "bf16"}},
 }
 TWO_RANKS: dict[str, dict[str, Any]] = {
-    "ddp, accumulated": {"objectives": [{"kind": "captioning"}], "towers__decoder": {}, "engine": DDP, "cut__micros": 2},
+    "ddp, accumulated": {
+        "objectives": [{"kind": "captioning"}],
+        "towers__decoder": {},
+        "engine": DDP,
+        "cut__micros": 2,
+    },
     "ddp, cached, average": {**CONTRASTIVE, **WIDE, "engine": DDP, "cut__micros": 2, "optim": {"ema": 0.9}},
     "zero 1": {**CONTRASTIVE, **WIDE, "engine": zero(1), "optim": {"ema": 0.9}},
     "zero 2, cached": {"objectives": [{"kind": "sigmoid"}], **WIDE, "engine": zero(2), "cut__micros": 2},
@@ -71,7 +76,7 @@ def two_ranks(name: str) -> Task:
 
 
 def walked(task: Task) -> Walk:
-    return walk_hollow(task, wants_bf16(task.engine.precision, torch.device("cpu")), fused_attention=False)
+    return walk_hollow(task, product_type(task.engine.precision, torch.device("cpu")), fused_attention=False)
 
 
 def predicted(task: Task) -> dict[str, int]:
@@ -136,8 +141,6 @@ def test_what_is_divided_shrinks_with_the_ranks_and_what_is_not_stays():
     assert many["optimizer"] < few["optimizer"] / 30
     assert many["weights"] == pytest.approx(few["weights"], rel=0.01)
     assert many["activations"] == few["activations"]
-
-
 
 
 def test_parts_add_up_to_the_fullest_moment_and_the_pair_loss_is_one_of_them():

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+import torch
 from plan_tasks import CAUSAL, task
 
 from mmpretrain.engines.ddp import Ddp
@@ -57,7 +58,7 @@ def asked() -> Task:
 
 @pytest.fixture(scope="module")
 def walked(asked: Task) -> Walk:
-    return walk_hollow(asked, bf16=True)
+    return walk_hollow(asked, torch.bfloat16)
 
 
 @pytest.fixture(scope="module")

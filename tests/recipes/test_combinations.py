@@ -12,6 +12,8 @@ from tests.conftest import ConfigWriter
 
 CONTRASTIVE = {"kind": "contrastive"}
 BIDIRECTIONAL = {"kind": "bidirectional", "width": 16, "layers": 1, "heads": 2}
+TAUGHT = {"kind": "text_distillation", "teacher": "runs/teacher"}
+TEXT_ALONE = {"towers__image": None, "towers__text": BIDIRECTIONAL, "evaluation": []}
 
 REFUSED = [
     ({"objectives": [CONTRASTIVE, {"kind": "captioning"}]}, "towers.decoder: captioning needs it; add towers.decoder"),
@@ -53,6 +55,54 @@ REFUSED = [
     (
         {"objectives": [{"kind": "causal_language"}], "towers__image": None},
         "evaluation.0: retrieval compares features that no objective trains",
+    ),
+    (
+        {"objectives": [CONTRASTIVE, {"kind": "masked_language", "inside": "pair"}]},
+        "objectives.1.inside: pair hides words in the rows of next_sentence, and there is none; add",
+    ),
+    (
+        {
+            "objectives": [
+                {"kind": "masked_language", "inside": "pair"},
+                {"kind": "next_sentence"},
+                {**TAUGHT, "logits": 1.0},
+            ],
+            **TEXT_ALONE,
+        },
+        r"objectives\.2\.logits: the teacher reads texts, and masked_language hides words in pairs of them",
+    ),
+    (
+        {"objectives": [{**TAUGHT, "logits": 1.0}], **TEXT_ALONE},
+        r"objectives\.0\.logits: softens the answers of masked_language; add it",
+    ),
+    (
+        {
+            "objectives": [{"kind": "masked_language"}, {**TAUGHT, "logits": 1.0}],
+            **TEXT_ALONE,
+            "towers__text": {**BIDIRECTIONAL, "kind": "causal"},
+        },
+        r"objectives\.1\.logits: hidden words are read both ways",
+    ),
+    (
+        {"objectives": [{**TAUGHT, "hidden": 1.0, "layers": [[2, 4]]}], **TEXT_ALONE},
+        r"objectives\.0\.layers: the student.s tower has no layer 2; towers\.text\.layers is 1",
+    ),
+    (
+        {"objectives": [{**TAUGHT, "relations": 1.0, "relation_layers": [3, 12]}], **TEXT_ALONE},
+        r"objectives\.0\.relation_layers: the student.s tower has no layer 3",
+    ),
+    (
+        {"objectives": [{**TAUGHT, "relations": 1.0, "relation_heads": 12}], **TEXT_ALONE},
+        r"objectives\.0\.relation_heads: towers\.text\.width 16 does not divide by 12",
+    ),
+    ({"objectives": [TAUGHT], **TEXT_ALONE}, "text_distillation: learns nothing; give one of logits"),
+    (
+        {
+            "objectives": [{**TAUGHT, "cosine": 1.0}],
+            **TEXT_ALONE,
+            "evaluation": [{"kind": "held_out", "split": "val"}],
+        },
+        "held_out asks none of these objectives anything",
     ),
     ({"objectives": [{"kind": "captionning"}]}, "did you mean 'captioning'"),
 ]

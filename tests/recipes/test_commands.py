@@ -11,7 +11,7 @@ from mmpretrain.recipes.compare import compare, paired
 from mmpretrain.recipes.doctor import checks
 from mmpretrain.recipes.dry_run import dry_run
 from mmpretrain.recipes.pretrain import pretrain
-from tests.conftest import ConfigWriter
+from tests.conftest import ConfigWriter, toy_samples, write_card, write_tar
 
 QUIET = Console(quiet=True)
 
@@ -65,6 +65,20 @@ def test_two_recipes_are_compared_query_by_query(toy_config: ConfigWriter):
         assert value["value"] == pytest.approx(record["ours"] - record["theirs"])
         assert value["low"] <= value["value"] <= value["high"]
     assert "± standard deviation over 1 and 1 runs" in invoke("compare", str(runs[0]), "--to", str(runs[0]))
+
+
+def test_splits_of_one_name_in_two_datasets_are_compared_each_by_itself(
+    toy_config: ConfigWriter, shapes: Path, tmp_path: Path
+):
+    other = tmp_path / "fewer"
+    other.mkdir()
+    write_tar(other / "val-00000.tar", toy_samples(5, "eve"))
+    write_card(other, {"val": (["val-00000.tar"], 5)})
+    both = [{"kind": "retrieval", "split": split} for split in ("val", f"{other}:val")]
+    folder = pretrain(toy_config("a", evaluation=both), [], "auto", QUIET).folder
+    records = json.loads(invoke("compare", str(folder), "--to", str(folder), "--json"))
+    chances = {record["split"]: record["chance"] for record in records if record["metric"] == "i2t_R@1"}
+    assert chances == {"val": pytest.approx(1 / 13), "fewer-val": pytest.approx(1 / 5)}
 
 
 def test_a_recipe_does_not_differ_from_itself():

@@ -11,6 +11,7 @@ from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.files import read_json_lines
 from mmpretrain.recipes.dry_run import dry_run
 from mmpretrain.recipes.pretrain import pretrain
+from mmpretrain.recipes.settings import load_pretrain
 from mmpretrain.towers.image_tower import ImageTower
 from tests.conftest import ConfigWriter
 
@@ -53,20 +54,44 @@ def test_each_objective_learns_from_its_own_source(toy_config: ConfigWriter, sha
     assert {"masked_language_accuracy", "next_sentence_accuracy"} <= results["held_out"].keys()
 
 
-def test_micro_batches_give_the_run_of_the_whole_batch(toy_config: ConfigWriter, shapes: Path, passages: Path) -> None:
+def pairs_of(sources: list[Path], others: list[Path]) -> list[dict]:
+    """BERT's objectives over rows of two passages, each with sources of its own."""
+    hiding = {"kind": "masked_language", "inside": "pair", "sources": list(map(str, sources))}
+    pairing = {"kind": "next_sentence", "negatives_within": 6, "from_document": False}
+    return [hiding, {**pairing, "sources": list(map(str, others))}]
+
+
+@pytest.mark.parametrize("inside", ["text", "pair"])
+def test_micro_batches_give_the_run_of_the_whole_batch(
+    toy_config: ConfigWriter, shapes: Path, passages: Path, inside: str
+) -> None:
     losses = []
+    contrastive = {"kind": "contrastive", "sources": [str(shapes)]}
+    more = {"objectives": [contrastive, *pairs_of([passages], [passages])]} if inside == "pair" else {}
     for micros in (1, 2):
-        config = mixed(toy_config, shapes, passages, evaluation=[], train={"steps": 4, "micro_batches": micros})
+        train = {"steps": 4, "micro_batches": micros}
+        config = mixed(toy_config, shapes, passages, evaluation=[], train=train, **more)
         place = pretrain(config, [f"run.folder={config.parent}/micro{micros}", "train.log_every=1"], "never", QUIET)
         losses.append([record["loss"] for record in read_json_lines(place.metrics)])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_pairs_are_of_the_same_sources_for_all_objectives_that_read_them(
+    toy_config: ConfigWriter, shapes: Path, passages: Path
+) -> None:
+    contrastive = {"kind": "contrastive", "sources": [str(shapes)]}
+    config = mixed(toy_config, shapes, passages, objectives=[contrastive, *pairs_of([shapes, passages], [passages])])
+    with pytest.raises(ConfigError, match=r"objectives\.1\.sources: inside: pair .* learns from .*passages; name the"):
+        load_pretrain(config)
+    config = mixed(toy_config, shapes, passages, objectives=[contrastive, *pairs_of([shapes, passages], [])])
+    load_pretrain(config)  # an empty list stands for all
 
 
 @pytest.mark.parametrize(
     ("objective", "said"),
     [
         ({"kind": "contrastive"}, "contrastive cannot learn from .*, which holds texts alone; name others in"),
-        ({"kind": "next_sentence", "negatives_within": 6}, "names no passage that follows"),
+        ({"kind": "next_sentence", "negatives_within": 6}, "next_sentence .* names no passage that follows"),
     ],
 )
 def test_an_objective_is_refused_a_source_that_lacks_what_it_looks_at(

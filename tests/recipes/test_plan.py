@@ -106,7 +106,7 @@ def test_a_simulation_goes_up_to_4096_gpus(toy_config: ConfigWriter):
     ],
 )
 def test_what_cannot_be_planned_is_refused_with_the_remedy(toy_config: ConfigWriter, words: list, told: str):
-    with pytest.raises(ConfigError, match=".*") as caught:
+    with pytest.raises(ConfigError) as caught:
         ask(toy_config(), *words)
     assert str(caught.value) == told
     assert caught.value.exit_code == 2

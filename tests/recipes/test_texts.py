@@ -25,16 +25,19 @@ from mmpretrain.core.run import Run
 from mmpretrain.core.weights import load_tensors
 from mmpretrain.data.card import load_card
 from mmpretrain.data.dataset import Dataset
+from mmpretrain.data.tokenizer import clean
 from mmpretrain.data.uids import read_uids
 from mmpretrain.recipes.dry_run import dry_run
 from mmpretrain.recipes.evaluate import evaluate
 from mmpretrain.recipes.pretrain import pretrain
+from mmpretrain.report.folder import read_folder
 from mmpretrain.report.page import write_report
+from mmpretrain.report.written import build_written
 from tests.conftest import write_card, write_tar
 
 QUIET = Console(quiet=True)
 OBJECTIVES = {
-    "bidirectional": [{"kind": "masked_language"}, {"kind": "next_sentence", "negatives_within": 8}],
+    "bidirectional": [{"kind": "masked_language", "inside": "pair"}, {"kind": "next_sentence", "negatives_within": 8}],
     "causal": [{"kind": "causal_language"}],
 }
 KINDS = list(OBJECTIVES)
@@ -74,6 +77,11 @@ def runs(passages: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     return {kind: pretrain(write_config(folder, passages, kind, kind), [], "auto", QUIET) for kind in KINDS}
 
 
+def plain(text: str) -> str:
+    """Letters and signs as the tokenizer takes them, however they were cut into word pieces."""
+    return re.sub(r"##|\s", "", clean(text).lower())
+
+
 def invoke(*arguments: object, fails: type[MmpretrainError] | None = None) -> str:
     answer = CliRunner().invoke(cli, list(map(str, arguments)))
     assert isinstance(answer.exception, fails) if fails else answer.exception is None, answer.output
@@ -106,6 +114,26 @@ class TestRun:
         own = re.sub(r"<(style|blockquote)\b.*?</\1>|<[^>]*>", "", text.partition('id="settings"')[0])
         for word in ("pairs", "picture", "R@", "caption", "image →", "Searches"):
             assert word not in own, own[max(0, own.index(word) - 100) :][:200]
+
+    def test_words_hidden_in_both_passages_of_a_pair_are_shown(self, runs: dict[str, Run], passages: Path):
+        (split,) = build_written(read_folder(runs["bidirectional"])) or []
+        following = {plain(sample.following) for sample in Dataset(str(passages), "val").samples()}
+        hidden = {True: 0, False: 0}
+        for sample in split.samples:
+            told = sample["words"]
+            start = next(place for place, word in enumerate(told) if "second" in word)
+            first, second = (plain("".join(word["word"] for word in part)) for part in (told[:start], told[start:]))
+            # the context cuts some passages
+            assert plain(sample["caption"]).startswith(first)
+            assert any(text.startswith(second) for text in following)
+            for place, word in enumerate(told):
+                hidden[place < start] += "guess" in word
+        assert all(hidden.values()), "in first and in second passages"
+        assert split.words.endswith(f" of {sum(hidden.values())} hidden words found again")
+        page = write_report(runs["bidirectional"]).read_text()
+        assert split.words in page
+        assert page.count("Two passages stand together") == 1
+        assert "Two passages stand together" not in write_report(runs["causal"]).read_text()
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_a_dry_run_tries_it_without_writing(self, passages: Path, tmp_path: Path, kind: str):

@@ -1,5 +1,6 @@
 """The transformer in its three modes: who sees whom, what padding changes, what is shared."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -75,8 +76,6 @@ def test_one_set_of_weights_reads_both_ways_or_from_left_to_right(name: str, cau
 
 @every_text
 def test_recomputed_activations_give_the_same_gradient(name: str) -> None:
-    from dataclasses import replace
-
     tokens_BL, mask_BL = tokens()
     found = []
     for checkpointing in (False, True):
@@ -86,6 +85,48 @@ def test_recomputed_activations_give_the_same_gradient(name: str) -> None:
         built(tokens_BL, mask_BL)[1].square().sum().backward()
         found.append({key: parameter.grad for key, parameter in built.named_parameters()})
     assert found[0].keys() == found[1].keys()
+    for key, gradient in found[0].items():
+        torch.testing.assert_close(found[1][key], gradient, msg=key)
+
+
+@every_text
+def test_a_trace_is_the_pass_with_all_that_stands_between(name: str) -> None:
+    built, (tokens_BL, mask_BL) = tower(name), tokens()
+    trace = built.trace(tokens_BL, mask_BL, heads_of={2})
+    assert torch.equal(trace.states[-1], built(tokens_BL, mask_BL)[0])
+    assert len(trace.states) == 1 + len(built.blocks)
+    assert torch.equal(trace.states[0], built.embedding(tokens_BL))
+    assert torch.equal(trace.states[1], built.blocks[0](trace.states[0], built.view(mask_BL)))
+    assert trace.heads.keys() == {2}
+
+
+@every_text
+def test_the_heads_of_a_trace_are_what_attention_is_made_of(name: str) -> None:
+    built, (tokens_BL, mask_BL) = tower(name), tokens()
+    block, trace = built.blocks[1], built.trace(tokens_BL, mask_BL, heads_of={2})
+    query_BHLK, key_BHLK, value_BHLK = trace.heads[2]
+    seen_BQL = mask_BL[:, None].expand(-1, LENGTH, -1)
+    seen_BQL = seen_BQL.tril() if built.causal else seen_BQL
+    scores_BHQL = torch.einsum("bhqk,bhlk->bhql", query_BHLK, key_BHLK) / query_BHLK.shape[-1] ** 0.5
+    weights_BHQL = scores_BHQL.masked_fill(~seen_BQL[:, None], -torch.inf).softmax(dim=-1)
+    mixed_BLHK = torch.einsum("bhql,bhlk->bqhk", weights_BHQL, value_BHLK)
+    given_BLD = block.attention_norm(trace.states[1]) if block.pre_norm else trace.states[1]
+    found_BLD = block.attention(given_BLD, built.view(mask_BL))
+    expected_BLD = block.attention.output(mixed_BLHK.flatten(2))
+    torch.testing.assert_close(found_BLD[mask_BL], expected_BLD[mask_BL], rtol=1e-10, atol=1e-12)
+
+
+@every_text
+def test_a_traces_gradient_is_the_same_with_recomputed_activations(name: str) -> None:
+    tokens_BL, mask_BL = tokens()
+    found = []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        built = replace(TEXTS[name], checkpointing=checkpointing, dropout=0.2).build(VOCABULARY, LENGTH)  # type: ignore[attr-defined]
+        torch.manual_seed(1)
+        trace = built.trace(tokens_BL, mask_BL, heads_of={1, 2})
+        sum(part.square().sum() for part in (*trace.states, *trace.heads[1], *trace.heads[2])).backward()
+        found.append({key: parameter.grad for key, parameter in built.named_parameters()})
     for key, gradient in found[0].items():
         torch.testing.assert_close(found[1][key], gradient, msg=key)
 

@@ -23,10 +23,16 @@ def engine():
     return engine
 
 
+def save(root: Path, engine, step: int) -> Path:
+    state = {"position": 10 * step, "config_digest": "digest", "guards": {}}
+    texts = {"tokenizer.json": "{}", "config.yaml": "a: 1\n", "data.json": "{}"}
+    return checkpoint.write(root, checkpoint.take(engine, step, state, texts))
+
+
 @pytest.fixture
 def root(tmp_path: Path, engine) -> Path:
     for step in (1, 2, 3):
-        checkpoint.save(tmp_path, engine, step, 10 * step, "digest", {"tokenizer.json": "{}", "config.yaml": "a: 1\n"})
+        save(tmp_path, engine, step)
     return tmp_path
 
 
@@ -119,14 +125,14 @@ def test_a_save_that_fails_leaves_the_last_good_one(root: Path, engine, monkeypa
 
     monkeypatch.setattr("mmpretrain.train.checkpoint.save_tensors", full)
     with pytest.raises(OSError, match="No space"):
-        checkpoint.save(root, engine, 4, 40, "digest", {})
+        save(root, engine, 4)
     assert not list(root.glob("step_00000004*"))
     assert checkpoint.find_newest(root)[0] == root / "step_00000003"
 
 
 def test_a_damaged_checkpoint_is_replaced_when_its_step_comes_again(root: Path, engine):
     (root / "step_00000003" / "weights.safetensors").write_bytes(b"")
-    checkpoint.save(root, engine, 3, 30, "digest", {})
+    save(root, engine, 3)
     assert checkpoint.verify(root / "step_00000003") is None
 
 

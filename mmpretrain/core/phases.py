@@ -1,0 +1,79 @@
+"""What this process is doing, so that others can say where it stopped."""
+
+import mmap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from mmpretrain.core.fault_points import reach
+
+Phase = Literal["load", "data", "forward", "backward", "step", "save", "evaluate"]
+_LENGTH = 64
+
+
+class Progress:
+    """The current phase and step, and how often there was any progress.
+
+    With a file, each change is also a write into memory that the file shares: it outlives a process that is killed, and
+    costs no call of the system.
+    """
+
+    def __init__(self) -> None:
+        self.phase = "load"
+        self.step = 0
+        self.count = 0
+        self._shared: mmap.mmap | None = None
+
+    def keep_in(self, file: Path | None) -> None:
+        """Keep it in a file from now on; None: no longer."""
+        if self._shared is not None:
+            self._shared.close()
+            self._shared = None
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(b" " * _LENGTH)
+            with file.open("r+b") as opened:
+                self._shared = mmap.mmap(opened.fileno(), _LENGTH)
+            self._keep()
+
+    def tick(self) -> None:
+        """There is progress inside a phase."""
+        self.count += 1
+
+    def begin(self, phase: str) -> None:
+        """Another phase."""
+        self.phase = phase
+        self.count += 1
+        self._keep()
+
+    def _keep(self) -> None:
+        if self._shared is not None:
+            self._shared[:_LENGTH] = str(self).encode().ljust(_LENGTH)
+
+    def __str__(self) -> str:
+        return f"{self.phase} of step {self.step}"
+
+
+progress = Progress()
+"""Of this process."""
+
+
+@contextmanager
+def phase(name: Phase) -> Iterator[None]:
+    """A part of the work; a place for planned faults."""
+    outer = progress.phase
+    progress.begin(name)
+    reach(name)
+    try:
+        yield
+    finally:
+        progress.begin(outer)
+
+
+def read_phase(file: Path) -> str | None:
+    """What a process, dead or alive, did last; None where it left no file."""
+    try:
+        return file.read_bytes().decode(errors="replace").strip() or None
+    except OSError:
+        return None

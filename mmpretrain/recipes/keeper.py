@@ -1,0 +1,151 @@
+"""What a run keeps of itself: metrics, checkpoints, results, and an account of what went wrong."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from mmpretrain.core.batch import Batch
+from mmpretrain.core.distributed import gather_objects, on_main
+from mmpretrain.core.errors import ConfigError
+from mmpretrain.core.files import read_json_lines, write_atomic
+from mmpretrain.core.phases import phase
+from mmpretrain.core.run import Run
+from mmpretrain.core.settings import did_you_mean, digest, to_yaml
+from mmpretrain.data.ledger import Ledger
+from mmpretrain.engines.base import Engine
+from mmpretrain.recipes.assemble import Parts
+from mmpretrain.recipes.evaluate import Evaluation
+from mmpretrain.train import checkpoint
+from mmpretrain.train.loop import Guards, Hooks
+from mmpretrain.train.metrics import Display
+from mmpretrain.train.restarts import Restarts
+from mmpretrain.train.saving import Saver
+from mmpretrain.train.step import StepResult
+
+
+class Keeper:
+    """The loop's hooks on this rank; all ranks call them in the same order."""
+
+    def __init__(
+        self, parts: Parts, engine: Engine, place: Run, evaluation: Evaluation, guards: Guards, display: Display
+    ) -> None:
+        self._parts = parts
+        self._config = parts.config
+        self._engine = engine
+        self._place = place
+        self._evaluation = evaluation
+        self._guards = guards
+        self._display = display
+        train = self._config.train
+        self.saver = Saver(
+            place.checkpoints,
+            train.keep_last,
+            train.save_beside,
+            display.say,
+            lambda step: Restarts(place.restarts).progressed(),
+        )
+        self._saved: int | None = None
+        self._best = on_main(lambda: read_best(place))
+        self.saver.protected = [self._best["step"]] if self._best else []
+        self._ledger = Ledger(self._config.data.breaker, self._config.data.batch)
+        self._ledger.refill(on_main(lambda: read_json_lines(place.ledger)))
+        self._texts = {
+            "tokenizer.json": parts.tokenizer.to_json(),
+            "config.yaml": to_yaml(self._config),
+            "data.json": json.dumps(parts.data.digests(), indent=1),
+        }
+        if parts.text_teacher is not None:
+            self._texts["teacher.json"] = json.dumps(parts.text_teacher.identity)
+
+    def hooks(self) -> Hooks:
+        config = self._config
+        return Hooks(
+            account=self._account,
+            rate=lambda step: config.optim.schedule.at(step, config.train.steps),
+            log=self._log,
+            evaluate=self._evaluate,
+            save=self._save,
+            refused=self._refused,
+        )
+
+    def _log(self, record: dict[str, Any]) -> None:
+        if self._parts.world.is_main:
+            self._place.add_metrics(record)
+
+    def _save(self, step: int, now: bool) -> None:
+        state = {
+            "position": step * self._config.data.batch,
+            "config_digest": digest(self._config),
+            "guards": self._guards.state(),
+        }
+        self.saver.save(checkpoint.take(self._engine, step, state, self._texts), now)
+        self._saved = step
+
+    def _evaluate(self, step: int) -> None:
+        self._keep_best(step, self._evaluation.run(self._engine, step, self._display))
+
+    def evaluate_last(self) -> None:
+        """After the last step, with examples for the report."""
+        last = self._config.train.steps
+        with phase("evaluate"):
+            self._keep_best(last, self._evaluation.run(self._engine, last, self._display, with_examples=True))
+
+    def _keep_best(self, step: int, records: Sequence[dict[str, Any]]) -> None:
+        wanted = self._config.train.keep_best
+        if not wanted:
+            return
+        value = value_of(records, wanted)
+        if self._best is None or is_better(wanted, value, self._best["value"]):
+            self._best = {"metric": wanted, "value": value, "step": step}
+            self.saver.protected = [step]
+            if self._saved == step:
+                self.saver.finish()  # it may still be on its way
+            else:
+                self._save(step, True)
+            on_main(lambda: write_atomic(self._place.best, json.dumps(self._best)))
+
+    def _account(self, step: int, micro_batches: Sequence[Batch]) -> None:
+        mine = [fault for batch in micro_batches for fault in batch.faults]
+        records = self._ledger.account(step, [fault for part in gather_objects(mine) for fault in part])
+        if self._parts.world.is_main:
+            for record in records:
+                self._place.add_fault(record)
+        self._ledger.check()
+
+    def _refused(self, step: int, result: StepResult) -> None:
+        if self._parts.world.is_main:
+            self._place.add_skip({"step": step, "reason": result.refused, "keys": list(result.suspects)})
+
+
+def read_best(place: Run) -> dict[str, Any] | None:
+    """The best evaluation of a run so far, while its checkpoint is there."""
+    if not place.best.is_file():
+        return None
+    best: dict[str, Any] = json.loads(place.best.read_text(encoding="utf-8"))
+    steps = [checkpoint.step_of(folder) for folder in checkpoint.list_checkpoints(place.checkpoints)]
+    return best if best["step"] in steps else None
+
+
+def value_of(records: Sequence[dict[str, Any]], wanted: str) -> float:
+    """The value of SPLIT/METRIC among the results of an evaluation.
+
+    Raises:
+        ConfigError: no evaluation gives it; names those that there are.
+    """
+    split, _, metric = wanted.partition("/")
+    there = {
+        f"{name}/{each}": figure["value"]
+        for record in records
+        for name in (record["split"], f"{record['dataset']}:{record['split']}")
+        for each, figure in record["metrics"].items()
+    }
+    if wanted not in there:
+        error = ConfigError(f"train.keep_best: no evaluation gives {split}/{metric}{did_you_mean(wanted, there)}")
+        error.on_every_rank = True
+        raise error
+    return float(there[wanted])
+
+
+def is_better(metric: str, value: float, best: float) -> bool:
+    """Losses and ranks are better when they are lower."""
+    return value < best if metric.endswith(("_loss", "_rank")) else value > best
