@@ -7,37 +7,30 @@ free; where it can be trusted, on one rank, both agree (tests/planning). The res
 and changes by some ten MB from run to run.
 """
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmpretrain.core.batch import Batch
-from mmpretrain.core.distributed import global_max, on_main, process_group
-from mmpretrain.core.errors import MmpretrainError
+from mmpretrain.core.distributed import global_max
 from mmpretrain.core.settings import build, dump
 from mmpretrain.engines.base import Engine, Options
 from mmpretrain.planning.cut import batches_of
 from mmpretrain.planning.holdings import Peak
 from mmpretrain.planning.ledger import exchange_of
 from mmpretrain.planning.links import Link
+from mmpretrain.planning.ranks import answer, ask_ranks
 from mmpretrain.planning.task import Task
 from mmpretrain.train.step import train_step
 
 CPU = torch.device("cpu")
-TIMEOUT_SECONDS = 300.0
+MODULE = "mmpretrain.planning.measure"
 STEPS = 3
 """From the third on every engine does the same: the first makes the optimizer's state, ZeRO-3 learns from two."""
 SIZES = (1 << 14, 1 << 24)
@@ -65,72 +58,22 @@ def measure(tasks: Sequence[Task], ranks: int, steps: int = 0) -> list[Measured]
         MmpretrainError: they failed, or did not end.
     """
     given = {"tasks": [dump(task) for task in tasks], "steps": steps}
-    return [Measured(**tree) for tree in ask_ranks(given, ranks)]
+    return [Measured(**tree) for tree in ask_ranks(MODULE, given, ranks)]
 
 
 def measure_link() -> Link:
     """Between two ranks on this machine."""
-    (small, small_seconds), (large, large_seconds) = ask_ranks({"sizes": SIZES}, ranks=2)
+    (small, small_seconds), (large, large_seconds) = ask_ranks(MODULE, {"sizes": SIZES}, ranks=2)
     bandwidth = (large - small) / max(large_seconds - small_seconds, 1e-9)
     # a sum of two ranks sends the whole once, in two turns
     return Link(bandwidth=bandwidth, latency=max(0.0, small_seconds - small / bandwidth) / 2)
 
 
-# -- processes --------------------------------------------------------------------------------------------
-
-
-def ask_ranks(given: dict[str, Any], ranks: int) -> Any:
-    """What the main one of `ranks` processes of one thread each answers."""
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        (place / "given.json").write_text(json.dumps(given))
-        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"] if ranks > 1 else []
-        run([sys.executable, *launcher, "-m", "mmpretrain.planning.measure", folder], ranks)
-        return json.loads((place / "answer.json").read_text())
-
-
-def run(command: Sequence[str], ranks: int) -> None:
-    """Wait for a command; nothing of it is left behind, whatever happens.
-
-    Raises:
-        MmpretrainError: it failed or did not end; holds the end of what it said.
-    """
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
-        environment.pop(name, None)
-    process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
-    try:
-        said, _ = process.communicate(timeout=TIMEOUT_SECONDS)
-    except subprocess.TimeoutExpired as error:
-        raise MmpretrainError(f"plan: {ranks} ranks did not end in {TIMEOUT_SECONDS:g} s") from error
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    if process.returncode:
-        raise MmpretrainError(f"plan: {ranks} ranks failed: {said.strip()[-2000:]}")
-
-
-def work(folder: Path) -> None:
+def work(given: dict[str, Any]) -> list[Any]:
     """What one rank does."""
-    torch.set_num_threads(1)
-    given = json.loads((folder / "given.json").read_text())
-    found: list[Any]
     if "sizes" in given:
-        found = [(size, sum_time(size)) for size in given["sizes"]]
-    else:
-        found = [asdict(look(build(Task, tree), given["steps"])) for tree in given["tasks"]]
-    on_main(partial((folder / "answer.json").write_text, json.dumps(found)))
-
-
-def main(folder: str) -> None:
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
-        work(Path(folder))
-        return
-    with process_group("gloo", 60):
-        work(Path(folder))
+        return [(size, sum_time(size)) for size in given["sizes"]]
+    return [asdict(look(build(Task, tree), given["steps"])) for tree in given["tasks"]]
 
 
 # -- one rank ---------------------------------------------------------------------------------------------
@@ -150,9 +93,14 @@ def look(task: Task, steps: int) -> Measured:
 
 
 def engine_of(task: Task) -> Any:
-    """The task's engine around its module, on the processor."""
+    """The task's engine around its module."""
+    return engine_around(task, task.build())
+
+
+def engine_around(task: Task, module: nn.Module) -> Any:
+    """The task's engine, on the processor."""
     options = Options(device=CPU, clip_norm=task.optim.clip_norm, ema=task.optim.ema)
-    return task.engine.build(task.build(), task.optim.build, options)
+    return task.engine.build(module, task.optim.build, options)
 
 
 def step_seconds(engine: Engine, batches: list[Batch], steps: int) -> float:
@@ -191,4 +139,4 @@ class Wire(TorchDispatchMode):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    answer(work)

@@ -60,13 +60,14 @@ def zero3(engine: DeepSpeed, walked: Walk, micros: int, ranks: int) -> list[Traf
     """Gradients of every micro-batch are summed by shares; weights are gathered for every forward pass.
 
     Where features are cached, passes differ, DeepSpeed does not know what comes next, and gathers every weight again
-    for every backward pass.
+    for every backward pass that reaches it: those of frozen blocks, which stand first in their tower, it never reaches.
     """
     small = [weight for weight in walked.weights if weight.numel < engine.persistence_threshold]
     large = [weight for weight in walked.weights if weight.numel >= engine.persistence_threshold]
     cached = any(span.phase == "embed" for span in walked.spans)
-    times_large, times_small = (3 * micros + 1, 3) if cached else (micros, 1)
+    times_large, times_small = (2 * micros + 1, 3) if cached else (micros, 1)
     weights = times_large * shares(large, ranks) + times_small * shares(small, ranks)
+    weights += micros * cached * shares([weight for weight in large if weight.trainable], ranks)
     gradients = micros * shares([weight for weight in walked.weights if weight.trainable], ranks)
     piece = FP32 * engine.bucket_elements
     return [

@@ -181,8 +181,8 @@ def of_loader(planned: Planned) -> Iterator[str]:
     rate = planned.cluster.loader_rate
     if rate is None:
         yield (
-            f"the loader keeps up: {needed:,.0f} samples a second and rank, by data.workers={workers}; --loader-rate says "
-            "what a process delivers (`mmpretrain bench data` measures it)"
+            f"the loader keeps up: {needed:,.0f} samples a second and rank, by data.workers={workers}; --loader-rate "
+            "says what a process delivers (`mmpretrain bench data` measures it)"
         )
     else:
         yield f"a loader process delivers {rate:,.0f} samples a second (--loader-rate), data.workers={workers}"

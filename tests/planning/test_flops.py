@@ -24,7 +24,7 @@ def walked(task: Task, kind: torch.dtype = torch.float32, fused_attention: bool 
 
 
 class Untracked:
-    """No modules, only the total: torch's tracker of modules cannot stand `autograd.grad`, which cached features take."""
+    """No modules, only the total: torch's tracker of modules cannot stand `autograd.grad` of cached features."""
 
     parents = ("Global",)
 
