@@ -26,7 +26,7 @@ class Account(ABC):
     def held(self) -> Held:
         """What there is at this moment."""
 
-    def enter(self) -> None:  # noqa: B027  # only ZeRO-3 does anything
+    def enter(self, phase: str) -> None:  # noqa: B027  # only ZeRO-3 does anything
         """A forward pass begins."""
 
     def turn(self) -> None:  # noqa: B027

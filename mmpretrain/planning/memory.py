@@ -49,7 +49,7 @@ def moments(walked: Walk, account: Account) -> Iterator[Counter[str]]:
     left = Counter[str]()
     for span in walked.spans:
         if span.phase in FORWARD:
-            account.enter()
+            account.enter(span.phase)
         yield account.held() + grouped(walked, span.most)
         account.turn()
         left = grouped(walked, span.left)

@@ -160,12 +160,13 @@ class Zero3(Account):
     """Stage 3: all is divided; weights are gathered for a forward pass and let go as their gradients are complete.
 
     DeepSpeed gathers ahead where every forward pass uses the same modules as the one before. What comes over the wire
-    is flat, is copied into each weight's own place, and stays until the last of them is used.
+    is flat, is copied into each weight's own place, and stays until the last of them is used; where it does not gather
+    ahead, this was found of the pass without gradients alone.
 
     Args:
         bucket: elements of gradients that are reduced at a time.
         persistent: weights below this many elements stay whole.
-        ahead: whether it gathers ahead; else module by module.
+        ahead: whether it gathers ahead.
     """
 
     def __init__(
@@ -195,10 +196,10 @@ class Zero3(Account):
         whole = numel(list(self._whole.values()))
         return self._standing + Held(weights=FP32 * gathered, gradients=FP32 * whole, buffers=FP32 * self._flat)
 
-    def enter(self) -> None:
+    def enter(self, phase: str) -> None:
         missing = [weight for weight in self._large if weight.name not in self._gathered]
         self._gathered |= {weight.name: weight for weight in missing}
-        self._flat = min(numel(missing), PREFETCH) if self._ahead else 0
+        self._flat = min(numel(missing), PREFETCH) if self._ahead or phase == "embed" else 0
 
     def turn(self) -> None:
         self._flat = 0
