@@ -100,11 +100,11 @@ def make_plan(task: Task, gpu: Gpu, machine: Machine, loader: Loader | None, eng
     return Plan(task=task, walked=walked, columns=columns)
 
 
-def walk_hollow(task: Task, kind: torch.dtype, fused_attention: bool = True) -> Walk:
+def walk_hollow(task: Task, kind: torch.dtype, fused: bool = True) -> Walk:
     """One step of rank 0 on tensors without memory, with matrix products of a kind."""
     with hollow(), pretended_world(task.cut.ranks):
         module = task.build()
-        return walk(module, batches_of(task.cut, module.needs), kind, fused_attention)
+        return walk(module, batches_of(task.cut, module.needs), kind, fused)
 
 
 def engines_beside(engine: Any, ranks: int) -> list[Any]:

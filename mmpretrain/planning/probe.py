@@ -11,12 +11,13 @@ from mmpretrain.core.errors import ConfigError
 from mmpretrain.engines.base import product_type
 from mmpretrain.engines.ddp import Ddp
 from mmpretrain.engines.single import Single
-from mmpretrain.planning.links import Link, Network
+from mmpretrain.planning.links import Link, Network, sent
 from mmpretrain.planning.measure import Measured, measure, measure_link
 from mmpretrain.planning.memory import account_of, fullest
 from mmpretrain.planning.plan import label_of, walk_hollow
 from mmpretrain.planning.task import Task
 from mmpretrain.planning.timing import Machine, step_time
+from mmpretrain.planning.traffic import traffic_of
 from mmpretrain.planning.walk import Walk
 
 STEPS = 5
@@ -70,7 +71,7 @@ def probe(task: Task) -> Probe:
 
 
 def walk_here(task: Task) -> Walk:
-    return walk_hollow(task, product_type(task.engine.precision, CPU), fused_attention=False)
+    return walk_hollow(task, product_type(task.engine.precision, CPU), fused=False)
 
 
 def calibrated(walked: list[Walk], measured: list[Measured], link: Link) -> Machine:
@@ -89,15 +90,21 @@ def calibrated(walked: list[Walk], measured: list[Measured], link: Link) -> Mach
 
 
 def compare(task: Task, found: Measured, machine: Machine) -> list[Compared]:
-    """Time and memory of one task."""
+    """Time, memory and traffic of one task."""
     walked, ranks = walk_here(task), task.cut.ranks
     memory = fullest(walked, account_of(task.engine, walked, bool(task.optim.ema), ranks))
     seconds = step_time(walked, task.engine, task.cut, machine, bool(task.optim.ema)).total
-    predicted = {
+    wire = [*traffic_of(task.engine, walked, task.cut.micros, ranks), *walked.exchanges]
+    figures = {
         "step, ms": (1e3 * seconds, 1e3 * found.seconds),
         "memory, MB": (sum(memory.values()) / 1e6, found.peak / 1e6),
+        "sent, MB": (
+            sum(sent(each.kind, each.bytes, ranks) for each in wire) / 1e6,
+            sum(sent(kind, size, ranks) for kind, size in found.exchanges) / 1e6,
+        ),
     }
     return [
         Compared(what=what, ranks=ranks, engine=label_of(task.engine), predicted=ours, measured=theirs)
-        for what, (ours, theirs) in predicted.items()
+        for what, (ours, theirs) in figures.items()
+        if theirs
     ]

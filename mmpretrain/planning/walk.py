@@ -1,16 +1,13 @@
 """One step of a run, walked through on hollow tensors by the code that trains: `train_step` over a `TrainingModule`."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.overrides import TorchFunctionMode
 
 from mmpretrain.core.batch import Batch, Features
 from mmpretrain.core.distributed import world
@@ -18,6 +15,7 @@ from mmpretrain.engines.base import compute_in
 from mmpretrain.objectives.combine import TrainingModule
 from mmpretrain.objectives.parts import modules_of
 from mmpretrain.planning.ledger import Exchange, Ledger, Span
+from mmpretrain.towers import transformer
 from mmpretrain.train.step import train_step
 
 CPU = torch.device("cpu")
@@ -53,12 +51,12 @@ class Walk:
     """Those that compute in fp32 under every precision: they compare all pairs of the global batch."""
 
 
-def walk(module: TrainingModule, batches: Sequence[Batch], kind: torch.dtype, fused_attention: bool) -> Walk:
+def walk(module: TrainingModule, batches: Sequence[Batch], kind: torch.dtype, fused: bool) -> Walk:
     """Take one step; inside `hollow()`, with a module and micro-batches that were made there.
 
     Args:
         kind: of matrix products, as the engine's precision says.
-        fused_attention: attention never holds the matrix of all pairs of tokens, as on GPUs; else as on the processor.
+        fused: attention never holds the matrix of all pairs of tokens, as on GPUs; else as on the processor.
     """
     compute_in(kind, module, CPU)
     module.train()
@@ -67,7 +65,7 @@ def walk(module: TrainingModule, batches: Sequence[Batch], kind: torch.dtype, fu
     given = [value for batch in batches for value in vars(batch).values() if isinstance(value, Tensor)]
     ledger = Ledger(module, parts, given)
     engine = WalkEngine(module, ledger, len(batches))
-    with ledger, FusedAttention() if fused_attention else nullcontext():
+    with ledger, fused_attention() if fused else nullcontext():
         train_step(engine, batches, seed=0)
     return Walk(
         spans=ledger.spans,
@@ -138,14 +136,16 @@ def renewed(features: Features) -> Features:
     return features.with_vectors([torch.empty_like(vectors_BE) for vectors_BE in features.vectors])
 
 
-class FusedAttention(TorchFunctionMode):
-    """Attention by a kernel that never holds the matrix of all pairs of tokens, where one takes the call.
+@contextmanager
+def fused_attention() -> Iterator[None]:
+    """Text blocks with the kernel that never holds the matrix of all pairs of tokens, as they have it on GPUs.
 
-    The processor's stands for those of GPUs: it keeps the same for its backward pass.
+    The processor's stands for those of GPUs: it keeps the same for its backward pass. Set for the process and not by a
+    torch mode, which what checkpointing computes again inside backward would not see.
     """
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is not F.scaled_dot_product_attention:
-            return func(*args, **(kwargs or {}))
-        with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.MATH], set_priority=True):
-            return func(*args, **(kwargs or {}))
+    kept = transformer.attention_kernel
+    transformer.attention_kernel = lambda like: nullcontext()
+    try:
+        yield
+    finally:
+        transformer.attention_kernel = kept

@@ -22,7 +22,12 @@ from mmpretrain.recipes.plan_advice import Advice
 
 GB = 1e9
 SHORT = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
-MEMORY = {"optimizer": "optimizer", "average": "average of weights", "buffers": "exchange buffers"}
+MEMORY = {
+    "optimizer": "optimizer",
+    "average": "average of weights",
+    "buffers": "exchange buffers",
+    "objectives": "pairs and logits of losses",
+}
 TIMES = {"compute": "computing", "update": "update of weights", "data": "waiting for data"}
 
 

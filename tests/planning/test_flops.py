@@ -17,10 +17,10 @@ from mmpretrain.planning.walk import Walk, walk
 from mmpretrain.train.step import train_step
 
 
-def walked(task: Task, kind: torch.dtype = torch.float32, fused_attention: bool = False) -> Walk:
+def walked(task: Task, kind: torch.dtype = torch.float32, fused: bool = False) -> Walk:
     with hollow(), pretended_world(task.cut.ranks):
         module = task.build()
-        return walk(module, batches_of(task.cut, module.needs), kind, fused_attention)
+        return walk(module, batches_of(task.cut, module.needs), kind, fused)
 
 
 class Untracked:
@@ -102,6 +102,14 @@ def test_operations_of_a_step_are_those_that_torch_counts_on_real_tensors(name: 
     found = task(**RUNS[name])
     kind = product_type(found.engine.precision, torch.device("cpu"))
     assert sum(walked(found, kind).flops.values()) == pytest.approx(counted(found), rel=0.01)
+
+
+def test_blocks_that_are_computed_again_take_the_kernel_of_their_first_pass():
+    plain = {"objectives": [{"kind": "contrastive"}], "towers__text": {**CAUSAL, "layers": 1}}
+    thrifty = {**plain, "towers__text": {**CAUSAL, "layers": 1, "checkpointing": True}}
+    once, again = (walked(task(**run), torch.bfloat16, fused=True) for run in (plain, thrifty))
+    assert once.flops["text"] < again.flops["text"] < 1.4 * once.flops["text"]
+    assert once.flops["image"] == again.flops["image"]
 
 
 def test_the_image_tower_of_vit_b_16_takes_what_its_architecture_says():

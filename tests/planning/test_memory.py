@@ -76,7 +76,7 @@ def two_ranks(name: str) -> Task:
 
 
 def walked(task: Task) -> Walk:
-    return walk_hollow(task, product_type(task.engine.precision, torch.device("cpu")), fused_attention=False)
+    return walk_hollow(task, product_type(task.engine.precision, torch.device("cpu")), fused=False)
 
 
 def predicted(task: Task) -> dict[str, int]:

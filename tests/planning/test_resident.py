@@ -75,7 +75,7 @@ RUNS: dict[str, dict[str, Any]] = {
 
 
 def predicted(asked: Task) -> int:
-    walked = walk_hollow(asked, product_type(asked.engine.precision, torch.device("cpu")), fused_attention=False)
+    walked = walk_hollow(asked, product_type(asked.engine.precision, torch.device("cpu")), fused=False)
     return sum(fullest(walked, account_of(asked.engine, walked, bool(asked.optim.ema), asked.cut.ranks)).values())
 
 
