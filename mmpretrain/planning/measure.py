@@ -3,8 +3,7 @@
 Memory is that of tensors: every one from the first weight on, from when it is made until nobody refers to it, in
 whichever thread. Not counted are what a kernel needs inside one call, the interpreter, libraries, and what gloo and
 oneDNN allocate by themselves. torch's profiler counts allocations inside kernels too, but misses what gloo's threads
-free; where it can be trusted, on one rank, both agree (tests/planning). The resident size of the process counts all,
-and changes by some ten MB from run to run.
+free; where it can be trusted, on one rank, both agree (tests/planning). `resident.py` measures all that a process takes.
 """
 
 import time
@@ -44,6 +43,7 @@ class Measured:
     peak: int
     """Most bytes at a time, of the rank that has most."""
     seconds: float
+    """Of processor time."""
     exchanges: list[tuple[str, int]]
     """Kind and bytes of every collective of a step."""
 
@@ -114,12 +114,15 @@ def sum_time(size: int) -> float:
 
 
 def fastest(once: Callable[[], Any], times: int) -> float:
-    """Seconds of the fastest of some turns: what disturbs a machine only makes it slower."""
+    """Processor time of the cheapest of some turns, in seconds: other work on the machine does not count.
+
+    Between ranks of one machine the wire is the processor, too: gloo copies and adds up.
+    """
     spent = []
     for _ in range(times):
-        began = time.perf_counter()
+        began = time.process_time()
         once()
-        spent.append(time.perf_counter() - began)
+        spent.append(time.process_time() - began)
     return min(spent)
 
 

@@ -20,7 +20,7 @@ from mmpretrain.planning.timing import Machine, step_time
 from mmpretrain.planning.traffic import traffic_of
 from mmpretrain.planning.walk import Walk
 
-STEPS = 5
+STEPS = 10
 CPU = torch.device("cpu")
 
 
@@ -96,7 +96,7 @@ def compare(task: Task, found: Measured, machine: Machine) -> list[Compared]:
     seconds = step_time(walked, task.engine, task.cut, machine, bool(task.optim.ema)).total
     wire = [*traffic_of(task.engine, walked, task.cut.micros, ranks), *walked.exchanges]
     figures = {
-        "step, ms": (1e3 * seconds, 1e3 * found.seconds),
+        "processor time, ms": (1e3 * seconds, 1e3 * found.seconds),
         "memory, MB": (sum(memory.values()) / 1e6, found.peak / 1e6),
         "sent, MB": (
             sum(sent(each.kind, each.bytes, ranks) for each in wire) / 1e6,

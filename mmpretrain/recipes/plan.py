@@ -193,7 +193,7 @@ def check_here(path: Path, overrides: Sequence[str], console: Console) -> dict[s
 def said_of(found: Probe) -> str:
     link = found.machine.network.in_node
     return (
-        f"one thread a rank of {processor()}, fastest of a few steps; calibrated on a quarter and a half of the rows: "
+        f"one thread a rank of {processor()}, cheapest of a few steps; calibrated on a quarter and a half of the rows: "
         f"{found.machine.rate / 1e9:,.1f} GFLOP/s and {1e3 * found.machine.overhead:,.1f} ms a step, "
         f"gloo {link.bandwidth / 1e9:,.2f} GB/s and {1e6 * link.latency:,.0f} us"
     )

@@ -98,6 +98,13 @@ def test_zero_sums_whole_gradients_and_hands_out_weights(asked: Task, walked: Wa
     assert zero.update < ddp.update
 
 
+def test_a_gpu_without_bf16_computes_in_fp32_or_as_it_is_told():
+    old, new = GPUS["v100"], GPUS["h100"]
+    assert old.product_type("auto") == torch.float32
+    assert old.peak(old.product_type("fp16")) > 5 * old.peak(old.product_type("auto"))
+    assert new.product_type("auto") == torch.bfloat16
+
+
 def test_every_gpu_says_where_its_figures_come_from():
     for gpu in GPUS.values():
         assert gpu.source.startswith("https://")

@@ -77,7 +77,7 @@ def test_what_does_not_fit_says_what_to_change(toy_config: ConfigWriter):
     best = planned.plan.chosen
     assert not best.fits
     advice = {" ".join(each.change): each for each in planned.advice}
-    assert not advice["engine={kind: deepspeed, stage: 1}"].fits, "activations are what is large"
+    assert not advice["engine={kind: deepspeed, stage: 1, precision: fp32}"].fits, "activations are what is large"
     assert advice["towers.image.checkpointing=true"].needed < best.needed / 2
     assert any(change.startswith("train.micro_batches=") and each.fits for change, each in advice.items())
     assert best.timing.data > 0
@@ -103,6 +103,18 @@ def test_a_simulation_goes_up_to_4096_gpus(toy_config: ConfigWriter):
     [
         (["--gpu", "h10"], "--gpu: no data of 'h10'; did you mean 'h100'?"),
         (["--nodes", 3], "data.batch: 12 does not divide by 24 ranks x 1 micro-batches; use 24"),
+        (
+            ["train.fixed_parts=2"],
+            "train.fixed_parts: is not planned; use train.fixed_parts=null and train.micro_batches=N",
+        ),
+        (
+            ["engine={kind: deepspeed, offload: optimizer}"],
+            "engine.offload: is not planned, what leaves the GPU waits for its node; use offload=none",
+        ),
+        (
+            ["--gpu", "v100", "--gpus-per-node", 4, "engine={kind: ddp, precision: bf16}"],
+            "engine.precision: v100 has no bf16; use engine.precision=fp16 or fp32",
+        ),
     ],
 )
 def test_what_cannot_be_planned_is_refused_with_the_remedy(toy_config: ConfigWriter, words: list, told: str):
