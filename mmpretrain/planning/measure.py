@@ -3,7 +3,7 @@
 Memory is that of tensors: every one from the first weight on, from when it is made until nobody refers to it, in
 whichever thread. Not counted are what a kernel needs inside one call, the interpreter, libraries, and what gloo and
 oneDNN allocate by themselves. torch's profiler counts allocations inside kernels too, but misses what gloo's threads
-free; where it can be trusted, on one rank, both agree (tests/planning). `resident.py` measures all that a process takes.
+free; where it can be trusted, on one rank, both agree (tests/planning). All that a process takes: `resident.py`.
 """
 
 import time

@@ -94,7 +94,7 @@ def compare(task: Task, found: Measured, machine: Machine) -> list[Compared]:
     walked, ranks = walk_here(task), task.cut.ranks
     memory = fullest(walked, account_of(task.engine, walked, bool(task.optim.ema), ranks))
     seconds = step_time(walked, task.engine, task.cut, machine, bool(task.optim.ema)).total
-    wire = [*traffic_of(task.engine, walked, task.cut.micros, ranks), *walked.exchanges]
+    wire: list[Any] = [*traffic_of(task.engine, walked, task.cut.micros, ranks), *walked.exchanges]
     figures = {
         "processor time, ms": (1e3 * seconds, 1e3 * found.seconds),
         "memory, MB": (sum(memory.values()) / 1e6, found.peak / 1e6),

@@ -1,4 +1,4 @@
-"""The most memory of a rank at a time: predicted without a tensor, and measured in the real engines."""
+"""The most tensors of a rank at a time, and what it sends: predicted without a tensor, and measured in the engines."""
 
 from typing import Any
 
