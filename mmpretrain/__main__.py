@@ -11,9 +11,10 @@ import click
 
 from mmpretrain import __version__
 from mmpretrain.commands.checkpoint import checkpoint
-from mmpretrain.commands.console import console
+from mmpretrain.commands.console import AS_JSON, console, tell
 from mmpretrain.commands.data import data
 from mmpretrain.commands.plan import plan
+from mmpretrain.commands.launch import launch
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}
 
@@ -39,15 +40,18 @@ def quickstart(overrides: tuple[str, ...], resume: str) -> None:
 @click.argument("overrides", nargs=-1)
 @click.option("--resume", default="auto", metavar="auto|never|STEP", help="Continue a run that is there.")
 @click.option("--dry-run", is_flag=True, help="Check everything, try one batch, train nothing.")
-def pretrain(config: Path, overrides: tuple[str, ...], resume: str, dry_run: bool) -> None:
+@click.option("--ranks", type=click.IntRange(min=1), help="With --dry-run: try the rows of one of so many ranks.")
+def pretrain(config: Path, overrides: tuple[str, ...], resume: str, dry_run: bool, ranks: int | None) -> None:
     """Pretrain what CONFIG describes; OVERRIDES such as train.steps=100 change single values."""
     from mmpretrain.recipes.settings import find_config
 
     if dry_run:
         from mmpretrain.recipes.dry_run import dry_run as recipe
 
-        recipe(find_config("pretrain", config), overrides, console())
+        recipe(find_config("pretrain", config), overrides, console(), ranks)
         return
+    if ranks is not None:
+        raise click.UsageError("--ranks goes with --dry-run; a launcher starts ranks: mmpretrain launch --help")
     from mmpretrain.recipes.pretrain import pretrain as train
     from mmpretrain.recipes.pretrain import say_what_is_next
 
@@ -131,6 +135,17 @@ def config_show(config: Path, overrides: tuple[str, ...]) -> None:
     click.echo(show(find_config("pretrain", config), overrides), nl=False)
 
 
+@config.command("deepspeed")
+@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1)
+def config_deepspeed(config: Path, overrides: tuple[str, ...]) -> None:
+    """Print the JSON that DeepSpeed gets from CONFIG."""
+    from mmpretrain.recipes.configs import deepspeed
+    from mmpretrain.recipes.settings import find_config
+
+    click.echo(deepspeed(find_config("pretrain", config), overrides))
+
+
 @config.command("schema")
 def config_schema() -> None:
     """Print the JSON Schema of a pretraining config, with the meaning of every field."""
@@ -153,6 +168,17 @@ def config_diff(old: Path, new: Path) -> None:
 cli.add_command(data)
 cli.add_command(checkpoint)
 cli.add_command(plan)
+cli.add_command(launch)
+
+
+@cli.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@AS_JSON
+def status(run: Path, as_json: bool) -> None:
+    """Say where RUN stands: queue, step, samples a second, loss, restarts, time left."""
+    from mmpretrain.recipes.status import status as recipe
+
+    tell(lambda console: recipe(run, console), as_json)
 
 
 @cli.command()

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmpretrain.conformance.toy import NEGATIVES_WITHIN, part_of, shallow, toy_batch, toy_module
+from mmpretrain.conformance.toy import NEGATIVES_WITHIN, How, part_of, shallow, toy_batch, toy_module
 from mmpretrain.core.distributed import on_main, process_group, world
 from mmpretrain.core.errors import MmpretrainError
 from mmpretrain.core.settings import build, settings
@@ -25,8 +25,9 @@ from mmpretrain.engines.base import Options
 from mmpretrain.engines.ddp import Ddp
 from mmpretrain.engines.deepspeed import DeepSpeed
 from mmpretrain.engines.single import Single
-from mmpretrain.objectives.combine import ObjectiveSettings, TrainingModule
+from mmpretrain.objectives.combine import ObjectiveSettings, TrainingModule, needs_of
 from mmpretrain.objectives.text_distillation import TextDistillation
+from mmpretrain.towers.model import LOOKS_AT_PICTURES
 from mmpretrain.train.step import train_step
 
 TOLERANCE = {"single": 1e-10, "ddp": 1e-10, "zero1": 1e-6, "zero2": 1e-6, "zero3": 1e-6}
@@ -49,10 +50,11 @@ class Cut:
     chunk: int | None
     """Rows and columns of a tile of the pair losses; None where the mix has none."""
     dropout: float
+    towers: How = "plain"
 
     @property
     def file(self) -> str:
-        parts = (self.objective, self.engine, self.world_size, self.accumulation, self.chunk, self.dropout)
+        parts = (self.objective, self.engine, self.world_size, self.accumulation, self.chunk, self.dropout, self.towers)
         return "-".join(map(str, parts)) + ".safetensors"
 
     @property
@@ -60,7 +62,10 @@ class Cut:
         """One process; with dropout its micro-batches are those of all ranks, so that they draw the same."""
         micros = self.world_size * self.accumulation if self.dropout else 1
         engine = "single" if TOLERANCE[self.engine] < 1e-8 else "single32"
-        return replace(self, engine=engine, world_size=1, accumulation=micros, chunk=self.chunk and WHOLE)
+        towers: How = "frozen" if self.towers == "frozen" else "plain"
+        return replace(
+            self, engine=engine, world_size=1, accumulation=micros, chunk=self.chunk and WHOLE, towers=towers
+        )
 
 
 WHOLE = 1024
@@ -143,7 +148,7 @@ def work(folder: Path) -> None:
     task = json.loads((folder / "task.json").read_text())
     for cut in (Cut(**tree) for tree in task["cuts"]):
         objectives = [build_objective(tree, cut.chunk) for tree in task["mixes"][cut.objective]]
-        found = take(cut, toy_module(objectives, cut.dropout))
+        found = take(cut, toy_module(objectives, cut.dropout, how=cut.towers))
         on_main(partial(save_tensors, folder / cut.file, found))
 
 
@@ -195,9 +200,16 @@ ENGINES: dict[str, Any] = {
 def all_cuts(
     mixes: dict[str, list[Tree]], ranks: Sequence[int], accumulations: Sequence[int], engines: Sequence[str]
 ) -> Iterator[Cut]:
-    """Every mix under every number of ranks and micro-batches; tiles and dropout where several micro-batches meet."""
+    """Every mix under every number of ranks and micro-batches; tiles and dropout where several micro-batches meet.
+
+    With two ranks (one, where two are not asked for) and most micro-batches, also with activations computed again and
+    with frozen blocks.
+    """
+    several, most = 2 if 2 in ranks else max(ranks), max(accumulations)
     for name, trees in mixes.items():
-        tiled = any(hasattr(build_objective(tree, None), "tile") for tree in trees)
+        objectives = [build_objective(tree, None) for tree in trees]
+        tiled = any(hasattr(each, "tile") for each in objectives)
+        pictures = bool(needs_of(objectives) & LOOKS_AT_PICTURES)
         for size, micros in itertools.product(ranks, accumulations):
             whole = WHOLE if tiled else None
             for engine in ["single"] if size == 1 else engines:
@@ -205,6 +217,10 @@ def all_cuts(
                 yield cut
                 if engine in ("single", "ddp") and size * micros > 1:
                     yield replace(cut, chunk=whole and 3, dropout=0.1)
+                if (size, micros) == (several, most):
+                    yield replace(cut, towers="checkpointed")
+                    if pictures:
+                        yield replace(cut, towers="frozen")
 
 
 def main(folder: str) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -29,15 +29,22 @@ TEACHER_LAYERS = 2
 FIRST = 64
 """Position of the first row."""
 
+How = Literal["plain", "checkpointed", "frozen"]
+"""How the towers are trained: whole; with activations computed again in backward; the picture's first blocks kept."""
 
-def toy_module(objectives: Sequence[Any], dropout: float = 0.0, sources: Sequence[str] = ()) -> TrainingModule:
+
+def toy_module(
+    objectives: Sequence[Any], dropout: float = 0.0, sources: Sequence[str] = (), how: How = "plain"
+) -> TrainingModule:
     """The objectives over a tiny ViT and text tower, in fp64, always with the same weights."""
     needs = needs_of(objectives)
     causal = bool(needs & {"text", "decoder"})
-    shape: dict[str, Any] = {"width": WIDTH, "layers": 1, "heads": 2, "dropout": dropout}
+    again = how == "checkpointed"
+    shape: dict[str, Any] = {"width": WIDTH, "layers": 1, "heads": 2, "dropout": dropout, "checkpointing": again}
+    image = TimmImage(name="test_vit", size=SIZE, checkpointing=again, frozen_blocks=2 if how == "frozen" else 0)
     pictures = bool(needs & LOOKS_AT_PICTURES)
     towers = Towers(
-        image=TimmImage(name="test_vit", size=SIZE) if pictures else None,
+        image=image if pictures else None,
         text=CausalText(**shape) if causal else BidirectionalText(**shape),
         fusion=Fusion(layers=1) if "fusion" in needs else None,
         decoder=Fusion(layers=1) if "decoder" in needs else None,

@@ -12,8 +12,10 @@ import torch.distributed as dist
 from torch import Tensor
 
 from mmpretrain.core.errors import MmpretrainError
+from mmpretrain.core.phases import progress
 
 T = TypeVar("T")
+GRACE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,12 @@ def alone() -> Iterator[None]:
 
 @contextmanager
 def process_group(backend: str, timeout_seconds: float) -> Iterator[World]:
-    """Join the process group for the length of a run and leave it in good order."""
+    """Join the process group for the length of a run and leave it in good order.
+
+    Args:
+        timeout_seconds: without progress; a collective waits a little longer, because whoever watches the ranks says
+            more about a hang than the error of a collective.
+    """
     announced = World.from_environment()
     os.environ.setdefault("RANK", str(announced.rank))
     os.environ.setdefault("WORLD_SIZE", str(announced.size))
@@ -77,7 +84,7 @@ def process_group(backend: str, timeout_seconds: float) -> Iterator[World]:
     os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
     # one process alone takes any free port, so that two runs on a machine do not meet
     os.environ.setdefault("MASTER_PORT", "29500" if announced.size > 1 else "0")
-    dist.init_process_group(backend, timeout=timedelta(seconds=timeout_seconds))
+    dist.init_process_group(backend, timeout=timedelta(seconds=timeout_seconds + GRACE_SECONDS))
     try:
         yield world()
         # gloo's threads let go of their last tensors a moment after wait() returns, and need the interpreter for
@@ -94,14 +101,16 @@ class _Gather(torch.autograd.Function):
     def forward(context: Any, rows: Tensor) -> Tensor:
         rows = rows.contiguous()  # and so are the parts: what is sent is memory, whatever its strides say
         parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
-        dist.all_gather(parts, rows)
+        with progress.waiting():
+            dist.all_gather(parts, rows)
         return torch.cat(parts)
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> Tensor:
         # a copy: autograd may hand the same tensor to others
         gradient = gradients[0].clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(gradient)
+        with progress.waiting():
+            dist.all_reduce(gradient)
         return gradient.chunk(dist.get_world_size())[dist.get_rank()]
 
 
@@ -122,7 +131,8 @@ def global_sum(value: Tensor) -> Tensor:
     if not is_distributed():
         return value.detach()
     total = value.detach().clone()
-    dist.all_reduce(total)
+    with progress.waiting():
+        dist.all_reduce(total)
     return total
 
 
@@ -131,7 +141,8 @@ def global_max(value: Tensor) -> Tensor:
     if not is_distributed():
         return value.detach()
     largest = value.detach().clone()
-    dist.all_reduce(largest, op=dist.ReduceOp.MAX)
+    with progress.waiting():
+        dist.all_reduce(largest, op=dist.ReduceOp.MAX)
     return largest
 
 
@@ -140,7 +151,8 @@ def gather_objects(item: T) -> list[T]:
     if not is_distributed():
         return [item]
     items: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(items, item)
+    with progress.waiting():
+        dist.all_gather_object(items, item)
     return items
 
 
@@ -215,7 +227,8 @@ def on_main(work: Callable[[], T]) -> T:
             parcel[0] = work()
         except Exception as error:
             parcel[1] = error
-    dist.broadcast_object_list(parcel)
+    with progress.waiting():
+        dist.broadcast_object_list(parcel)
     result, failure = parcel
     if failure is not None:
         if isinstance(failure, MmpretrainError):

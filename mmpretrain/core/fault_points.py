@@ -12,13 +12,13 @@ import re
 import signal
 import time
 from collections import Counter
-from typing import Literal, NamedTuple, get_args
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.settings import did_you_mean
+
+if TYPE_CHECKING:  # files are also written by commands that do without torch
+    from torch import nn
 
 Point = Literal[
     "load",
@@ -35,6 +35,7 @@ Point = Literal[
     "save.rename",
     "save.latest",
     "save.prune",
+    "append",
 ]
 """Every place; a test holds that each is reached by some test."""
 Action = Literal["kill", "raise", "stop", "sleep", "nospace", "nan", "inf", "flip"]
@@ -107,8 +108,10 @@ def _act(action: Action, point: Point) -> Action | None:
     return action if action in ("nan", "inf", "flip") else None
 
 
-def flip_bit(module: nn.Module) -> None:
+def flip_bit(module: "nn.Module") -> None:
     """What a cosmic ray does: one bit of the mantissa of the first weight."""
+    import torch
+
     weight = next(parameter for parameter in module.parameters() if parameter.requires_grad)
-    bits = weight.data.view(torch.int32).flatten()
-    bits[0] ^= 1 << 12
+    # the weight's own memory, whatever the order of its dimensions
+    weight.data.view(torch.int32)[(0,) * weight.dim()] ^= 1 << 12

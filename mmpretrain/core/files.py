@@ -1,5 +1,6 @@
 """Writing so that a reader never sees half of it, and digests to prove it."""
 
+import errno
 import hashlib
 import io
 import json
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from mmpretrain.core.errors import MmpretrainError
+from mmpretrain.core.fault_points import reach
 
 TEMPORARY = ".tmp"
 
@@ -63,8 +65,21 @@ def sha256(path: Openable) -> str:
 
 
 def append_json_line(path: Path, record: dict[str, Any], ascii_only: bool = False) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record, ensure_ascii=ascii_only) + "\n")
+    """Add a record; a disk that does not take the whole line keeps none of it.
+
+    Raises:
+        OSError: the disk is full or gone.
+    """
+    line = (json.dumps(record, ensure_ascii=ascii_only) + "\n").encode()
+    with path.open("ab", buffering=0) as file:
+        end = file.tell()
+        try:
+            reach("append")
+            if file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        except OSError:
+            file.truncate(end)
+            raise
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:

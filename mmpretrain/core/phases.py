@@ -23,6 +23,7 @@ class Progress:
         self.phase = "load"
         self.step = 0
         self.count = 0
+        self._waits = False
         self._shared: mmap.mmap | None = None
 
     def keep_in(self, file: Path | None) -> None:
@@ -44,7 +45,17 @@ class Progress:
     def begin(self, phase: str) -> None:
         """Another phase."""
         self.phase = phase
+        self._waits = False
         self.count += 1
+        self._keep()
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """A block that ends only when other ranks have come to it too; after an error it stays so."""
+        self._waits = True
+        self._keep()
+        yield
+        self._waits = False
         self._keep()
 
     def _keep(self) -> None:
@@ -52,7 +63,7 @@ class Progress:
             self._shared[:_LENGTH] = str(self).encode().ljust(_LENGTH)
 
     def __str__(self) -> str:
-        return f"{self.phase} of step {self.step}"
+        return f"{self.phase} of step {self.step}{', waiting for others' if self._waits else ''}"
 
 
 progress = Progress()
@@ -61,14 +72,12 @@ progress = Progress()
 
 @contextmanager
 def phase(name: Phase) -> Iterator[None]:
-    """A part of the work; a place for planned faults."""
+    """A part of the work; a place for planned faults. After an error it stays the phase: that is where it happened."""
     outer = progress.phase
     progress.begin(name)
     reach(name)
-    try:
-        yield
-    finally:
-        progress.begin(outer)
+    yield
+    progress.begin(outer)
 
 
 def read_phase(file: Path) -> str | None:

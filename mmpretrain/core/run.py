@@ -12,7 +12,7 @@ from typing import Any
 
 from mmpretrain import __version__
 from mmpretrain.core.errors import ConfigError
-from mmpretrain.core.files import append_json_line, read_json_lines, write_atomic
+from mmpretrain.core.files import TEMPORARY, append_json_line, read_json_lines, write_atomic
 
 PACKAGES = ("torch", "torchvision", "timm", "open_clip_torch", "webdataset", "deepspeed", "numpy", "pillow")
 
@@ -36,6 +36,8 @@ class Run:
         self.lock = folder / "run.lock"
         self.logs = folder / "logs"
         self.complete = folder / "complete"
+        self.attempts = folder / "attempts.jsonl"
+        self.job = folder / "job"
 
     @staticmethod
     def open(folder: Path) -> "Run":
@@ -57,16 +59,24 @@ class Run:
         write_atomic(self.config, config_yaml)
 
     def add_metrics(self, record: dict[str, Any]) -> None:
-        append_json_line(self.metrics, record)
+        self._add(self.metrics, record)
 
     def add_result(self, record: dict[str, Any]) -> None:
+        """Raises OSError where the disk does not take it."""
         append_json_line(self.results, record)
 
     def add_fault(self, record: dict[str, Any]) -> None:
-        append_json_line(self.ledger, record, ascii_only=True)  # names in foreign tars need not be text
+        self._add(self.ledger, record)
 
     def add_skip(self, record: dict[str, Any]) -> None:
-        append_json_line(self.skips, record, ascii_only=True)
+        self._add(self.skips, record)
+
+    def _add(self, file: Path, record: dict[str, Any]) -> None:
+        """A line that a full disk may cost, because training is worth more."""
+        try:
+            append_json_line(file, record, ascii_only=True)  # names in foreign tars need not be text
+        except OSError as error:
+            print(f"{file}: the line of step {record['step']} was not kept: {error}", file=sys.stderr, flush=True)
 
     def forget_after(self, step: int) -> None:
         """Drop the metrics, faults and skips of steps that a resumed run will take again."""
@@ -74,6 +84,17 @@ class Run:
             if file.exists():
                 kept = [record for record in read_json_lines(file) if record["step"] <= step]
                 write_atomic(file, "".join(json.dumps(record) + "\n" for record in kept))
+
+
+def list_checkpoints(root: Path) -> list[Path]:
+    """Checkpoint folders, oldest first; half-written ones still have another name."""
+    found = [folder for folder in root.glob("step_*") if folder.is_dir() and not folder.name.endswith(TEMPORARY)]
+    return sorted(folder for folder in found if folder.name.removeprefix("step_").isdigit())
+
+
+def step_of(folder: Path) -> int:
+    """The step in a checkpoint folder's name."""
+    return int(folder.name.removeprefix("step_"))
 
 
 def environment() -> dict[str, Any]:

@@ -148,18 +148,30 @@ class TrainingData:
         return (caption for dataset in self.datasets for caption in dataset.captions(self.settings.limits))
 
 
-def check_batch(training: TrainingData, ranks: int, micros: int) -> None:
+def check_batch(training: TrainingData, ranks: int, micros: int, batch: int | None = None) -> None:
     """Refuse batches that cannot be cut or filled.
+
+    Args:
+        batch: samples of a global batch; None: those of the settings.
 
     Raises:
         ConfigError: the global batch is larger than the split, or does not divide by ranks x micro-batches.
     """
-    batch = training.settings.batch
+    batch = batch or training.settings.batch
     if batch > len(training):
         raise ConfigError(
             f"data.batch: {batch} is more than the {len(training)} samples of {training.label}; "
             f"use at most {len(training)}"
         )
+    check_division(batch, ranks, micros)
+
+
+def check_division(batch: int, ranks: int, micros: int) -> None:
+    """Refuse a batch that ranks and micro-batches cannot share evenly.
+
+    Raises:
+        ConfigError: names the nearest batch that they can.
+    """
     if batch % (ranks * micros):
         near = max(ranks * micros, batch // (ranks * micros) * ranks * micros)
         raise ConfigError(f"data.batch: {batch} does not divide by {ranks} ranks x {micros} micro-batches; use {near}")

@@ -16,7 +16,7 @@ from torch import Tensor
 from mmpretrain.core.batch import Batch, Features
 from mmpretrain.core.counter import seed_torch
 from mmpretrain.core.distributed import World, gather_objects, on_all, on_main, process_group
-from mmpretrain.core.errors import ConfigError, DataError
+from mmpretrain.core.errors import DataError
 from mmpretrain.core.files import require_space
 from mmpretrain.data.card import parse_name
 from mmpretrain.data.dataset import Dataset
@@ -31,7 +31,7 @@ from mmpretrain.objectives.base import Surroundings
 from mmpretrain.objectives.combine import TrainingModule, needs_of
 from mmpretrain.objectives.text_teacher import TextTeacher
 from mmpretrain.objectives.views import VIEWS
-from mmpretrain.recipes.combinations import refuse_cut, refuse_data
+from mmpretrain.recipes.combinations import refuse_cut, refuse_data, refuse_ranks
 from mmpretrain.recipes.data import index_on_first_use
 from mmpretrain.recipes.settings import Pretrain
 from mmpretrain.recipes.text_teacher import text_teacher_of
@@ -64,11 +64,8 @@ class Parts:
 def joined_world(config: Pretrain) -> Iterator[World]:
     """The process group of the engine, or one process without any."""
     announced = World.from_environment()
+    refuse_ranks(config.engine, announced.size)
     if config.engine.kind == "single":
-        if announced.size > 1:
-            raise ConfigError(
-                f"engine.kind: single runs one process, {announced.size} were started; use engine.kind=ddp"
-            )
         with nullcontext(World()) as world:
             yield world
         return

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from mmpretrain.core.errors import ConfigError, MmpretrainError
 from mmpretrain.core.lock import locked
-from mmpretrain.core.run import Run
+from mmpretrain.core.run import Run, list_checkpoints, step_of
 from mmpretrain.recipes.keeper import read_best
 from mmpretrain.train import checkpoint
 
@@ -19,16 +19,16 @@ def list_all(folder: Path, console: Console) -> list[dict[str, Any]]:
     place = Run.open(folder)
     best = read_best(place)
     rows: list[dict[str, Any]] = []
-    for found in checkpoint.list_checkpoints(place.checkpoints):
+    for found in list_checkpoints(place.checkpoints):
         state = _state(found)
         rows.append(
             {
-                "step": checkpoint.step_of(found),
+                "step": step_of(found),
                 "bytes": sum(file.stat().st_size for file in found.iterdir()),
                 "date": state.get("date"),
                 "ranks": state.get("ranks"),
                 "average": state.get("average"),
-                "best": best["value"] if best and best["step"] == checkpoint.step_of(found) else None,
+                "best": best["value"] if best and best["step"] == step_of(found) else None,
             }
         )
     shown = Table("step", "MB", "written", "by ranks", "average", best["metric"] if best else "best", title=str(folder))
@@ -57,9 +57,9 @@ def verify_all(folder: Path, console: Console) -> list[dict[str, Any]]:
     """
     place = Run.open(folder)
     rows = []
-    for found in checkpoint.list_checkpoints(place.checkpoints):
+    for found in list_checkpoints(place.checkpoints):
         problem = checkpoint.verify(found)
-        rows.append({"step": checkpoint.step_of(found), "problem": problem})
+        rows.append({"step": step_of(found), "problem": problem})
         console.print(f"{found}: {problem or 'whole'}", soft_wrap=True)
     bad = [row for row in rows if row["problem"]]
     if bad:
@@ -76,8 +76,8 @@ def prune(folder: Path, keep: int, console: Console) -> list[int]:
     best = read_best(place)
     with locked(place.lock):
         gone = checkpoint.prune(place.checkpoints, keep, [best["step"]] if best else [])
-    steps = [checkpoint.step_of(each) for each in gone]
-    left = checkpoint.list_checkpoints(place.checkpoints)
+    steps = [step_of(each) for each in gone]
+    left = list_checkpoints(place.checkpoints)
     if left and checkpoint.verify(left[-1]) is not None:
         raise MmpretrainError(f"{left[-1]}: damaged, so nothing was deleted; delete it yourself first")
     console.print(f"{folder}: deleted {len(steps)} checkpoints, {len(left)} are left", soft_wrap=True)

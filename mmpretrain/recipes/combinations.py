@@ -162,6 +162,18 @@ def refuse_data(objectives: Sequence[Any], data: TrainingData) -> None:
             raise ConfigError(f"objectives.{place}: {objective.kind} cannot learn from {name}, {held}; {remedy}")
 
 
+def refuse_ranks(engine: Any, ranks: int) -> None:
+    """Several ranks under the engine of one process.
+
+    Raises:
+        ConfigError: names the engines of several.
+    """
+    if engine.kind == "single" and ranks > 1:
+        raise ConfigError(
+            f"engine.kind: single runs one process, not {ranks} ranks; use engine.kind=ddp or engine.kind=deepspeed"
+        )
+
+
 def refuse_cut(objectives: Sequence[Objective], batch: int, ranks: int, micros: int) -> None:
     """Batches whose cut would move the groups among which matching draws.
 

@@ -6,12 +6,14 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.settings import (
     build,
     difference,
     dump,
     flatten,
 )
+from mmpretrain.engines.deepspeed import DeepSpeed
 from mmpretrain.recipes.settings import Pretrain, load_pretrain, read_pretrain
 
 
@@ -32,6 +34,18 @@ def show(path: Path, overrides: Sequence[str]) -> str:
         f"{key:{width}}  {json.dumps(value, ensure_ascii=False):24}  {origin(key)}" for key, value in resolved.items()
     ]
     return "".join(f"{line}\n" for line in lines)
+
+
+def deepspeed(path: Path, overrides: Sequence[str]) -> str:
+    """The JSON that DeepSpeed gets.
+
+    Raises:
+        ConfigError: the config is for another engine.
+    """
+    config = load_pretrain(path, overrides)
+    if not isinstance(config.engine, DeepSpeed):
+        raise ConfigError(f"engine.kind: {config.engine.kind} has no such JSON; see it with engine.kind=deepspeed")
+    return json.dumps(config.engine.json(config.optim.clip_norm), indent=1)
 
 
 def schema() -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from mmpretrain.conformance.cuts import TOLERANCE, Row, Tree, all_cuts, check
 from mmpretrain.core.errors import ConfigError, QualityError
@@ -101,9 +101,8 @@ def conformance(
 
 
 def table(rows: Sequence[Row]) -> Table:
-    shown = Table(
-        "objective", "engine", "ranks", "accumulation", "chunk", "dropout", "max rel diff", "", box=box.SIMPLE_HEAD
-    )
+    heads = ("objective", "engine", "ranks", "micro", "tile", "dropout", "towers", "rel. diff", "")
+    shown = Table(*(Column(head, no_wrap=True) for head in heads), box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for row in rows:
         shown.add_row(
             row.objective,
@@ -112,6 +111,7 @@ def table(rows: Sequence[Row]) -> Table:
             str(row.accumulation),
             "" if row.chunk is None else str(row.chunk),
             f"{row.dropout:g}",
+            row.towers,
             f"{row.max_rel_diff:.1e}",
             "ok" if row.ok else "[bold red]differs[/]",
         )

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from rich.table import Table
 
 from mmpretrain.core.distributed import on_main
 from mmpretrain.core.errors import ConfigError
-from mmpretrain.data.training import check_batch
+from mmpretrain.data.training import check_batch, check_division
 from mmpretrain.engines.base import Engine
 from mmpretrain.objectives.parts import parameters_of
 from mmpretrain.recipes.assemble import (
@@ -24,21 +25,29 @@ from mmpretrain.recipes.assemble import (
     require_space_for_checkpoints,
     training_batches,
 )
+from mmpretrain.recipes.combinations import refuse_cut, refuse_ranks
 from mmpretrain.recipes.data_facts import cut_texts
-from mmpretrain.recipes.settings import load_pretrain
+from mmpretrain.recipes.settings import Pretrain, load_pretrain
 from mmpretrain.recipes.teacher import teacher_of
 from mmpretrain.train.step import train_step
 
 TIMED_STEPS = 2
 
 
-def dry_run(path: Path, overrides: Sequence[str], console: Console) -> None:
-    """Check a config on this machine and print what it would do; nothing is written."""
+def dry_run(path: Path, overrides: Sequence[str], console: Console, ranks: int | None = None) -> None:
+    """Check a config on this machine and print what it would do; nothing is written.
+
+    Args:
+        ranks: how many the run will have, of which this machine tries the rows of one (or of those that are here);
+            None: those that are here.
+    """
     config = load_pretrain(path, overrides)
     with joined_world(config) as world:
+        ranks = ranks or world.size
+        refuse_layout(config, ranks)
         on_main(lambda: index_run(config, world.size, console))
-        parts = build_parts(config, world)
-        check_batch(parts.data, world.size, config.train.micro_batches)
+        parts = build_parts(part_of(config, world.size, ranks), world)
+        check_batch(parts.data, ranks, config.train.micros(ranks), config.data.batch)
         for evaluator in config.evaluation:
             open_split(parts, evaluator.split)
         checkpoint_bytes = require_space_for_checkpoints(parts)
@@ -47,12 +56,31 @@ def dry_run(path: Path, overrides: Sequence[str], console: Console) -> None:
         engine = build_engine(parts)
         seconds = seconds_a_step(parts, engine, console)
         if world.is_main:
-            console.print(summary(parts, counts, seconds, checkpoint_bytes))
+            console.print(summary(parts, config, ranks, counts, seconds, checkpoint_bytes))
             for note in parts.module.model.notes:
                 console.print(note, soft_wrap=True)
             if told := cut_texts(parts):
                 console.print(told, soft_wrap=True)
             console.print(f"nothing was written; next: mmpretrain pretrain {path}", soft_wrap=True)
+
+
+def refuse_layout(config: Pretrain, ranks: int) -> None:
+    """What so many ranks cannot train, as far as the config says.
+
+    Raises:
+        ConfigError: names the key and the remedy.
+    """
+    refuse_ranks(config.engine, ranks)
+    micros = config.train.micros(ranks)
+    check_division(config.data.batch, ranks, micros)
+    refuse_cut(config.objectives, config.data.batch, ranks, micros)
+
+
+def part_of(config: Pretrain, here: int, ranks: int) -> Pretrain:
+    """What the ranks that are here would take of a run of `ranks`: micro-batches of the same rows, as many a rank."""
+    fixed = config.train.fixed_parts and config.train.fixed_parts * here // ranks
+    data = replace(config.data, batch=config.data.batch * here // ranks)
+    return replace(config, data=data, train=replace(config.train, fixed_parts=fixed))
 
 
 def seconds_a_step(parts: Parts, engine: Engine, console: Console) -> float:
@@ -94,10 +122,18 @@ def told_objective(objective: Any) -> str:
     return f"{objective.kind}{times}{f' of {objective.sources[0]}' if objective.sources else ''}"
 
 
-def summary(parts: Parts, counts: dict[str, int], seconds: float, checkpoint_bytes: int) -> Table:
-    """The run in one table."""
-    config, world = parts.config, parts.world
+def summary(
+    parts: Parts, config: Pretrain, ranks: int, counts: dict[str, int], seconds: float, checkpoint_bytes: int
+) -> Table:
+    """The run in one table.
+
+    Args:
+        parts: of the rows that were tried here.
+        config: of the whole run.
+        seconds: a step took here.
+    """
     steps = config.train.steps
+    tried = f"the rows of {parts.world.size} of {ranks} ranks, on this machine"
     shown = Table("what", "value", title=f"dry run of {config.run.folder}")
     exact = "inexact: statistics of each rank's own rows" if config.towers.norm == "batch" else "exact"
     image = config.towers.image
@@ -117,8 +153,9 @@ def summary(parts: Parts, counts: dict[str, int], seconds: float, checkpoint_byt
             "steps",
             f"{steps:,} of {config.data.batch} {noun}, {steps * config.data.batch / len(parts.data):.1f} epochs",
         ),
-        ("cut", f"{world.size} ranks x {config.train.micros(world.size)} micro-batches, gradient {exact}"),
+        ("cut", f"{ranks} ranks x {config.train.micros(ranks)} micro-batches, gradient {exact}"),
         ("engine", f"{config.engine.kind} on {parts.device}, precision {config.engine.precision}"),
+        *([("tried", tried)] if ranks != parts.world.size else []),
         ("expected time", f"{steps * seconds / 60:.1f} minutes at {seconds * 1000:.0f} ms a step on this machine"),
         ("checkpoint", f"{checkpoint_bytes / 1e6:.0f} MB each, {config.train.keep_last} kept"),
     ):

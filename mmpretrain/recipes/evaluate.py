@@ -13,7 +13,7 @@ from rich.table import Table
 from torch import Tensor
 
 from mmpretrain.core.distributed import World, on_main
-from mmpretrain.core.errors import ConfigError, QualityError
+from mmpretrain.core.errors import ConfigError, MmpretrainError, QualityError
 from mmpretrain.core.files import write_atomic
 from mmpretrain.core.run import Run
 from mmpretrain.core.settings import build, did_you_mean, digest, read_yaml
@@ -55,7 +55,14 @@ class Evaluation:
         self.datasets = {e.split: open_split(parts, e.split) for e in self.evaluators}
 
     def run(self, engine: Engine, step: int, display: Display | None, with_examples: bool = False) -> list[dict]:
-        """Every evaluator once; results go to results.jsonl, the last ones' examples beside it."""
+        """Every evaluator once; results go to results.jsonl, the last ones' examples beside it.
+
+        Args:
+            display: of a run, which goes on where the disk does not take a result.
+
+        Raises:
+            MmpretrainError: without a display: the disk does not take a result.
+        """
         records = []
         with engine.evaluating():
             model = embedder(self.parts, engine, self.datasets)
@@ -66,9 +73,11 @@ class Evaluation:
                 # all ranks write together; what they wrote is the main one's to keep
                 asked = with_examples and isinstance(evaluator, HeldOutEvaluator)
                 written = what_it_writes(self.parts, engine, self.datasets[evaluator.split]) if asked else None
-                on_main(partial(self._keep, evaluator, model, records[-1], with_examples, written))
+                failure = on_main(partial(self._try_to_keep, evaluator, model, records[-1], with_examples, written))
+                if failure and not display:
+                    raise MmpretrainError(failure)
                 if display:
-                    display.say(headline(records[-1]))
+                    display.say(failure or headline(records[-1]))
         return records
 
     def _record(self, evaluator: Any, metrics: dict[str, Figure], step: int, seconds: float) -> dict[str, Any]:
@@ -83,6 +92,14 @@ class Evaluation:
             "seconds": round(seconds, 3),
             "metrics": {name: figure.as_dict() for name, figure in metrics.items()},
         }
+
+    def _try_to_keep(self, evaluator: Any, model: Embedder, record: dict[str, Any], *more: Any) -> str | None:
+        """What the disk says, where it does not take the result."""
+        try:
+            self._keep(evaluator, model, record, *more)
+        except OSError as error:
+            return f"{self.place.results}: the {record['task']} of step {record['step']} was not kept: {error}"
+        return None
 
     def _keep(
         self,

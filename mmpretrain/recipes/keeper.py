@@ -9,7 +9,7 @@ from mmpretrain.core.distributed import gather_objects, on_main
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.files import read_json_lines, write_atomic
 from mmpretrain.core.phases import phase
-from mmpretrain.core.run import Run
+from mmpretrain.core.run import Run, list_checkpoints, step_of
 from mmpretrain.core.settings import did_you_mean, digest, to_yaml
 from mmpretrain.data.ledger import Ledger
 from mmpretrain.engines.base import Engine
@@ -102,7 +102,13 @@ class Keeper:
                 self.saver.finish()  # it may still be on its way
             else:
                 self._save(step, True)
-            on_main(lambda: write_atomic(self._place.best, json.dumps(self._best)))
+            on_main(self._note_best)
+
+    def _note_best(self) -> None:
+        try:
+            write_atomic(self._place.best, json.dumps(self._best))
+        except OSError as error:
+            self._display.say(f"{self._place.best}: not written, so that a restart will not know it: {error}")
 
     def _account(self, step: int, micro_batches: Sequence[Batch]) -> None:
         mine = [fault for batch in micro_batches for fault in batch.faults]
@@ -122,7 +128,7 @@ def read_best(place: Run) -> dict[str, Any] | None:
     if not place.best.is_file():
         return None
     best: dict[str, Any] = json.loads(place.best.read_text(encoding="utf-8"))
-    steps = [checkpoint.step_of(folder) for folder in checkpoint.list_checkpoints(place.checkpoints)]
+    steps = [step_of(folder) for folder in list_checkpoints(place.checkpoints)]
     return best if best["step"] in steps else None
 
 

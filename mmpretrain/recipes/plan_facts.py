@@ -11,7 +11,7 @@ from mmpretrain.data.indexing import unindexed
 from mmpretrain.data.mixture import weight_at
 from mmpretrain.data.samples import Reading
 from mmpretrain.data.tokenizer import PAD_MULTIPLE, Tokenizer, WordPieceTokenizer
-from mmpretrain.data.training import Data, TokenizerSettings, TrainingData
+from mmpretrain.data.training import Data, TokenizerSettings, TrainingData, check_division
 from mmpretrain.engines.ddp import Ddp
 from mmpretrain.objectives.distillation import Distillation, width_of
 from mmpretrain.objectives.text_distillation import TextDistillation
@@ -116,9 +116,7 @@ def task_of(config: Pretrain, facts: Facts, ranks: int) -> Task:
     """
     refuse_unplanned(config)
     batch, micros = config.data.batch, config.train.micro_batches
-    if batch % (ranks * micros):
-        near = max(ranks * micros, batch // (ranks * micros) * ranks * micros)
-        raise ConfigError(f"data.batch: {batch} does not divide by {ranks} ranks x {micros} micro-batches; use {near}")
+    check_division(batch, ranks, micros)
     refuse_cut(config.objectives, batch, ranks, micros)
     rows = batch // (ranks * micros)
     engine: Any = config.engine

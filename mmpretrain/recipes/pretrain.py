@@ -15,7 +15,7 @@ from mmpretrain.core.errors import ConfigError, DataError, Interrupted
 from mmpretrain.core.files import write_atomic
 from mmpretrain.core.lock import locked
 from mmpretrain.core.phases import phase
-from mmpretrain.core.run import Run
+from mmpretrain.core.run import Run, list_checkpoints, step_of
 from mmpretrain.core.settings import difference, dump, read_yaml, to_yaml
 from mmpretrain.data.streaming import NOTICE
 from mmpretrain.data.tokenizer import Tokenizer, load_tokenizer
@@ -141,7 +141,7 @@ def choose_checkpoint(place: Run, config: Pretrain, resume: str) -> Choice:
         raise ConfigError(f"{place.folder}: this run {state}; a new one needs another run.folder=PATH")
     refuse_other_config(place, config)
     if resume.isdigit():
-        steps = {checkpoint.step_of(folder): folder for folder in checkpoint.list_checkpoints(place.checkpoints)}
+        steps = {step_of(folder): folder for folder in list_checkpoints(place.checkpoints)}
         if int(resume) not in steps:
             there = ", ".join(map(str, sorted(steps))) or "none"
             raise ConfigError(f"--resume: {place.folder} has no checkpoint of step {resume}; there are {there}")
@@ -178,6 +178,8 @@ def refuse_other_config(place: Run, config: Pretrain) -> None:
         "train.keep_last",
         "train.keep_best",
         "train.compare_every",
+        "train.max_skips",
+        "train.spike",
     )
     changed = [
         f"{key}: the run in {place.folder} has {old!r}, this command {new!r}"
@@ -237,7 +239,7 @@ def lay_out(place: Run, parts: Parts, evaluation: Evaluation, start_from: Path |
     steps = parts.config.train.steps
     require_space_for_checkpoints(parts)
     if start_from is not None or place.config.is_file():
-        start = checkpoint.step_of(start_from) if start_from else 0
+        start = step_of(start_from) if start_from else 0
         checkpoint.put_aside(place.checkpoints, start)
         place.forget_after(start)
         Restarts(place.restarts).begin(start)

@@ -25,6 +25,7 @@ from mmpretrain.core.distributed import world
 from mmpretrain.core.errors import MmpretrainError
 from mmpretrain.core.fault_points import reach
 from mmpretrain.core.files import TEMPORARY, folder_in_one_step, sha256, write_atomic
+from mmpretrain.core.run import list_checkpoints, step_of
 from mmpretrain.core.weights import load_tensors, save_tensors
 
 FORMAT = "mmpretrain-checkpoint-1"
@@ -141,12 +142,6 @@ def verify(folder: Path) -> str | None:
     return _lacking(folder)
 
 
-def list_checkpoints(root: Path) -> list[Path]:
-    """Checkpoint folders, oldest first; half-written ones still have another name."""
-    found = [folder for folder in root.glob("step_*") if folder.is_dir() and not folder.name.endswith(TEMPORARY)]
-    return sorted(folder for folder in found if folder.name.removeprefix("step_").isdigit())
-
-
 def find_newest(root: Path) -> tuple[Path | None, list[str]]:
     """The newest checkpoint that verifies, and why newer ones do not. The file `latest` is only a hint."""
     complaints: list[str] = []
@@ -156,11 +151,6 @@ def find_newest(root: Path) -> tuple[Path | None, list[str]]:
             return folder, complaints
         complaints.append(f"{folder}: {problem}")
     return None, complaints
-
-
-def step_of(folder: Path) -> int:
-    """The step in a checkpoint folder's name."""
-    return int(folder.name.removeprefix("step_"))
 
 
 def load(folder: Path) -> Checkpoint:

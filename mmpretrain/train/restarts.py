@@ -1,10 +1,12 @@
 """How often a run was started from the same checkpoint without coming to the next."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import NamedTuple
 
 from mmpretrain.core.files import write_atomic
+from mmpretrain.core.run import list_checkpoints, step_of
 from mmpretrain.train import checkpoint
 
 LIMIT = 2
@@ -41,10 +43,11 @@ class Restarts:
         self._write({"step": step, "starts": starts, "total": last["total"] + 1})
 
     def progressed(self) -> None:
-        """A checkpoint was written."""
+        """A checkpoint was written. A count that the disk does not take is no reason to stop."""
         last = self.read()
         if last["starts"]:
-            self._write({**last, "starts": 0})
+            with contextlib.suppress(OSError):
+                self._write({**last, "starts": 0})
 
     def _write(self, content: dict[str, int]) -> None:
         write_atomic(self._file, json.dumps(content))
@@ -53,9 +56,9 @@ class Restarts:
         """The newest checkpoint that verifies, or the one before when starts from the newest lead nowhere."""
         newest, complaints = checkpoint.find_newest(root)
         last = self.read()
-        if newest is None or last["step"] != checkpoint.step_of(newest) or last["starts"] < LIMIT:
+        if newest is None or last["step"] != step_of(newest) or last["starts"] < LIMIT:
             return Choice(newest, complaints)
-        before = [folder for folder in checkpoint.list_checkpoints(root) if folder.name < newest.name]
+        before = [folder for folder in list_checkpoints(root) if folder.name < newest.name]
         earlier = next((folder for folder in reversed(before) if checkpoint.verify(folder) is None), None)
         if earlier is None:
             return Choice(newest, complaints)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mmpretrain.core.distributed import on_main, world
 from mmpretrain.core.errors import MmpretrainError
+from mmpretrain.core.run import step_of
 from mmpretrain.train import checkpoint
 from mmpretrain.train.checkpoint import Snapshot
 
@@ -71,7 +72,7 @@ class Saver:
             self._written(taken.step)
         except OSError as error:
             newest, _ = checkpoint.find_newest(self._root)
-            there = f"the newest is of step {checkpoint.step_of(newest)}" if newest else "there is none yet"
+            there = f"the newest is of step {step_of(newest)}" if newest else "there is none yet"
             self._failure = f"{self._root}: the checkpoint of step {taken.step} was not written: {error}; {there}"
             self._say(self._failure)
 

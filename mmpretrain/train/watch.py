@@ -15,7 +15,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+import traceback
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -89,10 +90,14 @@ class Watch:
         self._beat = 0
         self._over = threading.Event()
         self._say()
+        self._round_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self._second = threading.Thread(target=self._run_second, name="watch's watch", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
+        if not self._world.is_main:
+            self._second.start()
 
     def stop(self) -> None:
         """The run ended in good order."""
@@ -103,14 +108,24 @@ class Watch:
         """This rank has failed: tell the others, and wait for the verdict, which ends this process too."""
         with contextlib.suppress(Exception):
             # a broken connection is what a rank sees when another one has died: that one is to be named
+            lost = is_connection_error(error)
+            self._write_traceback(error, to_terminal=not lost and not isinstance(error, MmpretrainError))
             told = json.dumps({"place": str(progress), "error": f"{type(error).__name__}: {error}".splitlines()[0]})
-            self._store.set(f"{'lost' if is_connection_error(error) else 'failed'}/{self._world.rank}", told)
+            self._store.set(f"{'lost' if lost else 'failed'}/{self._world.rank}", told)
         time.sleep(SILENCE_SECONDS + 3 * BEAT_SECONDS)
+
+    def _write_traceback(self, error: BaseException, to_terminal: bool) -> None:
+        """Where an error came from; the stacks of this process no longer say it."""
+        text = "".join(traceback.format_exception(error))
+        with stacks_file(self._logs, self._world.rank).open("a") as file:
+            file.write(text)
+        if to_terminal:
+            print(text, file=sys.stderr, flush=True)
 
     # -- the thread
 
     def _run(self) -> None:
-        while not self._over.wait(BEAT_SECONDS):
+        while self._goes_on():
             try:
                 self._say()
                 verdict = self._judge() if self._world.is_main else self._told()
@@ -120,6 +135,28 @@ class Watch:
                 verdict = Verdict(f"rank 0 {self._last(0)}", [0])
             if verdict:
                 self._end(verdict)
+            self._round_at = time.monotonic()
+
+    def _run_second(self) -> None:
+        """A call on the store of a main rank that was stopped, or whose machine is gone, does not come back."""
+        while self._goes_on():
+            if time.monotonic() - self._round_at > SILENCE_SECONDS:
+                self._end(Verdict(f"rank 0 {self._last(0)}", [0]))
+
+    def _goes_on(self) -> bool:
+        """Wait for the next beat; False once the run is over.
+
+        A wait that takes far longer says that this process itself stood still, as when a queue suspends a job: what it
+        has not heard meanwhile is no silence.
+        """
+        began = time.monotonic()
+        over = self._over.wait(BEAT_SECONDS)
+        now = time.monotonic()
+        if now - began > 3 * BEAT_SECONDS:
+            self._round_at = now
+            for heard in self._heard:
+                heard.beat_at = heard.progress_at = now
+        return not over
 
     def _say(self) -> None:
         self._beat += 1
@@ -130,8 +167,11 @@ class Watch:
         return json.loads(self._store.get(key)) if self._store.check([key]) else None
 
     def _told(self) -> Verdict | None:
+        """The main rank's verdict, or the one over a main rank that no longer gives any."""
         found = self._read(VERDICT)
-        return Verdict(*found) if found else None
+        if found:
+            return Verdict(*found)
+        return self._over_silent([0])
 
     def _judge(self) -> Verdict | None:
         """What is wrong with some rank; the main rank asks, and tells the others."""
@@ -142,33 +182,41 @@ class Watch:
 
     def _look(self) -> Verdict | None:
         now = time.monotonic()
-        for rank, heard in enumerate(self._heard):
+        for rank in range(self._world.size):
             failed = self._read(f"failed/{rank}")
             if failed:
                 return Verdict(f"rank {rank} failed in {failed['place']}: {failed['error']}", [])
-            told = self._read(f"beat/{rank}")
+        if verdict := self._over_silent(range(self._world.size)):
+            return verdict
+        if all(now - heard.progress_at > self._patience for heard in self._heard):
+            return Verdict(f"no progress for {self._patience:.0f} s: {self._places()}", [])
+        return None
+
+    def _over_silent(self, ranks: Sequence[int]) -> Verdict | None:
+        """Hear ranks; a verdict where some have said nothing for too long."""
+        now = time.monotonic()
+        for rank in ranks:
+            heard, told = self._heard[rank], self._read(f"beat/{rank}")
             if told["beat"] != heard.beat:
                 heard.beat, heard.beat_at = told["beat"], now
             if told["count"] != heard.count:
                 heard.count, heard.progress_at = told["count"], now
             heard.place = told["place"]
-        silent = [rank for rank, heard in enumerate(self._heard) if now - heard.beat_at > SILENCE_SECONDS]
-        if silent:
-            return Verdict("; ".join(f"rank {rank} {self._last(rank)}" for rank in silent[:8]), silent)
-        if all(now - heard.progress_at > self._patience for heard in self._heard):
-            return Verdict(f"no progress for {self._patience:.0f} s: {self._places()}", [])
-        return None
+        silent = [rank for rank in ranks if now - self._heard[rank].beat_at > SILENCE_SECONDS]
+        if not silent:
+            return None
+        return Verdict("; ".join(f"rank {rank} {self._last(rank)}" for rank in silent[:8]), silent)
 
     def _last(self, rank: int) -> str:
         place = read_phase(phase_file(self._logs, rank)) or self._heard[rank].place
         return f"was killed or stands still in {place}"
 
     def _places(self) -> str:
-        """Which ranks are where: those that differ from most are the ones to look at."""
+        """Which ranks are where: those that do not wait, and differ from most, are the ones to look at."""
         by_place: dict[str, list[int]] = {}
         for rank, heard in enumerate(self._heard):
             by_place.setdefault(heard.place, []).append(rank)
-        ordered = sorted(by_place.items(), key=lambda item: len(item[1]))
+        ordered = sorted(by_place.items(), key=lambda item: ("waiting" in item[0], len(item[1])))
         return "; ".join(f"rank{'s' * (len(ranks) > 1)} {spans(ranks)} in {place}" for place, ranks in ordered)
 
     def _end(self, verdict: Verdict) -> None:

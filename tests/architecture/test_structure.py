@@ -62,8 +62,32 @@ def test_help_imports_neither_torch_nor_anything_else_heavy():
         "heavy = {{'torch', 'numpy', 'pydantic', 'rich', 'webdataset', 'timm'}} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
-    for verb in ("--help", "pretrain", "quickstart", "evaluate", "report", "doctor", "config", "data", "plan"):
+    for verb in (
+        "--help",
+        "pretrain",
+        "quickstart",
+        "evaluate",
+        "report",
+        "doctor",
+        "config",
+        "data",
+        "launch",
+        "plan",
+        "status",
+    ):
         subprocess.run([sys.executable, "-c", program.format(verb)], check=True, capture_output=True)
+
+
+def test_what_a_launch_script_and_a_person_ask_again_and_again_imports_no_torch(tmp_path: Path):
+    (tmp_path / "job").write_text("1\n")
+    program = (
+        "import sys; sys.argv = ['mmpretrain', *{!r}]\n"
+        "import mmpretrain.__main__ as m\n"
+        "try: m.main()\nexcept SystemExit: pass\n"
+        "assert 'torch' not in sys.modules"
+    )
+    for words in (["launch", "next", str(tmp_path)], ["status", str(tmp_path)]):
+        subprocess.run([sys.executable, "-c", program.format(words)], check=True, capture_output=True)
 
 
 def test_the_quickstart_imports_no_deepspeed():

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mmpretrain.core.files import read_json_lines
+from mmpretrain.core.run import list_checkpoints, step_of
 from mmpretrain.train import checkpoint
 
 ROOT = Path(__file__).parents[2]
@@ -41,8 +42,8 @@ def launch(script: str, folder: Path, steps: int, *more: str) -> str:
 def rewind(folder: Path, step: int) -> None:
     """Make a run as if it had been killed right after the checkpoint of `step`."""
     (folder / "complete").unlink()
-    for found in checkpoint.list_checkpoints(folder / "checkpoints"):
-        if checkpoint.step_of(found) > step:
+    for found in list_checkpoints(folder / "checkpoints"):
+        if step_of(found) > step:
             found.rename(found.with_name(f"{found.name}.tmp"))
 
 

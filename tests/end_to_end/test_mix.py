@@ -10,12 +10,11 @@ import torch
 from rich.console import Console
 
 from mmpretrain.core.files import read_json_lines
-from mmpretrain.core.run import Run
+from mmpretrain.core.run import Run, list_checkpoints
 from mmpretrain.core.weights import load_tensors
 from mmpretrain.recipes.pretrain import pretrain
 from mmpretrain.report.folder import read_folder
 from mmpretrain.report.written import build_written
-from mmpretrain.train import checkpoint
 from tests.conftest import ConfigWriter
 
 QUIET = Console(quiet=True)
@@ -43,7 +42,7 @@ MIX = {
 
 
 def weights(run: Run) -> dict[str, torch.Tensor]:
-    return load_tensors(checkpoint.list_checkpoints(run.checkpoints)[-1] / "weights.safetensors")
+    return load_tensors(list_checkpoints(run.checkpoints)[-1] / "weights.safetensors")
 
 
 @pytest.mark.parametrize("micros", [1, 2])
@@ -52,7 +51,7 @@ def test_a_run_that_was_killed_ends_bit_for_bit_as_one_that_was_not(toy_config: 
     whole = pretrain(toy_config("whole", **more), [], "never", QUIET)
     killed = pretrain(toy_config("killed", **more), [], "never", QUIET)
     killed.complete.unlink()
-    for folder in checkpoint.list_checkpoints(killed.checkpoints)[1:]:
+    for folder in list_checkpoints(killed.checkpoints)[1:]:
         folder.rename(folder.with_name(f"{folder.name}.tmp"))
     resumed = pretrain(toy_config("killed", **more), [], "auto", QUIET)
     expected, found = weights(whole), weights(resumed)

@@ -11,6 +11,7 @@ from engine_trial import (
     KINDS,
     SAVED,
     STEPS,
+    VARIANTS,
     build_engine,
     build_module,
     load_state,
@@ -44,6 +45,7 @@ def interrupted(kind: str, folder: Path, micros: int) -> Records:
     save_state(engine, folder)
     records += run(engine, range(SAVED, STEPS), micros)
     save_weights(engine, folder / "end")
+    save_state(engine, folder / "end_state")
     return records
 
 
@@ -86,12 +88,13 @@ def resumed(kind: str, folder: Path) -> dict[str, Records]:
     return records
 
 
-def divided(folder: Path) -> Records:
-    """Stage 3 with no parameter whole on any rank, the temperature included, over three micro-batches."""
-    engine = build_engine(ENGINES["zero3_divided"], build_module(seed=1, frozen=True), EMA)
-    load_state(engine, folder / "zero3")
+def varied(name: str, folder: Path) -> Records:
+    """An engine with other settings, from the middle on over three micro-batches; it also gives its state by name."""
+    engine = build_engine(VARIANTS[name], build_module(seed=1, frozen=True), EMA)
+    load_state(engine, folder / name.partition("_")[0])
     records = run(engine, range(SAVED, STEPS), micros=3)
-    save_weights(engine, folder / "zero3_divided" / "end")
+    save_state(engine, folder / name)
+    save_weights(engine, folder / name / "end")
     return records
 
 

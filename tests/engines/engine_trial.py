@@ -1,6 +1,7 @@
 """The small run that every engine repeats: the quickstart's towers on rows that are functions of their position."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,16 @@ ENGINES: dict[str, Any] = {
     "zero1": DeepSpeed(stage=1, precision="fp32", bucket_elements=1_000_000),
     "zero2": DeepSpeed(stage=2, precision="fp32", bucket_elements=1_000_000),
     "zero3": DeepSpeed(stage=3, precision="fp32", bucket_elements=1_000_000),
-    "zero3_divided": DeepSpeed(stage=3, precision="fp32", bucket_elements=1_000_000, persistence_threshold=0),
 }
+VARIANTS: dict[str, Any] = {
+    "zero1_offloaded": replace(ENGINES["zero1"], offload="optimizer"),
+    "zero2_offloaded": replace(ENGINES["zero2"], offload="optimizer"),
+    # no parameter is whole on any rank, the temperature included
+    "zero3_divided": replace(ENGINES["zero3"], persistence_threshold=0),
+    "zero3_offloaded": replace(ENGINES["zero3"], offload="optimizer"),
+    "zero3_all_offloaded": replace(ENGINES["zero3"], offload="parameters"),
+}
+"""Further settings; each goes on from what the engine of its first letters saved."""
 
 KINDS = ("single", "ddp", "zero1", "zero2", "zero3")
 DISTRIBUTED = KINDS[1:]

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from engine_cases import disturbed, divided, in_bf16, interrupted, resumed, uninterrupted
-from engine_trial import DISTRIBUTED
+from engine_cases import disturbed, in_bf16, interrupted, resumed, uninterrupted, varied
+from engine_trial import DISTRIBUTED, VARIANTS
 
 from mmpretrain.core.distributed import process_group, world
 
@@ -20,7 +20,7 @@ def main(folder: Path) -> None:
             "interrupted": {kind: interrupted(kind, folder / kind, micros=3) for kind in DISTRIBUTED},
             "disturbed": {kind: disturbed(kind, folder / kind) for kind in DISTRIBUTED},
             "resumed": {kind: resumed(kind, folder) for kind in DISTRIBUTED},
-            "divided": divided(folder),
+            "varied": {name: varied(name, folder) for name in VARIANTS},
             "bf16": {kind: in_bf16(kind) for kind in ("ddp", "zero2", "zero3")},
         }
         if world().is_main:

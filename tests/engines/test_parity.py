@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from conftest import Reference
-from engine_trial import DISTRIBUTED, FROZEN, KINDS, LOG_SCALE, build_module
+from engine_trial import DISTRIBUTED, FROZEN, KINDS, LOG_SCALE, VARIANTS, build_module, read_state
 
 from mmpretrain.core.weights import load_tensors
 
@@ -59,11 +59,16 @@ def test_any_engine_goes_on_from_what_any_other_saved(
     assert_same_tensors(folder, reference)
 
 
-def test_stage_3_with_every_parameter_divided_takes_the_same_steps(
-    report: dict[str, Any], reference: Reference
+@pytest.mark.parametrize("name", VARIANTS)
+def test_other_settings_of_an_engine_take_the_same_steps(
+    name: str, report: dict[str, Any], reference: Reference
 ) -> None:
-    assert_same_course(report["divided"], reference.frozen[3:], rtol=2e-6)
-    assert_same_tensors(reference.folder / "zero3_divided" / "end", reference)
+    assert_same_course(report["varied"][name], reference.frozen[3:], rtol=2e-6)
+    assert_same_tensors(reference.folder / name / "end", reference)
+    mine, whole = (read_state(reference.folder / folder)[1] for folder in (name, "single/end_state"))
+    assert mine.steps == whole.steps
+    assert mine.moments.keys() == whole.moments.keys()
+    assert all((mine.moments[each] - tensor).abs().max() <= 1e-6 for each, tensor in whole.moments.items())
 
 
 def assert_same_tensors(folder: Any, reference: Reference) -> None:

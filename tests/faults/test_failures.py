@@ -4,11 +4,13 @@ import itertools
 import os
 import re
 import signal
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
+from mmpretrain.core.run import step_of
 from mmpretrain.train import checkpoint
 from mmpretrain.train.watch import BEAT_SECONDS, SILENCE_SECONDS
 from tests.faults.conftest import FULL, SEED, engine
@@ -70,7 +72,7 @@ def test_a_signal_loses_no_step(trial: Callable[..., Trial], account: Callable[[
         taken = len(stopped.losses())
         newest, _ = checkpoint.find_newest(stopped.run.checkpoints)
         done = stopped.run.complete.exists()
-        lost = taken - (checkpoint.step_of(newest) if newest else 0)
+        lost = taken - (step_of(newest) if newest else 0)
         # a rank that got no signal says SIGTERM; that the allocation ends, all say
         right = {0} if done else {85} if sent == signal.SIGUSR1 else {128 + sent, 128 + signal.SIGTERM}
         told = set(ended.codes) <= right
@@ -103,7 +105,7 @@ def test_a_second_signal_ends_the_run_at_once(trial: Callable[..., Trial]) -> No
         assert processes[0].is_alive()  # it sleeps in the middle of a step
         os.kill(processes[0].pid, signal.SIGTERM)
 
-    ended = stuck.go(fault="forward=sleep@9", during=twice)
+    ended = stuck.go(fault="forward=sleep@5", during=twice)
     assert ended.codes == [128 + signal.SIGTERM]
     assert ended.seconds < 5
 
@@ -115,10 +117,32 @@ def test_ranks_that_stand_still_end_and_say_where(trial: Callable[..., Trial]) -
     ended = stuck.go(2, "data=sleep@3#1", [*engine(2), "engine.timeout_seconds=6"])
     assert not ended.hung
     assert set(ended.codes) == {1}
-    assert re.search(r"no progress for 6 s: rank \d in \w+ of step 3; rank \d in \w+ of step 3", ended.output)
+    told = "no progress for 6 s: rank 1 in data of step 3; rank 0 in data of step 3, waiting for others; stacks"
+    assert told in ended.output
     stacks = [file.read_text() for file in stuck.run.logs.glob("rank_*.stacks")]
     assert len(stacks) == 2
     assert all("loop.py" in text for text in stacks)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(120)
+def test_a_run_that_a_queue_suspends_goes_on(trial: Callable[..., Trial]) -> None:
+    suspended = trial("suspended", "train.steps=300", "train.save_every=300", "evaluation=[]")
+    suspended.beat, suspended.silence = BEAT_SECONDS, SILENCE_SECONDS
+
+    def suspend(processes: Sequence[Any]) -> None:
+        wait_for(suspended.run.metrics, 2)
+        os.kill(processes[1].pid, signal.SIGSTOP)
+        time.sleep(2 * BEAT_SECONDS)  # the main rank has heard all that the other one has said
+        os.kill(processes[0].pid, signal.SIGSTOP)
+        time.sleep(SILENCE_SECONDS)
+        assert not suspended.run.complete.exists()
+        for process in processes:
+            os.kill(process.pid, signal.SIGCONT)
+            time.sleep(0.5)
+
+    ended = suspended.go(2, "", engine(2), during=suspend)
+    assert ended.codes == [0, 0], ended.output
 
 
 @pytest.mark.faults

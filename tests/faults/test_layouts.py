@@ -29,7 +29,10 @@ def test_a_run_goes_on_in_any_layout_with_the_same_samples_and_losses(
     row = account("paths over ranks, workers and engines", "identical sample sequence, losses within 1e-5")
     steps = 200 if FULL else 24
     part = steps // SEGMENTS
-    quick = (f"train.steps={steps}", f"train.save_every={part}", "evaluation=[]", "towers.text.dropout=0.0")
+    # Adam divides by the root of the second moment: with its usual eps, weights whose gradient is nothing but rounding
+    # (a bias of keys) move at full rate, each layout its own way, and 24 steps later losses differ by 1e-3
+    exact = ("towers.text.dropout=0.0", "optim.eps=1e-4")
+    quick = (f"train.steps={steps}", f"train.save_every={part}", "evaluation=[]", *exact)
     whole = trial("whole", *quick)
     assert whole.go().codes == [0]
     for number, path in enumerate(sample(paths(), None if FULL else 2, SEED)):

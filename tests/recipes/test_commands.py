@@ -8,6 +8,7 @@ from rich.console import Console
 from mmpretrain.__main__ import cli
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.recipes.compare import compare, paired
+from mmpretrain.recipes.configs import deepspeed
 from mmpretrain.recipes.doctor import checks
 from mmpretrain.recipes.dry_run import dry_run
 from mmpretrain.recipes.pretrain import pretrain
@@ -27,6 +28,28 @@ def test_a_dry_run_tells_steps_parameters_and_time_and_writes_nothing(toy_config
     for words in ("48 pairs", "test_resnet", "6 of 12 pairs", "2 micro-batches", "minutes", "nothing was written"):
         assert words in " ".join(output.split())
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_dry_run_for_many_ranks_tries_the_rows_of_one_and_refuses_what_does_not_divide(
+    toy_config: ConfigWriter, monkeypatch: pytest.MonkeyPatch
+):
+    config = str(toy_config(engine={"kind": "ddp", "precision": "fp32"}))
+    for name, value in {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_PORT": "0"}.items():
+        monkeypatch.setenv(name, value)  # a process group would leave them to the tests that follow
+    output = " ".join(invoke("pretrain", config, "--dry-run", "--ranks", "4").split())
+    for words in ("6 of 12 pairs", "4 ranks x 1 micro-batches", "the rows of 1 of 4 ranks"):
+        assert words in output
+    output = " ".join(invoke("pretrain", config, "--dry-run", "--ranks", "2", "train.fixed_parts=4").split())
+    assert "2 ranks x 2 micro-batches" in output
+    with pytest.raises(ConfigError, match=r"train\.fixed_parts: 2 do not divide among 4 ranks"):
+        dry_run(Path(config), ["train.fixed_parts=2"], QUIET, ranks=4)
+    with pytest.raises(ConfigError, match=r"data\.batch: 12 does not divide by 8 ranks x 1 micro-batches; use 8"):
+        dry_run(Path(config), [], QUIET, ranks=8)
+    with pytest.raises(ConfigError, match=r"data\.batch: 64 is more than the 48 samples"):
+        dry_run(Path(config), ["data.batch=64"], QUIET, ranks=4)
+    with pytest.raises(ConfigError, match=r"engine\.kind: single runs one process, not 4 ranks"):
+        dry_run(toy_config(), [], QUIET, ranks=4)
+    assert CliRunner().invoke(cli, ["pretrain", config, "--ranks", "4"]).exit_code == 2
 
 
 def test_a_dry_run_names_parameters_that_no_gradient_reaches(toy_config: ConfigWriter, monkeypatch: pytest.MonkeyPatch):
@@ -108,3 +131,7 @@ def test_config_commands_answer(toy_config: ConfigWriter):
     assert "data.batch" in invoke("config", "show", config)
     assert json.loads(invoke("config", "schema"))["title"] == "Pretrain"
     assert invoke("config", "diff", config, config) == ""
+    given = json.loads(invoke("config", "deepspeed", config, "engine={kind: deepspeed, stage: 3, offload: parameters}"))
+    assert given["zero_optimization"]["offload_param"] == {"device": "cpu"}
+    with pytest.raises(ConfigError, match="engine.kind: single has no such JSON"):
+        deepspeed(Path(config), [])

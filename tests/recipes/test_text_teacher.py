@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.files import read_json_lines
-from mmpretrain.core.run import Run
+from mmpretrain.core.run import Run, list_checkpoints
 from mmpretrain.core.weights import load_tensors
 from mmpretrain.data.tokenizer import Tokenizer, load_tokenizer
 from mmpretrain.objectives.text_distillation import TextDistillation
@@ -24,7 +24,6 @@ from mmpretrain.recipes.evaluate import evaluate
 from mmpretrain.recipes.pretrain import pretrain
 from mmpretrain.recipes.text_teacher import text_teacher_of
 from mmpretrain.towers.text import BidirectionalText
-from mmpretrain.train import checkpoint
 from tests.towers.test_bert_weights import named_as_hugging_face
 
 QUIET = Console(quiet=True)
@@ -84,7 +83,7 @@ EVERY_TERM = {"logits": 1.0, "hidden": 1.0, "attention": 1.0, "layers": [[0, 0],
 
 
 def newest(run: Run) -> Path:
-    return checkpoint.list_checkpoints(run.checkpoints)[-1]
+    return list_checkpoints(run.checkpoints)[-1]
 
 
 def tokenizer_of(run: Run) -> Tokenizer:
