@@ -13,8 +13,8 @@ from mmpretrain import __version__
 from mmpretrain.commands.checkpoint import checkpoint
 from mmpretrain.commands.console import AS_JSON, console, tell
 from mmpretrain.commands.data import data
-from mmpretrain.commands.plan import plan
 from mmpretrain.commands.launch import launch
+from mmpretrain.commands.plan import plan
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}
 
