@@ -176,6 +176,8 @@ def assumptions(planned: Planned) -> Iterator[str]:
     yield from planned.facts.notes
     if planned.config.engine.kind == "single" and cut.ranks > 1:
         yield "engine.kind=single runs one process: planned as engine.kind=ddp"
+    if planned.config.engine.compile:
+        yield "engine.compile is planned as if it were off: compiled towers need less memory and time"
     yield from of_loader(planned)
 
 
