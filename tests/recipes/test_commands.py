@@ -133,5 +133,5 @@ def test_config_commands_answer(toy_config: ConfigWriter):
     assert invoke("config", "diff", config, config) == ""
     given = json.loads(invoke("config", "deepspeed", config, "engine={kind: deepspeed, stage: 3, offload: parameters}"))
     assert given["zero_optimization"]["offload_param"] == {"device": "cpu"}
-    with pytest.raises(ConfigError, match="engine.kind: single has no such JSON"):
+    with pytest.raises(ConfigError, match=r"engine\.kind: single has no such JSON"):
         deepspeed(Path(config), [])
