@@ -14,6 +14,7 @@ from mmpretrain.commands.checkpoint import checkpoint
 from mmpretrain.commands.console import AS_JSON, console, tell
 from mmpretrain.commands.data import data
 from mmpretrain.commands.launch import launch
+from mmpretrain.commands.plan import plan
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}
 
@@ -166,6 +167,7 @@ def config_diff(old: Path, new: Path) -> None:
 
 cli.add_command(data)
 cli.add_command(checkpoint)
+cli.add_command(plan)
 cli.add_command(launch)
 
 

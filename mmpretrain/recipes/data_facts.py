@@ -6,13 +6,12 @@ import itertools
 from collections import Counter
 from typing import Any
 
-from torch import nn
-
 from mmpretrain.core.settings import dump
 from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.faults import BadSample
 from mmpretrain.data.samples import Reading, ShardReader, Texts, decode_texts
 from mmpretrain.data.statistics import draw_samples, split_facts
+from mmpretrain.objectives.parts import parameters_of
 from mmpretrain.recipes.assemble import Parts
 from mmpretrain.recipes.thumbnails import example
 
@@ -101,7 +100,7 @@ def examples(parts: Parts) -> list[dict[str, Any]]:
 
 def model_facts(parts: Parts, steps: int) -> dict[str, Any]:
     """Parameters by part."""
-    counted = parameter_counts(parts)
+    counted = parameters_of(parts.module)
     return {
         "parameters": counted,
         "total": sum(counted.values()),
@@ -109,23 +108,3 @@ def model_facts(parts: Parts, steps: int) -> dict[str, Any]:
         "steps": steps,
         "batch": parts.config.data.batch,
     }
-
-
-def parameter_counts(parts: Parts) -> dict[str, int]:
-    model = parts.module.model
-    groups: dict[str, list[nn.Module | None]] = {
-        "image": [model.image],
-        "text": [model.text],
-        "projections": [model.image_projection, model.text_projection],
-        "fusion": [model.image_pool, model.fusion],
-        "decoder": [model.decoder, model.output],
-        "objectives": [parts.module.objectives],
-    }
-    counted: dict[str, int] = {}
-    seen: set[nn.Parameter] = set()  # a shared weight counts where it stands first
-    for name, modules in groups.items():
-        new = {p for module in modules if module is not None for p in module.parameters()} - seen
-        seen |= new
-        if new:
-            counted[name] = sum(p.numel() for p in new)
-    return counted

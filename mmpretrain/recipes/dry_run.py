@@ -13,6 +13,7 @@ from mmpretrain.core.distributed import on_main
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.data.training import check_batch, check_division
 from mmpretrain.engines.base import Engine
+from mmpretrain.objectives.parts import parameters_of
 from mmpretrain.recipes.assemble import (
     Parts,
     build_engine,
@@ -25,7 +26,7 @@ from mmpretrain.recipes.assemble import (
     training_batches,
 )
 from mmpretrain.recipes.combinations import refuse_cut, refuse_ranks
-from mmpretrain.recipes.data_facts import cut_texts, parameter_counts
+from mmpretrain.recipes.data_facts import cut_texts
 from mmpretrain.recipes.settings import Pretrain, load_pretrain
 from mmpretrain.recipes.teacher import teacher_of
 from mmpretrain.train.step import train_step
@@ -51,7 +52,7 @@ def dry_run(path: Path, overrides: Sequence[str], console: Console, ranks: int |
             open_split(parts, evaluator.split)
         checkpoint_bytes = require_space_for_checkpoints(parts)
         measure_norms(parts)
-        counts = parameter_counts(parts)  # before stage 3 of DeepSpeed empties the parameters
+        counts = parameters_of(parts.module)  # before stage 3 of DeepSpeed empties the parameters
         engine = build_engine(parts)
         seconds = seconds_a_step(parts, engine, console)
         if world.is_main:

@@ -72,6 +72,7 @@ def test_help_imports_neither_torch_nor_anything_else_heavy():
         "config",
         "data",
         "launch",
+        "plan",
         "status",
     ):
         subprocess.run([sys.executable, "-c", program.format(verb)], check=True, capture_output=True)

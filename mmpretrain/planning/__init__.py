@@ -1,0 +1,1 @@
+"""What a run will take before anybody books a machine for it: operations, memory, traffic, time."""
