@@ -12,6 +12,16 @@ from tests.faults.harness import Account, Trial, sample
 
 KINDS = {1: ("single",), 2: ("ddp", "zero1", "zero2", "zero3"), 3: ("ddp", "zero2"), 4: ("ddp", "zero1", "zero3")}
 SEGMENTS = 4
+SMOOTH = {
+    "kind": "open_clip",
+    "name": "ViT-B-32",
+    "size": 32,
+    "options": {"layers": 2, "width": 32, "head_width": 16, "patch_size": 8},
+}
+GENTLE = {"schedule": {"rate": 3e-4, "warmup": 2}}
+"""Sums in another order differ in their last bits, and training makes such differences grow. Where a ReLU's input is
+within rounding of zero they jump, and a high rate multiplies them: the toy ResNet at 1e-3 is 1e-3 off after 40 steps of
+one layout against another, none of them interrupted. GELU at 3e-4 stays within 4e-6 over 200, and learns."""
 
 
 def paths() -> list[list[tuple[int, str, int]]]:
@@ -29,14 +39,11 @@ def test_a_run_goes_on_in_any_layout_with_the_same_samples_and_losses(
     row = account("paths over ranks, workers and engines", "identical sample sequence, losses within 1e-5")
     steps = 200 if FULL else 24
     part = steps // SEGMENTS
-    # Adam divides by the root of the second moment: with its usual eps, weights whose gradient is nothing but rounding
-    # (a bias of keys) move at full rate, each layout its own way, and 24 steps later losses differ by 1e-3
-    exact = ("towers.text.dropout=0.0", "optim.eps=1e-4")
-    quick = (f"train.steps={steps}", f"train.save_every={part}", "evaluation=[]", *exact)
-    whole = trial("whole", *quick)
+    quick = (f"train.steps={steps}", f"train.save_every={part}", "evaluation=[]", "towers.text.dropout=0.0")
+    whole = trial("whole", *quick, towers__image=SMOOTH, optim=GENTLE)
     assert whole.go().codes == [0]
     for number, path in enumerate(sample(paths(), None if FULL else 2, SEED)):
-        moved = trial(f"moved{number}", *quick)
+        moved = trial(f"moved{number}", *quick, towers__image=SMOOTH, optim=GENTLE)
         codes = []
         for segment, (ranks, kind, workers) in enumerate(path):
             fault = f"data=kill@{part + 1}" if segment < SEGMENTS - 1 else ""
