@@ -95,6 +95,7 @@ def test_a_process_takes_the_memory_that_is_predicted(name: str):
     assert sum(predicted(one_rank(name)).values()) == pytest.approx(look(one_rank(name), steps=0).peak, rel=0.02)
 
 
+@pytest.mark.long
 @pytest.mark.processes
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("name", TWO_RANKS)
@@ -102,6 +103,7 @@ def test_a_rank_of_every_engine_takes_the_memory_that_is_predicted(name: str, me
     assert sum(predicted(two_ranks(name)).values()) == pytest.approx(measured[name].peak, rel=0.10)
 
 
+@pytest.mark.long
 @pytest.mark.processes
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("name", TWO_RANKS)

@@ -79,6 +79,7 @@ def predicted(asked: Task) -> int:
     return sum(fullest(walked, account_of(asked.engine, walked, bool(asked.optim.ema), asked.cut.ranks)).values())
 
 
+@pytest.mark.long
 @pytest.mark.processes
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("name", RUNS)
