@@ -56,6 +56,7 @@ class Progress:
         self._keep()
         yield
         self._waits = False
+        self.tick()
         self._keep()
 
     def _keep(self) -> None:

@@ -16,16 +16,12 @@ def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write tensors by name; they must not share memory.
 
     Raises:
-        MmpretrainError: the disk does not take them.
+        OSError: the disk does not take them.
     """
     try:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
-    except (OSError, SafetensorError) as error:
-        # safetensors reports a full disk as an error of its own
-        raise MmpretrainError(
-            f"{path.parent}: cannot be written: {error}; free some space and repeat the command, or choose another "
-            "run.folder=PATH"
-        ) from error
+    except SafetensorError as error:
+        raise OSError(str(error)) from error  # its own kind of error for a full disk
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

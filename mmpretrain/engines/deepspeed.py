@@ -37,6 +37,9 @@ from mmpretrain.engines.base import (
     trainable_parameters,
 )
 
+INITIAL_MICRO_STEP_ID = -1
+"""Of DeepSpeed 0.19, which counts backward passes of a step from 0."""
+
 
 @settings
 class DeepSpeed:
@@ -152,7 +155,16 @@ class DeepSpeedEngine:
         self._optimizer.averaged_gradients.clear()
         if self._stage < 3:
             self._optimizer.all_grad_tensors.clear()
+            self._forget_offloaded_gradients()
         self._forget_stale_gradients()
+
+    def _forget_offloaded_gradients(self) -> None:
+        """As the end of a step does: else the next backward adds to what a skipped step left in the other memory."""
+        optimizer = self._optimizer
+        optimizer.micro_step_id = INITIAL_MICRO_STEP_ID
+        if optimizer.cpu_offload:
+            optimizer._offload_accumulated_param_ids = set()
+            optimizer.reset_cpu_buffers()
 
     def _forget_stale_gradients(self) -> None:
         """Stage 3 never clears its buffer, and would add last step's gradient to a parameter without one."""
@@ -239,7 +251,7 @@ class DeepSpeedEngine:
         kinds = state.moments_of(next(iter(self._trainable)))
         for flat in self._flat_partitions():
             zeros = {kind: torch.zeros_like(flat) for kind in kinds}
-            inner.state[flat] = {"step": step_count(inner, max(steps), self.device), **zeros}
+            inner.state[flat] = {"step": step_count(inner, max(steps), flat.device), **zeros}
         self._link_moments()
         for name, parameter in self._trainable.items():
             for kind, full in state.moments_of(name).items():

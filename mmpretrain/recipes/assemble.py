@@ -18,6 +18,7 @@ from mmpretrain.core.counter import seed_torch
 from mmpretrain.core.distributed import World, gather_objects, on_all, on_main, process_group
 from mmpretrain.core.errors import DataError
 from mmpretrain.core.files import require_space
+from mmpretrain.core.run import Run, list_checkpoints
 from mmpretrain.data.card import parse_name
 from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.loader import evaluation_loader, training_loader
@@ -201,8 +202,13 @@ def require_space_for_checkpoints(parts: Parts) -> int:
     # fp32 weights and AdamW's two moments, and the average where the run keeps one
     copies = 4 if config.optim.ema else 3
     size = copies * 4 * sum(parameter.numel() for parameter in parts.module.parameters())
-    # those that stay, and the one being written
-    require_space(Path(config.run.folder), size * (config.train.keep_last + 1), "the checkpoints of this run")
+    # those that stay, and the one being written, beside those that are there already
+    wanted = config.train.keep_last + 1 + (config.train.keep_best is not None)
+    missing = max(1, wanted - len(list_checkpoints(Run(Path(config.run.folder)).checkpoints)))
+    remedy = "put the run elsewhere with run.folder=PATH"
+    if missing < wanted:
+        remedy = "delete some of its checkpoints: mmpretrain checkpoint prune"
+    require_space(Path(config.run.folder), size * missing, "the checkpoints of this run", remedy)
     return size
 
 

@@ -95,7 +95,8 @@ def seconds_a_step(parts: Parts, engine: Engine, console: Console) -> float:
         if number == 1:
             began = time.perf_counter()  # the first step also allocates
         engine.set_rate(0.0)
-        train_step(engine, next(batches), parts.config.train.seed)
+        train = parts.config.train
+        train_step(engine, next(batches), train.seed, fixed=train.fixed_parts is not None)
     return (time.perf_counter() - began) / TIMED_STEPS
 
 

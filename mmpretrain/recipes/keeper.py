@@ -44,7 +44,6 @@ class Keeper:
             display.say,
             lambda step: Restarts(place.restarts).progressed(),
         )
-        self._saved: int | None = None
         self._best = on_main(lambda: read_best(place))
         self.saver.protected = [self._best["step"]] if self._best else []
         self._ledger = Ledger(self._config.data.breaker, self._config.data.batch)
@@ -79,7 +78,6 @@ class Keeper:
             "guards": self._guards.state(),
         }
         self.saver.save(checkpoint.take(self._engine, step, state, self._texts), now)
-        self._saved = step
 
     def _evaluate(self, step: int) -> None:
         self._keep_best(step, self._evaluation.run(self._engine, step, self._display))
@@ -95,13 +93,11 @@ class Keeper:
         if not wanted:
             return
         value = value_of(records, wanted)
-        if self._best is None or is_better(wanted, value, self._best["value"]):
+        better = self._best is None or is_better(wanted, value, self._best["value"])
+        # a full disk may have cost the checkpoint; then the one before stays the best
+        if better and self.saver.has(step):
             self._best = {"metric": wanted, "value": value, "step": step}
             self.saver.protected = [step]
-            if self._saved == step:
-                self.saver.finish()  # it may still be on its way
-            else:
-                self._save(step, True)
             on_main(self._note_best)
 
     def _note_best(self) -> None:

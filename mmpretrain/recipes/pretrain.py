@@ -11,7 +11,7 @@ from rich.console import Console
 
 from mmpretrain.core.batch import Fault
 from mmpretrain.core.distributed import World, on_all, on_main, world
-from mmpretrain.core.errors import ConfigError, DataError, Interrupted
+from mmpretrain.core.errors import ConfigError, DataError, Interrupted, MmpretrainError
 from mmpretrain.core.files import write_atomic
 from mmpretrain.core.lock import locked
 from mmpretrain.core.phases import phase
@@ -58,6 +58,7 @@ def pretrain(path: Path, overrides: Sequence[str], resume: str, console: Console
     with ExitStack() as stack:
         world = stack.enter_context(joined_world(config))
         stop = stack.enter_context(StopRequest().listening())
+        chosen_from = on_main(lambda: standing(place))
         choice = on_main(lambda: choose_checkpoint(place, config, resume))
         start_from = choice.folder
         on_main(lambda: index_run(config, world.size, console))
@@ -72,6 +73,7 @@ def pretrain(path: Path, overrides: Sequence[str], resume: str, console: Console
             on_all(lambda: refuse_other_teacher(start_from, parts))
         teacher = teacher_of(parts, console)  # a wrong one leaves no run folder behind
         on_main(lambda: _ignore(stack.enter_context(locked(place.lock))))
+        on_main(lambda: refuse_if_it_moved_on(place, chosen_from))
         on_main(lambda: lay_out(place, parts, evaluation, start_from))
         stack.enter_context(watching(world, place.logs, patience_of(config)))
         with phase("load"):
@@ -98,6 +100,22 @@ def pretrain(path: Path, overrides: Sequence[str], resume: str, console: Console
         keeper.evaluate_last()
         on_main(lambda: write_atomic(place.complete, f"{config.train.steps}\n"))
     return place
+
+
+def standing(place: Run) -> list[str]:
+    """What another process would change by training the run."""
+    files = [place.config, place.complete, *list_checkpoints(place.checkpoints)]
+    return [file.name for file in files if file.exists()]
+
+
+def refuse_if_it_moved_on(place: Run, chosen_from: list[str]) -> None:
+    """Data were opened and models built since a checkpoint was chosen; another process may have trained meanwhile.
+
+    Raises:
+        MmpretrainError: it has; nothing was written.
+    """
+    if standing(place) != chosen_from:
+        raise MmpretrainError(f"{place.folder}: another process has trained this run meanwhile; start again")
 
 
 def _ignore(anything: object) -> None:
@@ -146,7 +164,7 @@ def choose_checkpoint(place: Run, config: Pretrain, resume: str) -> Choice:
             there = ", ".join(map(str, sorted(steps))) or "none"
             raise ConfigError(f"--resume: {place.folder} has no checkpoint of step {resume}; there are {there}")
         return Choice(steps[int(resume)], [])
-    choice = Restarts(place.restarts).choose(place.checkpoints)
+    choice = Restarts(place.restarts).choose(place.checkpoints, config.train.steps)
     if choice.folder is None and choice.complaints:
         told = "\n".join(choice.complaints)
         raise ConfigError(

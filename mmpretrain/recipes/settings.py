@@ -61,6 +61,8 @@ class Pretrain:
         refuse_best(self.train, self.evaluation)
         if self.train.fixed_parts and self.engine.kind == "deepspeed":
             raise ValueError("train.fixed_parts: ZeRO sums in an order of its own; use engine.kind=single or ddp")
+        if self.train.fixed_parts and self.engine.precision == "fp16":
+            raise ValueError("train.fixed_parts: sums gradients by itself, without fp16's scale; use bf16 or fp32")
         if self.train.fixed_parts and self.train.micro_batches > 1:
             raise ValueError("train.fixed_parts: says how the batch is cut; leave train.micro_batches out")
         if (self.train.micro_batches > 1 or self.train.fixed_parts) and self.towers.norm == "batch":

@@ -11,7 +11,7 @@ from rich.console import Console
 from torch import Tensor
 
 from mmpretrain.core.distributed import on_main
-from mmpretrain.core.errors import ConfigError
+from mmpretrain.core.errors import ConfigError, MmpretrainError
 from mmpretrain.core.files import TEMPORARY, sha256
 from mmpretrain.core.run import Run
 from mmpretrain.core.weights import load_tensors, save_tensors
@@ -76,7 +76,14 @@ def vectors_file(dataset: Dataset, objective: Distillation, console: Console) ->
         file.parent.mkdir(parents=True, exist_ok=True)
         image_NE, text_NE = teacher.embed(dataset, console)
         temporary: Any = file.with_name(f"{name}{TEMPORARY}")
-        save_tensors(temporary, {"image_NE": image_NE.nan_to_num(), "text_NE": text_NE.nan_to_num()})
+        try:
+            save_tensors(temporary, {"image_NE": image_NE.nan_to_num(), "text_NE": text_NE.nan_to_num()})
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise MmpretrainError(
+                f"{file.parent}: the teacher's vectors cannot be kept: {error}; free some space, or set "
+                "objectives.N.cache to another folder"
+            ) from error
         temporary.replace(file)
     return file
 

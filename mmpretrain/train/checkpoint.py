@@ -25,6 +25,7 @@ from mmpretrain.core.distributed import world
 from mmpretrain.core.errors import MmpretrainError
 from mmpretrain.core.fault_points import reach
 from mmpretrain.core.files import TEMPORARY, folder_in_one_step, sha256, write_atomic
+from mmpretrain.core.phases import progress
 from mmpretrain.core.run import list_checkpoints, step_of
 from mmpretrain.core.weights import load_tensors, save_tensors
 
@@ -94,8 +95,9 @@ def write(root: Path, taken: Snapshot) -> Path:
         OSError: the disk is full or gone; what was there before stays.
     """
     folder = root / f"step_{taken.step:08d}"
-    if verify(folder) is not None:
-        shutil.rmtree(folder, ignore_errors=True)  # one that was damaged, or not there
+    if verify(folder) is None:
+        return folder  # a step has one state
+    shutil.rmtree(folder, ignore_errors=True)  # one that was damaged, or not there
     date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     state = {
         **taken.state,
@@ -110,6 +112,7 @@ def write(root: Path, taken: Snapshot) -> Path:
     with folder_in_one_step(folder) as temporary:
         for name, held in tensors.items():
             save_tensors(temporary / name, held)
+            progress.tick()
             reach("save.file")
         for name, text in {**taken.texts, "state.json": json.dumps(state, indent=1)}.items():
             (temporary / name).write_text(text, encoding="utf-8")
@@ -122,7 +125,10 @@ def write(root: Path, taken: Snapshot) -> Path:
 
 
 def _write_manifest(folder: Path) -> None:
-    files = {file.name: {"bytes": file.stat().st_size, "sha256": sha256(file)} for file in sorted(folder.iterdir())}
+    files = {}
+    for file in sorted(folder.iterdir()):
+        files[file.name] = {"bytes": file.stat().st_size, "sha256": sha256(file)}
+        progress.tick()
     (folder / MANIFEST).write_text(json.dumps({"format": FORMAT, "files": files}, indent=1), encoding="utf-8")
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from mmpretrain.core.batch import Batch
-from mmpretrain.core.distributed import raise_together, world
+from mmpretrain.core.distributed import gather_objects, raise_together, world
 from mmpretrain.core.errors import ConfigError, MmpretrainError
 from mmpretrain.core.fault_points import flip_bit, reach
 from mmpretrain.core.phases import phase, progress
@@ -37,7 +37,7 @@ class Train:
     log_every: Annotated[int, Field(gt=0)] = 10
     """Steps between lines of metrics.jsonl."""
     evaluate_every: Annotated[int, Field(gt=0)] | None = None
-    """Steps between evaluations; None: only at the end."""
+    """Steps between evaluations, each after a checkpoint; None: only at the end."""
     save_every: Annotated[int, Field(gt=0)] | None = None
     """Steps between checkpoints; None: only at the end and when stopped."""
     save_minutes: Annotated[float, Field(gt=0)] | None = None
@@ -54,8 +54,9 @@ class Train:
     """Of a loss far above the last 200: off: not looked for, warn: told, skip: kept from the weights."""
     spike_sigmas: Annotated[float, Field(gt=0)] = 8.0
     """Robust standard deviations above the median from which a loss is a spike."""
-    compare_every: Annotated[int, Field(gt=0)] | None = None
-    """Steps between comparisons of the ranks' copies of the weights (DDP, ZeRO 1 and 2); None: never."""
+    compare_every: Annotated[int, Field(gt=0)] | None = 500
+    """Steps between comparisons of the ranks' copies of the weights (DDP, ZeRO 1 and 2), which each checkpoint has to
+    pass too; None: never."""
     seed: int = 0
     """Of initial weights and dropout."""
 
@@ -170,23 +171,35 @@ def run(
         stopping, restarting, save_due = result.wishes
         if result.faults:
             hooks.account(done, micro_batches)
-        if train.compare_every and done % train.compare_every == 0:
+        evaluating = bool(train.evaluate_every and done % train.evaluate_every == 0 and not last)
+        # also before an evaluation, during which a time limit may pass
+        saving = last or stopping or save_due or evaluating or (train.save_every and done % train.save_every == 0)
+        if train.compare_every and (saving or done % train.compare_every == 0):
             compare_replicas(engine, done)
 
         record = meter.record(done, batch, hooks.rate(step)) if done % train.log_every == 0 or last else None
         if record:
             hooks.log(record)
         display.step(done, record)
-        if last or stopping or save_due or (train.save_every and done % train.save_every == 0):
+        if saving:
             with phase("save"):
                 hooks.save(done, last or stopping)
             clock.restart()
-        if train.evaluate_every and done % train.evaluate_every == 0 and not (last or stopping):
+        if evaluating and not stopping:
             with phase("evaluate"):
                 hooks.evaluate(done)
+            stopping, restarting = _asked(stop)
+            if stopping:
+                hooks.save(done, True)  # it may still be on its way
         if stopping and not last:
             return "restart" if restarting else "stopped"
     return "complete"
+
+
+def _asked(stop: StopRequest) -> tuple[bool, bool]:
+    """Whether some rank was asked to stop, and whether to start again."""
+    asked = gather_objects((bool(stop), stop.wants_restart))
+    return any(each for each, _ in asked), any(each for _, each in asked)
 
 
 def _tell(step: int, result: StepResult, guards: Guards, hooks: Hooks, display: Display) -> None:

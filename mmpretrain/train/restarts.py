@@ -52,10 +52,16 @@ class Restarts:
     def _write(self, content: dict[str, int]) -> None:
         write_atomic(self._file, json.dumps(content))
 
-    def choose(self, root: Path) -> Choice:
-        """The newest checkpoint that verifies, or the one before when starts from the newest lead nowhere."""
+    def choose(self, root: Path, last_step: int) -> Choice:
+        """The newest checkpoint that verifies, or the one before when starts from the newest lead nowhere.
+
+        Args:
+            last_step: of the run; from there no start comes to another checkpoint, and none is to be taken again.
+        """
         newest, complaints = checkpoint.find_newest(root)
         last = self.read()
+        if newest is not None and step_of(newest) == last_step:
+            return Choice(newest, complaints)
         if newest is None or last["step"] != step_of(newest) or last["starts"] < LIMIT:
             return Choice(newest, complaints)
         before = [folder for folder in list_checkpoints(root) if folder.name < newest.name]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmpretrain.core.distributed import on_main, world
 from mmpretrain.core.errors import MmpretrainError
-from mmpretrain.core.run import step_of
+from mmpretrain.core.run import list_checkpoints, step_of
 from mmpretrain.train import checkpoint
 from mmpretrain.train.checkpoint import Snapshot
 
@@ -54,6 +54,11 @@ class Saver:
                 self._write(taken)
         if now:
             on_main(partial(self._raise_failure, taken.step))
+
+    def has(self, step: int) -> bool:
+        """Whether a step's checkpoint is there, once what is being written is; every rank calls."""
+        self.finish()
+        return on_main(lambda: step in map(step_of, list_checkpoints(self._root)))
 
     def finish(self) -> None:
         """Wait for what is being written."""

@@ -34,6 +34,7 @@ BEAT_SECONDS = 1.0
 SILENCE_SECONDS = 7.0
 """A rank that has said nothing for so long is gone."""
 VERDICT = "verdict"
+LOST = ("Connection closed by peer", "Connection reset by peer", "Timed out waiting", "DistBackendError", "NCCL")
 
 
 @dataclass
@@ -208,7 +209,9 @@ class Watch:
         return Verdict("; ".join(f"rank {rank} {self._last(rank)}" for rank in silent[:8]), silent)
 
     def _last(self, rank: int) -> str:
-        place = read_phase(phase_file(self._logs, rank)) or self._heard[rank].place
+        # its file is newer than its last word, but not on another machine, from which it may not have come yet
+        here = self._peers[rank].machine == self._peers[self._world.rank].machine
+        place = (here and read_phase(phase_file(self._logs, rank))) or self._heard[rank].place
         return f"was killed or stands still in {place}"
 
     def _places(self) -> str:
@@ -245,9 +248,9 @@ class Watch:
 
 
 def is_connection_error(error: BaseException) -> bool:
-    """Whether a collective failed because of another rank, as far as its message says."""
-    text = str(error)
-    return any(sign in text for sign in ("Connection closed by peer", "Connection reset by peer", "Timed out waiting"))
+    """Whether a collective failed because of another rank, as far as its message says: gloo's, or any of NCCL's."""
+    text = f"{type(error).__name__}: {error}"
+    return any(sign in text for sign in LOST)
 
 
 def phase_file(logs: Path, rank: int) -> Path:

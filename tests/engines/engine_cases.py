@@ -29,6 +29,7 @@ from mmpretrain.core.distributed import gather_objects, world
 from mmpretrain.core.errors import MmpretrainError
 from mmpretrain.engines.base import Engine
 from mmpretrain.objectives.combine import TrainingModule
+from mmpretrain.train.step import train_step
 
 Records = list[dict[str, Any]]
 
@@ -89,9 +90,15 @@ def resumed(kind: str, folder: Path) -> dict[str, Records]:
 
 
 def varied(name: str, folder: Path) -> Records:
-    """An engine with other settings, from the middle on over three micro-batches; it also gives its state by name."""
+    """An engine with other settings, from the middle on over three micro-batches; it also gives its state by name.
+
+    Before that, steps of one and three micro-batches are kept from the weights, and half a step is given up.
+    """
     engine = build_engine(VARIANTS[name], build_module(seed=1, frozen=True), EMA)
     load_state(engine, folder / name.partition("_")[0])
+    for micros in (1, 3, 1):
+        train_step(engine, micro_batches(100, micros), seed=0, complaint=lambda loss: "a spike")
+    half_a_step(engine)
     records = run(engine, range(SAVED, STEPS), micros=3)
     save_state(engine, folder / name)
     save_weights(engine, folder / name / "end")

@@ -43,6 +43,8 @@ def test_a_dry_run_for_many_ranks_tries_the_rows_of_one_and_refuses_what_does_no
     assert "2 ranks x 2 micro-batches" in output
     with pytest.raises(ConfigError, match=r"train\.fixed_parts: 2 do not divide among 4 ranks"):
         dry_run(Path(config), ["train.fixed_parts=2"], QUIET, ranks=4)
+    with pytest.raises(ConfigError, match=r"train\.fixed_parts: sums gradients by itself, without fp16's scale"):
+        dry_run(Path(config), ["train.fixed_parts=2", "engine.precision=fp16"], QUIET)
     with pytest.raises(ConfigError, match=r"data\.batch: 12 does not divide by 8 ranks x 1 micro-batches; use 8"):
         dry_run(Path(config), [], QUIET, ranks=8)
     with pytest.raises(ConfigError, match=r"data\.batch: 64 is more than the 48 samples"):

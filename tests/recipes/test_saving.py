@@ -1,17 +1,25 @@
 """When a run saves, what it keeps, and that writing beside training changes nothing."""
 
 import json
+import os
 import re
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from rich.console import Console
 
-from mmpretrain.core.errors import ConfigError
-from mmpretrain.core.files import read_json_lines
+from mmpretrain.core.errors import ConfigError, Interrupted, MmpretrainError
+from mmpretrain.core.files import read_json_lines, write_atomic
 from mmpretrain.core.weights import load_tensors, save_tensors
+from mmpretrain.recipes import assemble
+from mmpretrain.recipes import pretrain as recipe
+from mmpretrain.recipes.evaluate import Evaluation
 from mmpretrain.recipes.pretrain import pretrain
 from mmpretrain.recipes.settings import load_pretrain
 from mmpretrain.train import checkpoint
@@ -97,3 +105,64 @@ def test_minutes_that_have_passed_ask_for_a_checkpoint(toy_config: ConfigWriter)
 def test_a_best_that_would_never_be_found_is_refused_at_once(toy_config: ConfigWriter, train: dict, said: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(said)):
         load_pretrain(toy_config(train={"steps": 9, **train}))
+
+
+def test_what_is_there_once_is_not_written_again_when_only_the_last_evaluation_is_missing(
+    toy_config: ConfigWriter,
+) -> None:
+    train = {"steps": 4, "evaluate_every": 2, "keep_best": "val/t2i_R@5"}
+    place = pretrain(toy_config(train=train), [], "auto", QUIET)
+    place.complete.unlink()
+    place.best.unlink()
+    before = {file: file.stat().st_mtime_ns for file in place.checkpoints.rglob("*") if file.is_file()}
+    assert pretrain(toy_config(train=train), [], "auto", QUIET).complete.exists()
+    assert {file: file.stat().st_mtime_ns for file in place.checkpoints.rglob("*") if file.is_file()} == before
+    assert json.loads(place.best.read_text())["step"] == 4
+
+
+def test_a_signal_during_an_evaluation_finds_its_step_saved_and_takes_no_other(
+    toy_config: ConfigWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = toy_config(train={"steps": 6, "evaluate_every": 2, "log_every": 1})
+    evaluate = Evaluation.run
+
+    def signalled(self: Evaluation, engine: Any, step: int, *more: Any, **named: Any) -> list[dict]:
+        assert step in steps(self.place.checkpoints)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        return evaluate(self, engine, step, *more, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Evaluation, "run", signalled)
+        with pytest.raises(Interrupted) as stopped:
+            pretrain(config, [], "auto", QUIET)
+    assert stopped.value.exit_code == 85
+    place = pretrain(config, [], "auto", QUIET)
+    assert [line["step"] for line in read_json_lines(place.metrics)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_run_that_another_process_trained_meanwhile_is_left_alone(
+    toy_config: ConfigWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = toy_config(train={"steps": 4, "save_every": 2})
+
+    @contextmanager
+    def late(file: Path) -> Iterator[None]:
+        file.parent.mkdir(parents=True)
+        write_atomic(file.with_name("complete"), "4\n")  # the other one has just ended
+        yield
+
+    monkeypatch.setattr(recipe, "locked", late)
+    with pytest.raises(MmpretrainError, match="another process has trained this run meanwhile; start again"):
+        pretrain(config, [], "auto", QUIET)
+
+
+def test_a_run_that_goes_on_asks_no_space_for_checkpoints_that_it_has(
+    toy_config: ConfigWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(assemble, "require_space", lambda folder, size, *more: asked.append(size))
+    config = toy_config(train={"steps": 6, "save_every": 2, "keep_last": 2})
+    place = pretrain(config, [], "auto", QUIET)
+    place.complete.unlink()
+    pretrain(config, [], "auto", QUIET)
+    assert asked[0] == 3 * asked[1]

@@ -11,6 +11,8 @@ from mmpretrain.optim.optimizer import Optim
 from mmpretrain.train import checkpoint
 from mmpretrain.train.restarts import LIMIT, Restarts
 
+LAST = 8
+
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
@@ -28,11 +30,18 @@ def root(tmp_path: Path) -> Path:
 def test_starts_that_lead_nowhere_go_back_by_one_checkpoint(root: Path) -> None:
     restarts = Restarts(root.parent / "restarts.json")
     for _ in range(LIMIT):
-        assert restarts.choose(root).folder == root / "step_00000004"
+        assert restarts.choose(root, LAST).folder == root / "step_00000004"
         restarts.begin(4)
-    choice = restarts.choose(root)
+    choice = restarts.choose(root, LAST)
     assert choice.folder == root / "step_00000002"
     assert choice.complaints == [f"{root / 'step_00000004'}: 2 starts from it did not come to another checkpoint"]
+
+
+def test_from_the_last_step_no_checkpoint_can_follow_and_none_is_given_up(root: Path) -> None:
+    restarts = Restarts(root.parent / "restarts.json")
+    for _ in range(2 * LIMIT):
+        restarts.begin(4)
+    assert restarts.choose(root, 4).folder == root / "step_00000004"
 
 
 def test_progress_ends_the_count(root: Path) -> None:
@@ -40,7 +49,7 @@ def test_progress_ends_the_count(root: Path) -> None:
     for _ in range(3 * LIMIT):
         restarts.begin(4)
         restarts.progressed()
-    assert restarts.choose(root).folder == root / "step_00000004"
+    assert restarts.choose(root, LAST).folder == root / "step_00000004"
     assert restarts.read()["total"] == 3 * LIMIT - 1
 
 
@@ -49,7 +58,7 @@ def test_without_an_earlier_checkpoint_the_newest_is_tried_again(root: Path) -> 
     for _ in range(LIMIT):
         restarts.begin(2)
     checkpoint.put_aside(root, 2)
-    assert restarts.choose(root).folder == root / "step_00000002"
+    assert restarts.choose(root, LAST).folder == root / "step_00000002"
 
 
 def test_a_run_that_goes_back_does_not_meet_what_it_left(root: Path) -> None:
