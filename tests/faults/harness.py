@@ -1,5 +1,6 @@
 """Trials: a real run in real processes in which something goes wrong."""
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -153,7 +154,7 @@ def kill_after(seconds: float) -> Callable[[list[Any]], None]:
     def kill(processes: list[Any]) -> None:
         time.sleep(seconds)
         for process in processes:
-            if process.pid and process.is_alive():
+            with contextlib.suppress(ProcessLookupError):  # it may just have ended
                 os.kill(process.pid, signal.SIGKILL)
 
     return kill

@@ -1,5 +1,6 @@
 """A rank that dies, raises or stands still, and signals: everyone is gone in time, and nothing is lost."""
 
+import contextlib
 import itertools
 import os
 import re
@@ -87,8 +88,9 @@ def send(trial: Trial, sent: signal.Signals, to: Any, step: int) -> Callable[[Se
     def act(processes: Sequence[Any]) -> None:
         wait_for(trial.run.metrics, step)
         for rank, process in enumerate(processes):
-            if to in ("all", rank) and process.is_alive():
-                os.kill(process.pid, sent)
+            if to in ("all", rank):
+                with contextlib.suppress(ProcessLookupError):  # it may just have ended
+                    os.kill(process.pid, sent)
 
     return act
 
