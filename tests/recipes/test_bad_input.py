@@ -141,7 +141,8 @@ def test_an_evaluation_with_a_bad_sample_ends_with_its_name(toy_config: ConfigWr
 
 def test_a_disk_that_is_full_leaves_no_half_written_checkpoint(toy_config: ConfigWriter, tmp_path: Path):
     line = refused(command_on_a_full_disk("pretrain", str(toy_config(evaluation=[])), limit=400_000), 1)
-    assert "run.folder=PATH" in line
+    assert "the checkpoint of step 6 was not written" in line
+    assert "free some space" in line
     assert not list((tmp_path / "runs" / "toy" / "checkpoints").glob("*"))
 
 
