@@ -16,7 +16,7 @@ fuzz: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m fuzz
 	OMP_NUM_THREADS=1 FUZZ_MUTANTS=200 FUZZ_LOADERS=200 $(BIN)/pytest tests/data/test_salvage.py tests/data/test_faults.py
 
-# What takes minutes and is no fault, such as torch.compile under every engine.
+# What takes minutes and is no fault: torch.compile, memory of fresh processes, launchers over two nodes, papers' configs.
 long: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m long
 

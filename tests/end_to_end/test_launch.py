@@ -75,6 +75,7 @@ def test_every_launcher_trains_the_quickstart_and_resumes_what_another_one_saved
         assert set(state.optimizer_steps.values()) == {20}
 
 
+@pytest.mark.long
 @pytest.mark.processes
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("script", ["torchrun.sh", "deepspeed.sh"])

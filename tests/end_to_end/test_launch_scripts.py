@@ -21,6 +21,9 @@ def losses(folder: Path) -> list[float]:
     return [record["loss"] for record in read_json_lines(folder / "metrics.jsonl")]
 
 
+@pytest.mark.long
+@pytest.mark.processes
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(("kind", "engine"), [("torchrun", "ddp"), ("deepspeed", "deepspeed")])
 def test_two_nodes_find_each_other_and_train_as_one_process_does(
     toy_config: ConfigWriter, tmp_path: Path, kind: str, engine: str

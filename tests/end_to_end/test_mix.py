@@ -94,6 +94,7 @@ def test_two_ranks_of_zero_3_train_ask_and_write_as_one_process(toy_config: Conf
     assert all(split and split[0].captions for split in written)
 
 
+@pytest.mark.long
 @pytest.mark.processes
 @pytest.mark.timeout(300)
 def test_a_student_learns_the_same_under_zero_3(toy_config: ConfigWriter, tmp_path: Path) -> None:

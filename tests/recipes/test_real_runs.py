@@ -38,6 +38,7 @@ def smaller(name: str) -> list[str]:
     return ["data.batch=2", "data.workers=0", "train.micro_batches=1", "engine.precision=fp32", *within]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", RUNS)
 def test_a_real_run_passes_a_dry_run_on_ten_pairs(name: str, data_shards: Path):
