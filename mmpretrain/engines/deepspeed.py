@@ -37,9 +37,6 @@ from mmpretrain.engines.base import (
     trainable_parameters,
 )
 
-INITIAL_MICRO_STEP_ID = -1
-"""Of DeepSpeed 0.19, which counts backward passes of a step from 0."""
-
 
 @settings
 class DeepSpeed:
@@ -160,6 +157,8 @@ class DeepSpeedEngine:
 
     def _forget_offloaded_gradients(self) -> None:
         """As the end of a step does: else the next backward adds to what a skipped step left in the other memory."""
+        from deepspeed.runtime.zero.stage_1_and_2 import INITIAL_MICRO_STEP_ID
+
         optimizer = self._optimizer
         optimizer.micro_step_id = INITIAL_MICRO_STEP_ID
         if optimizer.cpu_offload:
