@@ -9,6 +9,13 @@ VIT: dict[str, Any] = {"kind": "timm", "name": "test_vit", "size": 32}
 RESNET: dict[str, Any] = {"kind": "timm", "name": "test_resnet", "size": 32}
 CAUSAL: dict[str, Any] = {"kind": "causal", "width": 64, "layers": 2, "heads": 2}
 BOTH_WAYS: dict[str, Any] = {"kind": "bidirectional", "width": 64, "layers": 2, "heads": 2}
+FOUR: list[dict[str, Any]] = [
+    {"kind": "contrastive"},
+    {"kind": "matching", "negatives_within": 8},
+    {"kind": "image_masked_language"},
+    {"kind": "captioning"},
+]
+"""Every kind of head beside contrast, as ALBEF and CoCa have them."""
 
 
 def task(objectives: list[dict[str, Any]], **more: Any) -> Task:

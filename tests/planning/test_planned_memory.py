@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from plan_tasks import BOTH_WAYS, CAUSAL, RESNET, VIT, task
+from plan_tasks import BOTH_WAYS, CAUSAL, FOUR, RESNET, VIT, task
 from torch.profiler import ProfilerActivity, profile
 
 from mmpretrain.engines.base import product_type
@@ -22,12 +22,7 @@ from mmpretrain.train.step import train_step
 CONTRASTIVE = {"objectives": [{"kind": "contrastive"}]}
 WIDE = {"towers__text": {**CAUSAL, "width": 128}}
 MANY = {
-    "objectives": [
-        {"kind": "contrastive"},
-        {"kind": "matching", "negatives_within": 8},
-        {"kind": "image_masked_language"},
-        {"kind": "captioning"},
-    ],
+    "objectives": FOUR,
     "towers__image": {**VIT, "checkpointing": True},
     "towers__text": {**BOTH_WAYS, "checkpointing": True},
     "towers__fusion": {"layers": 1},

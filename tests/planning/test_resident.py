@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from plan_tasks import BOTH_WAYS, CAUSAL, task
+from plan_tasks import BOTH_WAYS, CAUSAL, FOUR, task
 
 from mmpretrain.engines.base import product_type
 from mmpretrain.planning.memory import account_of, fullest
@@ -28,12 +28,7 @@ CONTRASTIVE: dict[str, Any] = {
 }
 MANY = {
     **CONTRASTIVE,
-    "objectives": [
-        {"kind": "contrastive"},
-        {"kind": "matching", "negatives_within": 8},
-        {"kind": "image_masked_language"},
-        {"kind": "captioning"},
-    ],
+    "objectives": FOUR,
     "towers__image": {**VIT, "checkpointing": True},
     "towers__text": {**BOTH_WAYS, **WIDE, "checkpointing": True},
     "towers__fusion": {"layers": 1},
