@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from rich.console import Console
@@ -16,16 +16,13 @@ from torch import Tensor
 
 from mmpretrain.core.counter import name_to_int
 from mmpretrain.core.errors import ConfigError, DataError
-from mmpretrain.core.settings import build
+from mmpretrain.core.settings import build, kinds_of
 from mmpretrain.data.faults import BadSample
 from mmpretrain.data.given import Given, given_pictures, image_ids
 from mmpretrain.data.images import ImageLimits, decode_image
 from mmpretrain.data.stages import stack
 from mmpretrain.data.transforms import evaluation_transform
 from mmpretrain.heads.generation.base import Task
-from mmpretrain.heads.generation.beam import Beam
-from mmpretrain.heads.generation.greedy import Greedy
-from mmpretrain.heads.generation.sample import Sample
 from mmpretrain.heads.generation.write import Generation, write
 from mmpretrain.objectives.captioning import Captioning
 from mmpretrain.recipes.alone import Alone, load_alone, read_config
@@ -34,7 +31,7 @@ from mmpretrain.recipes.looks import write as write_file
 from mmpretrain.recipes.settings import Pretrain
 from mmpretrain.recipes.written import until_end
 
-WAYS: dict[str, type[Greedy] | type[Beam] | type[Sample]] = {"greedy": Greedy, "beam": Beam, "sample": Sample}
+WAYS: dict[str, Any] = {kind: way for way in get_args(get_args(Generation)[0]) for kind in kinds_of(way)}
 LEAST_SIDE = 2
 """Pixels; a single one shows nothing."""
 NAMED = 20
@@ -72,12 +69,9 @@ def caption(
     generation, config = build_generation(way, chosen), read_config(folder)
     refuse_mute(folder, config)
     generation = within_context(generation, config.data.tokenizer.context_length)
-    given, account, began = given_pictures(paths), Account(), time.perf_counter()
+    given, began = given_pictures(paths), time.perf_counter()
     alone = load_alone(folder, config)
-    try:
-        caption_all(alone, given, generation, rows, account, console)
-    finally:
-        keep(out, account)
+    account = caption_given(alone, given, generation, rows, out, console)
     facts = {
         "run": str(folder),
         "step": alone.step,
@@ -101,7 +95,8 @@ def build_generation(way: str, chosen: dict[str, Any]) -> Generation:
         fits = [other for other, kind in WAYS.items() if name in {each.name for each in fields(kind)}]
         if way not in fits:
             raise ConfigError(f"--{name.replace('_', '-')}: goes with --how {' or '.join(fits)}, not with {way}")
-    return build(WAYS[way], chosen, f"--how {way}")
+    generation: Generation = build(WAYS[way], chosen, f"--how {way}")
+    return generation
 
 
 def refuse_mute(folder: Path, config: Pretrain) -> None:
@@ -130,6 +125,18 @@ def within_context(generation: Generation, context: int) -> Generation:
         return replace(generation, most_tokens=min(generation.most_tokens, context - 1))
     except ValueError as error:
         raise ConfigError(f"--least-tokens: the run's context is {context} tokens; {error}") from None
+
+
+def caption_given(
+    alone: Alone, given: Sequence[Given], generation: Generation, rows: int, out: Path, console: Console
+) -> Account:
+    """Caption all, and write what is there even if that ends early."""
+    account = Account()
+    try:
+        caption_all(alone, given, generation, rows, account, console)
+    finally:
+        keep(out, account)
+    return account
 
 
 def caption_all(

@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
@@ -9,10 +10,15 @@ import torch
 from mmpretrain.heads.generation.beam import Beam
 from mmpretrain.heads.generation.greedy import Greedy
 from mmpretrain.heads.generation.sample import Sample
+from mmpretrain.heads.generation.write import Generation
 from tests.heads.pictures import EVERY_LAYOUT, MOST, PICTURES, WAYS, captioner
 
 every_way = pytest.mark.parametrize("way", WAYS)
 every_layout = pytest.mark.parametrize("layout", EVERY_LAYOUT)
+
+
+def test_every_way_of_writing_is_tried() -> None:
+    assert {type(way) for way in WAYS.values()} == set(get_args(get_args(Generation)[0]))
 
 
 @every_layout

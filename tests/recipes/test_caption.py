@@ -12,7 +12,11 @@ from rich.console import Console
 
 from mmpretrain.__main__ import cli
 from mmpretrain.core.errors import ConfigError, DataError, MmpretrainError
-from mmpretrain.data.given import image_ids
+from mmpretrain.data.convert.picture import FilePicture
+from mmpretrain.data.given import Given, given_pictures, image_ids
+from mmpretrain.heads.generation.greedy import Greedy
+from mmpretrain.recipes.alone import load_alone, read_config
+from mmpretrain.recipes.caption import caption_given
 from mmpretrain.recipes.pretrain import pretrain
 from tests.conftest import ConfigWriter, toy_picture
 
@@ -146,6 +150,23 @@ def test_where_nothing_can_be_captioned_there_is_no_file_of_captions(run: Path, 
     said = invoke(run, tmp_path / "nothing", "--out", out, fails=DataError)
     assert "empty_folder 1" in said
     assert not out.exists()
+
+
+class Stopper(FilePicture):
+    """Ctrl-C, while this picture is read."""
+
+    def read(self, max_bytes: int) -> bytes:
+        raise KeyboardInterrupt
+
+
+def test_an_interrupted_walk_keeps_what_it_has_written(run: Path, pictures: Path, tmp_path: Path) -> None:
+    given = given_pictures([tmp_path / "gone.jpg", pictures])
+    given.insert(5, Given("stop", Stopper(str(pictures), "a.png")))
+    alone, out = load_alone(run, read_config(run)), tmp_path / "captions.json"
+    with pytest.raises(KeyboardInterrupt):
+        caption_given(alone, given, Greedy(most_tokens=5), 2, out, Console(quiet=True))
+    assert [Path(each["image_id"]).name for each in json.loads(out.read_text())] == ["a.png", "b.png", "c.png", "d.png"]
+    assert len(json.loads((tmp_path / "captions.left_out.json").read_text())) == 1
 
 
 def test_settings_that_do_not_go_together_are_refused(run: Path, pictures: Path) -> None:
