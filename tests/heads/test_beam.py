@@ -24,8 +24,10 @@ class Table:
         self.picture_P = torch.arange(pictures)
         self.before_R: Tensor | None = None
         self.last_R: Tensor | None = None
+        self.rows: list[int] = []
 
     def read(self, tokens_R: Tensor) -> Tensor:
+        self.rows.append(len(tokens_R))
         self.before_R = torch.zeros_like(tokens_R) if self.last_R is None else self.last_R
         self.last_R = tokens_R
         picture_R = self.picture_P.repeat_interleave(len(tokens_R) // len(self.picture_P))
@@ -45,11 +47,15 @@ def penalised(total: float, length: int, penalty: float) -> float:
     return total / ((5 + length) / 6) ** penalty
 
 
-def plain_search(table: Table, picture: int, width: int, penalty: float) -> tuple[int, ...]:
-    """The definition in `mmpretrain.heads.generation.beam`, step by step."""
+def plain_search(
+    table: Table, picture: int, width: int, penalty: float, rows: list[int] | None = None
+) -> tuple[int, ...]:
+    """The definition in `mmpretrain.heads.generation.beam`, step by step; `rows` takes how many texts are open."""
     texts: list[tuple[int, ...]] = [()]
     ended: list[tuple[int, ...]] = []
     for place in range(MOST):
+        if rows is not None:
+            rows.append(len(texts))
         more = [(*text, word) for text in texts for word in range(VOCABULARY)]
         more = sorted(more, key=lambda text: table.of_text(picture, text), reverse=True)[: width - len(ended)]
         ended += [text for text in more if text[-1] == END or place == MOST - 1]
@@ -77,6 +83,19 @@ def test_many_pictures_at_once_are_searched_as_the_definition_says(
     table = Table(40, seed=1, sharpness=sharpness)
     expected = [plain_search(table, picture, width, penalty) for picture in range(40)]
     assert written(table, width, penalty) == expected
+
+
+def test_only_open_texts_are_read_and_none_once_the_best_is_certain() -> None:
+    narrowed = certain = 0
+    for seed in range(40):
+        expected: list[int] = []
+        plain_search(Table(1, seed, 2.0), 0, 4, 1.0, expected)
+        written(table := Table(1, seed, 2.0), 4, 1.0)
+        assert table.rows == expected[: len(table.rows)]
+        narrowed += 1 < table.rows[-1] < 4
+        certain += len(table.rows) < len([count for count in expected if count])
+    assert narrowed > 5
+    assert certain > 5
 
 
 @pytest.mark.parametrize("penalty", [0.0, 1.0])

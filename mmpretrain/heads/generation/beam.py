@@ -44,7 +44,7 @@ class Beam(Limits):
             if not len(kept_P):
                 break
             leaves = len(kept_P) < len(state.picture_P)
-            rows_R = self.rows_of(kept_P)
+            rows_R = self.open_rows(state, kept_P)
             reader.select(came_from_R[rows_R], kept_P if leaves else None)
             state = state.select(rows_R, kept_P)
         return Written(found.tokens_PL, found.log_probability_P)
@@ -90,10 +90,12 @@ class Beam(Limits):
     def length_penalty(self, length: int) -> float:
         return float(((5 + length) / 6) ** self.penalty)
 
-    def rows_of(self, pictures_P: Tensor) -> Tensor:
-        """The rows of some pictures' beams."""
-        beam_K = torch.arange(self.width, device=pictures_P.device)
-        return (pictures_P[:, None] * self.width + beam_K).flatten()
+    def open_rows(self, state: "State", kept_P: Tensor) -> Tensor:
+        """The rows of some pictures' open texts, as many for each as the picture with most of them has."""
+        total_PK = state.total_R.view(-1, self.width)[kept_P]
+        count = max(1, int((total_PK > NEVER).sum(dim=1).max()))
+        best_PK = total_PK.argsort(dim=1, descending=True, stable=True)[:, :count]
+        return (kept_P[:, None] * self.width + best_PK).flatten()
 
 
 @dataclass
