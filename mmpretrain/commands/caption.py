@@ -16,7 +16,7 @@ from mmpretrain.commands.console import AS_JSON, tell
     "--how", "way", type=click.Choice(["greedy", "beam", "sample"]), default="greedy", help="How words are found."
 )
 @click.option("--most-tokens", type=int, help="Longest caption, its end included. Default: 24.")
-@click.option("--least-tokens", type=int, help="Tokens in front of the end at least. Default: 0.")
+@click.option("--least-tokens", type=int, help="Tokens in front of the end at least. Default: 1.")
 @click.option("--blocked-ngram", type=int, metavar="N", help="No N tokens in a row are written twice. Default: off.")
 @click.option("--width", type=int, help="beam: captions written side by side. Default: 4.")
 @click.option("--penalty", type=float, help="beam: the higher, the longer the captions. Default: 0.6.")

@@ -66,7 +66,7 @@ def plain_search(
 def written(table: Table, width: int, penalty: float) -> list[tuple[int, ...]]:
     pictures = len(table.picture_P)
     task = Task(start=START, end=END, positions_P=torch.arange(pictures))
-    found = Beam(most_tokens=MOST, width=width, penalty=penalty).write(table, task)
+    found = Beam(most_tokens=MOST, least_tokens=0, width=width, penalty=penalty).write(table, task)
     rows = [tuple(row) for row in found.tokens_PL.tolist()]
     texts = [row[: row.index(END) + 1] if END in row else row for row in rows]
     for picture, text in enumerate(texts):

@@ -16,10 +16,10 @@ from mmpretrain.core.settings import settings
 class Limits:
     """What a text may be, however it is found."""
 
-    most_tokens: Annotated[int, Field(gt=0)] = 24
+    most_tokens: Annotated[int, Field(gt=1)] = 24
     """Longest text, its end token included; never more than the context of the run."""
-    least_tokens: Annotated[int, Field(ge=0)] = 0
-    """Tokens that stand in front of the end token at least."""
+    least_tokens: Annotated[int, Field(ge=0)] = 1
+    """Tokens that stand in front of the end token at least; of 0 the best text of a beam may be an empty one."""
     blocked_ngram: Annotated[int, Field(ge=0)] = 0
     """No row of so many tokens is written twice in a text; 0: any may."""
 
