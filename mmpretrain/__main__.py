@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from mmpretrain import __version__
+from mmpretrain.commands.caption import caption
 from mmpretrain.commands.checkpoint import checkpoint
 from mmpretrain.commands.console import AS_JSON, console, tell
 from mmpretrain.commands.data import data
@@ -166,6 +167,7 @@ def config_diff(old: Path, new: Path) -> None:
 
 
 cli.add_command(data)
+cli.add_command(caption)
 cli.add_command(checkpoint)
 cli.add_command(plan)
 cli.add_command(launch)

@@ -59,6 +59,12 @@ class Tokenizer:
         found: int | None = self._fast.token_to_id("[MASK]")
         return found
 
+    @property
+    def ends(self) -> tuple[int, int]:
+        """The ids of the start and the end token."""
+        start, end = self([""])[0][0, :2].tolist()
+        return start, end
+
     def __call__(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """tokens_BL (int64, 0 where padded) and mask_BL (True on tokens)."""
         rows = [self._kept(encoding) for encoding in self._encoded(texts)]

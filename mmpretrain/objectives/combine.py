@@ -1,8 +1,7 @@
 """The one module that an engine wraps: the model and its objectives, walked through in phases."""
 
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
-from functools import partial
 from typing import Annotated, Any, NamedTuple
 
 import torch
@@ -15,7 +14,6 @@ from mmpretrain.objectives.captioning import Captioning, CausalLanguage
 from mmpretrain.objectives.contrastive import Contrastive
 from mmpretrain.objectives.custom import Custom
 from mmpretrain.objectives.distillation import Distillation
-from mmpretrain.objectives.greedy import write
 from mmpretrain.objectives.masked_image import MaskedImage
 from mmpretrain.objectives.masked_language import ImageMaskedLanguage, MaskedLanguage
 from mmpretrain.objectives.masking import Filled
@@ -99,10 +97,9 @@ class TrainingModule(nn.Module):
         return self._sum(ones, False, self.model, batch, encoded, asked=True).metrics
 
     @torch.no_grad()
-    def _write(self, batch: Batch, length: int) -> Tensor:
-        """Greedy captions of a batch's pictures, B x `length` token ids."""
-        objective: Any = next(each for each in self.objectives if hasattr(each, "likeliest"))
-        return write(self.model, batch, length, partial(objective.likeliest, self.model))
+    def _ask(self, head: Callable[..., Any], *arguments: Any) -> Any:
+        """What a head, which stands above the objectives, finds out from the module."""
+        return head(self, *arguments)
 
     @torch.no_grad()
     def _fill(self, batch: Batch) -> Filled:

@@ -87,33 +87,46 @@ def build_parts(config: Pretrain, world: World, tokenizer: Tokenizer | None = No
     refuse_other_copies(data)
     refuse_data(config.objectives, data)
     refuse_cut(config.objectives, config.data.batch, world.size, config.train.micros(world.size))
-    towers = config.towers if tokenizer is None else config.towers.without_files()
+    starts_anew = tokenizer is None
     if tokenizer is None:
         learned = on_main(lambda: config.data.tokenizer.build(data.captions()).to_json())
         tokenizer = Tokenizer.from_json(learned, config.data.tokenizer.context_length)
     teacher = text_teacher_of(config.objectives, tokenizer) if trains else None
-    seed_torch(config.train.seed)
-    needs = needs_of(config.objectives)
-    # two passages in a row need places for both
-    length = tokenizer.context_length * (2 if "pair" in needs else 1)
-    model = towers.build(tokenizer.vocabulary, length, needs)
-    around = Surroundings(
-        model=model,
-        sources=[part.name for part in config.data.parts],
-        seed=config.train.seed,
-        mask_id=tokenizer.mask_id,
-        seen_S=seen_words(config.objectives, data, tokenizer),
-        text_teacher=teacher,
-    )
+    towers = config.towers if starts_anew else config.towers.without_files()
+    seen_S = seen_words(config.objectives, data, tokenizer)
     return Parts(
         config=config,
         world=world,
         device=device_of(world),
         data=data,
         tokenizer=tokenizer,
-        module=TrainingModule(model, config.objectives, around),
+        module=build_module(replace(config, towers=towers), tokenizer, seen_S, teacher),
         text_teacher=teacher,
     )
+
+
+def build_module(
+    config: Pretrain, tokenizer: Tokenizer, seen_S: Tensor | None, teacher: TextTeacher | None = None
+) -> TrainingModule:
+    """Towers and objectives, always with the same initial weights.
+
+    Args:
+        seen_S: see `seen_words`.
+    """
+    seed_torch(config.train.seed)
+    needs = needs_of(config.objectives)
+    # two passages in a row need places for both
+    length = tokenizer.context_length * (2 if "pair" in needs else 1)
+    model = config.towers.build(tokenizer.vocabulary, length, needs)
+    around = Surroundings(
+        model=model,
+        sources=[part.name for part in config.data.parts],
+        seed=config.train.seed,
+        mask_id=tokenizer.mask_id,
+        seen_S=seen_S,
+        text_teacher=teacher,
+    )
+    return TrainingModule(model, config.objectives, around)
 
 
 def seen_words(objectives: Sequence[Any], data: TrainingData, tokenizer: Tokenizer) -> Tensor | None:
@@ -233,9 +246,12 @@ def training_batches(parts: Parts, start: int, teacher: Teacher | None = None) -
 
 def build_engine(parts: Parts) -> Engine:
     """The config's engine around the module."""
-    optim = parts.config.optim
-    options = Options(device=parts.device, clip_norm=optim.clip_norm, ema=optim.ema)
-    return parts.config.engine.build(parts.module, optim.build, options)
+    return engine_around(parts.module, parts.config, parts.device)
+
+
+def engine_around(module: TrainingModule, config: Pretrain, device: torch.device) -> Engine:
+    optim = config.optim
+    return config.engine.build(module, optim.build, Options(device=device, clip_norm=optim.clip_norm, ema=optim.ema))
 
 
 def embedder(parts: Parts, engine: Engine, datasets: dict[str, Dataset]) -> Embedder:

@@ -13,6 +13,9 @@ from mmpretrain.data.stages import collated, read_strictly
 from mmpretrain.data.tokenizer import Tokenizer
 from mmpretrain.data.transforms import evaluation_transform, or_blank
 from mmpretrain.engines.base import Engine
+from mmpretrain.heads.generation.base import Task
+from mmpretrain.heads.generation.greedy import Greedy
+from mmpretrain.heads.generation.write import write
 from mmpretrain.objectives.captioning import Captioning
 from mmpretrain.objectives.masked_language import ImageMaskedLanguage, MaskedLanguage
 from mmpretrain.objectives.masking import Filled
@@ -20,8 +23,8 @@ from mmpretrain.recipes.assemble import Parts
 from mmpretrain.recipes.thumbnails import example
 
 EXAMPLES = 24
-WRITTEN_TOKENS = 24
-"""Places of a caption; always walked to the end, so that all ranks take the same steps."""
+WRITTEN_TOKENS = 23
+"""Longest caption."""
 
 
 def written(parts: Parts, engine: Engine, dataset: Dataset) -> list[dict[str, Any]] | None:
@@ -36,14 +39,13 @@ def written(parts: Parts, engine: Engine, dataset: Dataset) -> list[dict[str, An
         return None
     samples, batch = read(parts, dataset)
     batch = batch.to(parts.device)
-    length = min(WRITTEN_TOKENS, parts.tokenizer.context_length)
-    captions = engine.forward("write", batch, length).cpu() if writes else None
+    captions = engine.forward("ask", write, batch.images_BCHW, *task(parts, batch)).tokens_PL.cpu() if writes else None
     filled = Filled(*(tensor.cpu() for tensor in engine.forward("fill", batch))) if fills else None
     found = []
     for row, sample in enumerate(samples):
         shown = example(sample)
         if captions is not None:
-            shown["written"] = until_end(parts.tokenizer, captions[row], batch)
+            shown["written"] = until_end(parts.tokenizer, captions[row])
         if filled is not None:
             shown["words"] = words(parts.tokenizer, filled, row)
         found.append(shown)
@@ -64,10 +66,17 @@ def read(parts: Parts, dataset: Dataset) -> tuple[list[Sample], Batch]:
     return [sample for _, sample, _ in reads], batch
 
 
-def until_end(tokenizer: Tokenizer, tokens_L: Tensor, batch: Batch) -> str:
+def task(parts: Parts, batch: Batch) -> tuple[Task, Greedy]:
+    """Captions word by word, by all ranks in step."""
+    start, end = parts.tokenizer.ends
+    asked = Task(start=start, end=end, positions_P=batch.positions_B, in_lockstep=True)
+    return asked, Greedy(most_tokens=min(WRITTEN_TOKENS, parts.tokenizer.context_length - 1))
+
+
+def until_end(tokenizer: Tokenizer, tokens_L: Tensor) -> str:
     """The text of a row of ids, up to its end token."""
-    end = int(batch.tokens_BL[0, int(batch.mask_BL[0].sum()) - 1])
-    ids: list[int] = tokens_L.tolist()[1:]
+    ids: list[int] = tokens_L.tolist()
+    end = tokenizer.ends[1]
     return tokenizer.decode(ids[: ids.index(end)] if end in ids else ids)
 
 

@@ -5,6 +5,7 @@ weights they share with the text tower, or with each other, makes the layouts of
 (the same, from left to right), BLIP (beside it, with shared weights) and FLAVA (image and text tokens in one row).
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import torch
@@ -13,8 +14,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mmpretrain.core.settings import settings
+from mmpretrain.towers.memory import BlockMemory
 from mmpretrain.towers.text import TextTower, initialise
-from mmpretrain.towers.transformer import Block, View, look_back, look_both_ways, rotations
+from mmpretrain.towers.transformer import Block, View, look_back, look_both_ways, look_on, rotations
 
 
 @settings
@@ -72,28 +74,45 @@ class CrossTransformer(nn.Module):
             share(own, shared_one, settings.own_attention)
         self.final_norm = nn.LayerNorm(text.width, self.shape.eps) if self.shape.pre_norm else None
 
-    def forward(self, x_BLD: Tensor, mask_BL: Tensor, image_BND: Tensor, prefix: int = 0) -> Tensor:
+    def forward(
+        self,
+        x_BLD: Tensor,
+        mask_BL: Tensor,
+        image_BND: Tensor,
+        prefix: int = 0,
+        memory: Sequence[BlockMemory] = (),
+        read: int = 0,
+    ) -> Tensor:
         """x_BLD of the text.
 
         Args:
             prefix: tokens at the start of each text that may look at each other both ways.
+            memory: of the pictures and the tokens before these, by block, in a decoder.
+            read: text tokens that stand there.
         """
         length = x_BLD.shape[1]
-        view = look_back(mask_BL, prefix) if self.causal else look_both_ways(mask_BL)
-        if self.rotary:
-            positions_BL = torch.arange(length, device=x_BLD.device)[None]
-            view = view._replace(rotation_BLK=rotations(positions_BL, self.shape.width // self.shape.heads))
-        if self.image_projection is not None:
+        view = self.view(mask_BL, prefix, memory[0].held if read else 0, read)
+        if self.image_projection is not None and not read:  # pictures that were read are remembered
             images_BND = self.image_projection(image_BND)
-            view = join_views(view, images_BND.shape[1], mask_BL)
+            view = join_views(view, images_BND.shape[1], mask_BL, both_ways=not self.causal)
             x_BLD = torch.cat([images_BND, x_BLD], dim=1)
-        for block in self.blocks:
+        for number, block in enumerate(self.blocks):
             if self.checkpointing and torch.is_grad_enabled():
                 x_BLD = checkpoint(block, x_BLD, view, image_BND, use_reentrant=False)
             else:
-                x_BLD = block(x_BLD, view, image_BND)
+                x_BLD = block(x_BLD, view, image_BND, None, memory[number] if memory else None)
         x_BLD = x_BLD[:, -length:]
         return x_BLD if self.final_norm is None else self.final_norm(x_BLD)
+
+    def view(self, mask_BL: Tensor, prefix: int, held: int, read: int) -> View:
+        """Who may look at whom; `held`: tokens in front that are remembered, `read` of them text."""
+        view = look_back(mask_BL, prefix) if self.causal else look_both_ways(mask_BL)
+        if held:
+            view = look_on(held, mask_BL.shape[1], mask_BL.device)
+        if self.rotary:
+            positions_BL = torch.arange(read, read + mask_BL.shape[1], device=mask_BL.device)[None]
+            view = view._replace(rotation_BLK=rotations(positions_BL, self.shape.width // self.shape.heads))
+        return view
 
 
 def share(own: nn.Module, theirs: nn.Module, own_attention: bool) -> None:
@@ -105,7 +124,7 @@ def share(own: nn.Module, theirs: nn.Module, own_attention: bool) -> None:
         own.attention, own.attention_norm = theirs.attention, theirs.attention_norm
 
 
-def join_views(view: View, images: int, mask_BL: Tensor) -> View:
+def join_views(view: View, images: int, mask_BL: Tensor, both_ways: bool) -> View:
     """For image tokens in front of the text: all see the picture, and the picture sees itself; text as before.
 
     Rotary positions leave the picture where it is.
@@ -119,7 +138,7 @@ def join_views(view: View, images: int, mask_BL: Tensor) -> View:
     joined_BTT = torch.zeros(batch, 1, total, total, dtype=torch.bool, device=mask_BL.device)
     joined_BTT[:, :, :, :images] = True
     joined_BTT[:, :, images:, images:] = text_BLL
-    if allowed.shape[2] == 1:  # read both ways: the picture sees the text too
+    if both_ways:  # the picture sees the text too
         joined_BTT[:, :, :images, images:] = allowed
     rotation = view.rotation_BLK
     if rotation is not None:

@@ -16,6 +16,7 @@ from mmpretrain.core.settings import settings
 from mmpretrain.towers.fusion import AttentionPool, CrossTransformer, Fusion
 from mmpretrain.towers.image import ImageEncoder, ImageTower
 from mmpretrain.towers.looking import look, view_head
+from mmpretrain.towers.memory import BlockMemory, Memory
 from mmpretrain.towers.text import BidirectionalText, CausalText, Replacement, TextTower, TokenTable
 
 TextSettings = Annotated[CausalText | BidirectionalText, Field(discriminator="kind")]
@@ -231,6 +232,30 @@ class Model(nn.Module):
         assert self.decoder is not None
         x_BLD = self._start(self.decoder, tokens_BL, mask_BL, text_BLD, None)
         return self.decoder(x_BLD, mask_BL, image_BND, prefix)
+
+    def remember(self) -> Memory:
+        """The empty memory of a decoder that is to write."""
+        assert self.decoder is not None
+        text = [BlockMemory() for _ in self.text.blocks] if self.decoder.start == "text" else []
+        return Memory(text=text, decoder=[BlockMemory() for _ in self.decoder.blocks])
+
+    def read_on(self, tokens_RL: Tensor, image_PND: Tensor, memory: Memory) -> Tensor:
+        """What `decode` says of the next tokens of R texts, by what is remembered of those before; R x L x width.
+
+        Args:
+            tokens_RL: without padding.
+            image_PND: one for each text, or for as many neighbours each; looked at only before the first token.
+        """
+        assert self.decoder is not None
+        mask_RL = torch.ones_like(tokens_RL, dtype=torch.bool)
+        places_1L = torch.arange(memory.read, memory.read + tokens_RL.shape[1], device=tokens_RL.device)[None]
+        if self.decoder.start == "embedding":
+            x_RLD = self.text.embedding(tokens_RL, places_1L)
+        else:
+            x_RLD = self.text(tokens_RL, mask_RL, places_1L, memory=memory.text)[0]
+        x_RLD = self.decoder(x_RLD, mask_RL, image_PND, 0, memory.decoder, memory.read)
+        memory.read += tokens_RL.shape[1]
+        return x_RLD
 
     def _start(
         self,

@@ -1,6 +1,6 @@
 """The text transformer: CLIP's causal one, weight for weight that of open_clip, or BERT's that reads both ways."""
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
@@ -11,7 +11,8 @@ from torch.utils.checkpoint import checkpoint
 
 from mmpretrain.core.settings import settings
 from mmpretrain.towers.bert_weights import load_bert
-from mmpretrain.towers.transformer import Block, Heads, Mlp, Shape, View, look_back, look_both_ways, rotations
+from mmpretrain.towers.memory import BlockMemory
+from mmpretrain.towers.transformer import Block, Heads, Mlp, Shape, View, look_back, look_both_ways, look_on, rotations
 
 Pool = Literal["last", "first", "mean"]
 
@@ -201,12 +202,15 @@ class TextTower(nn.Module):
         segments_BL: Tensor | None = None,
         replacement: Replacement | None = None,
         causal: bool | None = None,
+        memory: Sequence[BlockMemory] = (),
     ) -> tuple[Tensor, Tensor]:
-        """Args: places, segments and hidden tokens as for the embedding; causal: None reads as the tower does."""
+        """Args: places, segments and hidden tokens as for the embedding; causal: None reads as the tower does;
+        memory: of the tokens before these, by block, in a tower that looks back.
+        """
         x_BLD = self.embedding(tokens_BL, positions_BL, segments_BL, replacement)
-        view = self.view(mask_BL, positions_BL, causal)
-        for block in self.blocks:
-            x_BLD = self._through(block, x_BLD, view)
+        view = self.view(mask_BL, positions_BL, causal, memory[0].held if memory else 0)
+        for number, block in enumerate(self.blocks):
+            x_BLD = self._through(block, x_BLD, view, None, memory[number] if memory else None)
         x_BLD = self._last(x_BLD)
         return x_BLD, self._pooled(x_BLD, mask_BL)
 
@@ -230,17 +234,28 @@ class TextTower(nn.Module):
             states.append(self._through(block, states[-1], view, heads.get(number)))
         return Trace((*states[:-1], self._last(states[-1])), heads)
 
-    def _through(self, block: nn.Module, x_BLD: Tensor, view: View, heads: Heads | None = None) -> Tensor:
-        given = (x_BLD, view, None, heads)
+    def _through(
+        self,
+        block: nn.Module,
+        x_BLD: Tensor,
+        view: View,
+        heads: Heads | None = None,
+        memory: BlockMemory | None = None,
+    ) -> Tensor:
+        given = (x_BLD, view, None, heads, memory)
         return checkpoint(block, *given, use_reentrant=False) if self._forgets() else block(*given)
 
     def _last(self, x_BLD: Tensor) -> Tensor:
         return x_BLD if self.final_norm is None else self.final_norm(x_BLD)
 
-    def view(self, mask_BL: Tensor, positions_BL: Tensor | None = None, causal: bool | None = None) -> View:
-        """Who may look at whom; `causal` None: as the tower reads."""
+    def view(
+        self, mask_BL: Tensor, positions_BL: Tensor | None = None, causal: bool | None = None, held: int = 0
+    ) -> View:
+        """Who may look at whom; `causal` None: as the tower reads; `held`: tokens in front that are remembered."""
         causal = self.causal if causal is None else causal
         view = look_back(mask_BL) if causal else look_both_ways(mask_BL)
+        if held:
+            view = look_on(held, mask_BL.shape[1], mask_BL.device)
         if not self.rotary:
             return view
         if positions_BL is None:

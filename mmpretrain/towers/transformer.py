@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from mmpretrain.towers.memory import BlockMemory
+
 Mlp = Literal["gelu", "swiglu"]
 ROTARY_BASE = 10_000.0
 
@@ -68,10 +70,14 @@ class SelfAttention(nn.Module):
             query_BHLK, key_BHLK = (rotate(each, view.rotation_BLK) for each in (query_BHLK, key_BHLK))
         return Heads(query_BHLK, key_BHLK, value_BHLK)
 
-    def forward(self, x_BLD: Tensor, view: View, heads: Heads | None = None) -> Tensor:
-        """Args: heads: what `split` gives, where it was asked already."""
+    def forward(
+        self, x_BLD: Tensor, view: View, heads: Heads | None = None, memory: BlockMemory | None = None
+    ) -> Tensor:
+        """Args: heads: what `split` gives, where it was asked already; memory: of the tokens before these."""
         batch, length, width = x_BLD.shape
         heads = self.split(x_BLD, view) if heads is None else heads
+        if memory is not None:
+            heads = Heads(heads.query_BHLK, *memory.extend(heads.key_BHLK, heads.value_BHLK))
         with attention_kernel(x_BLD):
             y_BHLK = F.scaled_dot_product_attention(
                 *heads, attn_mask=view.allowed_B1QL, is_causal=view.causal and view.allowed_B1QL is None
@@ -89,13 +95,24 @@ class CrossAttention(nn.Module):
         self.key_value = nn.Linear(context_width, 2 * shape.width)
         self.output = nn.Linear(shape.width, shape.width)
 
-    def forward(self, x_BLD: Tensor, context_BND: Tensor) -> Tensor:
-        batch, length, width = x_BLD.shape
-        query_BHLK = self.query(x_BLD).view(batch, length, self.heads, -1).transpose(1, 2)
-        heads = self.key_value(context_BND).view(batch, context_BND.shape[1], 2, self.heads, -1).permute(2, 0, 3, 1, 4)
+    def forward(self, x_BLD: Tensor, context_BND: Tensor, memory: BlockMemory | None = None) -> Tensor:
+        """Args: memory: knows the keys and values of the pictures after the first time."""
+        if memory is None:
+            key_BHNK, value_BHNK = self.split(context_BND)
+        else:
+            memory.picture = memory.picture or self.split(context_BND)
+            key_BHNK, value_BHNK = memory.picture
+        # texts about one picture ask it side by side, as if they were one text
+        query_BHLK = self.query(x_BLD).view(len(key_BHNK), -1, self.heads, x_BLD.shape[2] // self.heads).transpose(1, 2)
         with attention_kernel(x_BLD):
-            y_BHLK = F.scaled_dot_product_attention(query_BHLK, heads[0], heads[1])
-        return self.output(y_BHLK.transpose(1, 2).reshape(batch, length, width))
+            y_BHLK = F.scaled_dot_product_attention(query_BHLK, key_BHNK, value_BHNK)
+        return self.output(y_BHLK.transpose(1, 2).reshape(x_BLD.shape))
+
+    def split(self, context_BND: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of a picture's tokens."""
+        batch, length, _ = context_BND.shape
+        heads = self.key_value(context_BND).view(batch, length, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
+        return heads[0], heads[1]
 
 
 class FeedForward(nn.Module):
@@ -136,12 +153,17 @@ class Block(nn.Module):
         return self.attention.split(self.attention_norm(x_BLD) if self.pre_norm else x_BLD, view)
 
     def forward(
-        self, x_BLD: Tensor, view: View, context_BND: Tensor | None = None, heads: Heads | None = None
+        self,
+        x_BLD: Tensor,
+        view: View,
+        context_BND: Tensor | None = None,
+        heads: Heads | None = None,
+        memory: BlockMemory | None = None,
     ) -> Tensor:
-        """Args: heads: what `split` gives, where it was asked already."""
-        x_BLD = self._around(x_BLD, self.attention_norm, self.attention, view, heads)
+        """Args: heads: what `split` gives, where it was asked already; memory: of the tokens before these."""
+        x_BLD = self._around(x_BLD, self.attention_norm, self.attention, view, heads, memory)
         if self.cross is not None:
-            x_BLD = self._around(x_BLD, self.cross_norm, self.cross, context_BND)
+            x_BLD = self._around(x_BLD, self.cross_norm, self.cross, context_BND, memory)
         return self._around(x_BLD, self.mlp_norm, self.mlp)
 
     def _around(self, x_BLD: Tensor, norm: nn.Module | None, part: nn.Module, *more: object) -> Tensor:
@@ -171,6 +193,14 @@ def look_back(mask_BL: Tensor, prefix: int = 0) -> View:
     length = mask_BL.shape[1]
     allowed_QL = torch.ones(length, length, dtype=torch.bool, device=mask_BL.device).tril()
     allowed_QL[:prefix, :prefix] = True
+    return View(allowed_B1QL=allowed_QL[None, None], causal=False)
+
+
+def look_on(held: int, length: int, device: torch.device) -> View:
+    """New tokens behind `held` ones that are remembered: each may look at those, at itself and what stands between."""
+    if length == 1:
+        return View(allowed_B1QL=None, causal=False)
+    allowed_QL = torch.ones(length, held + length, dtype=torch.bool, device=device).tril(held)
     return View(allowed_B1QL=allowed_QL[None, None], causal=False)
 
 

@@ -1,0 +1,1 @@
+"""Texts about pictures, written word by word by a decoder; `write` is where to begin to read."""

@@ -1,0 +1,64 @@
+"""What all ways of writing have in common: their limits, what they are asked, what they give, whom they ask.
+
+Suffixes: P pictures, R texts at work (one for a picture, or a beam of them), L tokens, V vocabulary.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple, Protocol
+
+from pydantic import Field
+from torch import Tensor
+
+from mmpretrain.core.settings import settings
+
+
+@settings
+class Limits:
+    """What a text may be, however it is found."""
+
+    most_tokens: Annotated[int, Field(gt=1)] = 24
+    """Longest text, its end token included; never more than the context of the run."""
+    least_tokens: Annotated[int, Field(ge=0)] = 1
+    """Tokens that stand in front of the end token at least; of 0 the best text of a beam may be an empty one."""
+    blocked_ngram: Annotated[int, Field(ge=0)] = 0
+    """No row of so many tokens is written twice in a text; 0: any may."""
+
+    def __post_init__(self) -> None:
+        if self.least_tokens >= self.most_tokens:
+            raise ValueError(
+                f"least_tokens: {self.least_tokens} tokens and an end do not fit into most_tokens={self.most_tokens}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What is to be written."""
+
+    start: int
+    """Id of the token in front of every text."""
+    end: int
+    """Id of the token that ends one."""
+    positions_P: Tensor
+    """int64, keys what is drawn for a picture: the same wherever it stands in whatever batch."""
+    in_lockstep: bool = False
+    """Take `most_tokens` steps over all rows, whatever is written: under ZeRO-3 all ranks have to walk the same way.
+    False: texts that have ended are read no more."""
+
+
+class Written(NamedTuple):
+    """A text for each picture."""
+
+    tokens_PL: Tensor
+    """int64, most_tokens of them without the start token, end tokens behind the text."""
+    log_probability_P: Tensor
+    """fp64, of the text as the model says it, end included where it was reached; rules and temperature left out."""
+
+
+class Reader(Protocol):
+    """Whom the ways of writing ask; remembers what it has read."""
+
+    def read(self, tokens_R: Tensor) -> Tensor:
+        """Log-probabilities of the word behind the next token of each text, at least fp32, R x V."""
+
+    def select(self, rows_R: Tensor, pictures_P: Tensor | None = None) -> None:
+        """Go on with these texts, and where some pictures leave with these pictures."""

@@ -1,0 +1,158 @@
+"""Beam search: the few likeliest texts are carried along, and the best that ended is taken.
+
+Definition: a beam of K texts. At each place all continuations of the open texts are ranked by their log-probability,
+and as many go on as the beam has places; one that ends keeps its place, so that the beam narrows and is done after K
+texts. What is still open at `most_tokens` counts as it stands. The best text has the highest log P / lp(L) of all that
+ended, L tokens with the end, where lp(L) = ((5 + L) / 6) ** penalty: equation 14 of Wu et al. 2016 (arXiv 1609.08144),
+without their coverage term. With one place this is greedy writing.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from mmpretrain.core.settings import settings
+from mmpretrain.heads.generation.base import Limits, Reader, Task, Written
+from mmpretrain.heads.generation.rules import NEVER, allow
+
+
+@settings
+class Beam(Limits):
+    """The best of `width` texts that are written side by side."""
+
+    kind: Literal["beam"] = "beam"
+    width: Annotated[int, Field(gt=0, le=1024)] = 4
+    """Texts in the beam."""
+    penalty: Annotated[float, Field(ge=0)] = 0.6
+    """Length penalty: 0 ranks by log-probability, which favours short texts; the higher, the longer (Wu et al.: 0.6 to
+    0.7)."""
+
+    def write(self, reader: Reader, task: Task) -> Written:
+        found = Best.of_none(task, self.most_tokens)
+        state = State.first(task, self.most_tokens)
+        for place in range(self.most_tokens):
+            scores_RV = allow(reader.read(state.last_R), state.tokens_RL[:, :place], self, task.end)
+            state, came_from_R = self.advance(state, scores_RV, place, task.end)
+            self.take_ended(state, found, place, task.end)
+            kept_P = self.worth_going_on(state, found).nonzero()[:, 0]
+            if task.in_lockstep:
+                kept_P = torch.arange(len(state.picture_P), device=kept_P.device)
+            if not len(kept_P):
+                break
+            leaves = len(kept_P) < len(state.picture_P)
+            rows_R = self.open_rows(state, kept_P)
+            reader.select(came_from_R[rows_R], kept_P if leaves else None)
+            state = state.select(rows_R, kept_P)
+        return Written(found.tokens_PL, found.log_probability_P)
+
+    def advance(self, state: "State", scores_RV: Tensor, place: int, end: int) -> tuple["State", Tensor]:
+        """The `width` best continuations of each picture's open texts, and the rows that they come from."""
+        pictures = len(state.picture_P)
+        beams = len(state.total_R) // pictures
+        # no more of a text's continuations can be among the best of all
+        scores_RC, word_RC = scores_RV.topk(min(self.width, scores_RV.shape[1]), dim=1)
+        total_PC = (state.total_R[:, None] + scores_RC).view(pictures, -1)
+        if total_PC.shape[1] < self.width:  # fewer words than places
+            total_PC = F.pad(total_PC, (0, self.width - total_PC.shape[1]), value=NEVER)
+        total_PK, chosen_PK = total_PC.topk(self.width, dim=1)
+        chosen_PK = chosen_PK.clamp(max=beams * word_RC.shape[1] - 1)
+        ranks_K = torch.arange(self.width, device=chosen_PK.device)
+        total_PK = total_PK.masked_fill(ranks_K >= self.width - state.ended_P[:, None], NEVER)
+        start_P1 = torch.arange(pictures, device=chosen_PK.device)[:, None] * beams
+        rows_R = (start_P1 + chosen_PK // word_RC.shape[1]).flatten()
+        word_R = word_RC.view(pictures, -1).gather(1, chosen_PK).flatten()
+        last_R = word_R.masked_fill(total_PK.flatten() == NEVER, end)
+        tokens_RL = state.tokens_RL[rows_R]
+        tokens_RL[:, place] = last_R
+        return State(tokens_RL, total_PK.flatten(), state.ended_P, state.picture_P, last_R), rows_R
+
+    def take_ended(self, state: "State", found: "Best", place: int, end: int) -> None:
+        """Close what has ended, all at the last place, and keep the best of each picture."""
+        ended_R = (state.last_R == end) | (place + 1 == self.most_tokens)
+        ended_PK = (ended_R & (state.total_R > NEVER)).view(len(state.picture_P), self.width)
+        total_PK = state.total_R.view_as(ended_PK).masked_fill(~ended_PK, NEVER)
+        best_P, rank_P = total_PK.max(dim=1)
+        row_P = torch.arange(len(rank_P), device=rank_P.device) * self.width + rank_P
+        found.take(state.picture_P, best_P / self.length_penalty(place + 1), best_P, state.tokens_RL[row_P])
+        state.ended_P += ended_PK.sum(dim=1)
+        state.total_R.masked_fill_(ended_R, NEVER)
+
+    def worth_going_on(self, state: "State", found: "Best") -> Tensor:
+        """Pictures with an open text that could still become the best: its log-probability only falls; bool."""
+        open_P = state.total_R.view(len(state.picture_P), self.width).max(dim=1).values
+        could_P = open_P / self.length_penalty(self.most_tokens)
+        return could_P > found.score_P[state.picture_P]
+
+    def length_penalty(self, length: int) -> float:
+        return float(((5 + length) / 6) ** self.penalty)
+
+    def open_rows(self, state: "State", kept_P: Tensor) -> Tensor:
+        """The rows of some pictures' open texts, as many for each as the picture with most of them has."""
+        total_PK = state.total_R.view(-1, self.width)[kept_P]
+        count = max(1, int((total_PK > NEVER).sum(dim=1).max()))
+        best_PK = total_PK.argsort(dim=1, descending=True, stable=True)[:, :count]
+        return (kept_P[:, None] * self.width + best_PK).flatten()
+
+
+@dataclass
+class State:
+    """Beams at work, picture by picture."""
+
+    tokens_RL: Tensor
+    total_R: Tensor
+    """Log-probability of each open text; minus infinity: the place is not used."""
+    ended_P: Tensor
+    """Texts of each picture that have ended."""
+    picture_P: Tensor
+    """Which pictures are at work."""
+    last_R: Tensor
+
+    @staticmethod
+    def first(task: Task, longest: int) -> "State":
+        """One empty text a picture."""
+        picture_P = torch.arange(len(task.positions_P), device=task.positions_P.device)
+        return State(
+            tokens_RL=torch.full((len(picture_P), longest), task.end, device=picture_P.device),
+            total_R=torch.zeros(len(picture_P), dtype=torch.float64, device=picture_P.device),
+            ended_P=torch.zeros_like(picture_P),
+            picture_P=picture_P,
+            last_R=torch.full_like(picture_P, task.start),
+        )
+
+    def select(self, rows_R: Tensor, pictures_P: Tensor) -> "State":
+        return State(
+            self.tokens_RL[rows_R],
+            self.total_R[rows_R],
+            self.ended_P[pictures_P],
+            self.picture_P[pictures_P],
+            self.last_R[rows_R],
+        )
+
+
+@dataclass(kw_only=True)
+class Best:
+    """The best text of each picture so far."""
+
+    tokens_PL: Tensor
+    score_P: Tensor
+    """Log-probability by length penalty; minus infinity: none has ended."""
+    log_probability_P: Tensor
+
+    @staticmethod
+    def of_none(task: Task, longest: int) -> "Best":
+        pictures, device = len(task.positions_P), task.positions_P.device
+        nothing_P = torch.full((pictures,), NEVER, dtype=torch.float64, device=device)
+        tokens_PL = torch.full((pictures, longest), task.end, device=device)
+        return Best(tokens_PL=tokens_PL, score_P=nothing_P, log_probability_P=nothing_P.clone())
+
+    def take(self, picture_P: Tensor, score_P: Tensor, log_probability_P: Tensor, tokens_PL: Tensor) -> None:
+        """Keep what is better than the best so far; of equal ones the first."""
+        better_P = score_P > self.score_P[picture_P]
+        chosen_P = picture_P[better_P]
+        self.score_P[chosen_P] = score_P[better_P]
+        self.log_probability_P[chosen_P] = log_probability_P[better_P]
+        self.tokens_PL[chosen_P] = tokens_PL[better_P]

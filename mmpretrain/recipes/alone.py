@@ -1,0 +1,59 @@
+"""A run's model by itself, for those who bring other pictures: its newest checkpoint in this process."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mmpretrain.core.distributed import World
+from mmpretrain.core.errors import ConfigError
+from mmpretrain.core.run import Run
+from mmpretrain.core.settings import build, read_yaml
+from mmpretrain.data.tokenizer import Tokenizer, load_tokenizer
+from mmpretrain.data.training import TrainingData
+from mmpretrain.engines.base import Engine
+from mmpretrain.engines.build import device_of
+from mmpretrain.engines.single import Single
+from mmpretrain.recipes.assemble import build_module, engine_around, seen_words
+from mmpretrain.recipes.evaluate import without_maps
+from mmpretrain.recipes.settings import Pretrain
+from mmpretrain.train import checkpoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alone:
+    """A trained model, averaged weights where the run kept them."""
+
+    config: Pretrain
+    tokenizer: Tokenizer
+    engine: Engine
+    step: int
+
+
+def read_config(folder: Path) -> Pretrain:
+    """The config of a run.
+
+    Raises:
+        ConfigError: it is no run.
+    """
+    place = Run.open(folder)
+    return build(Pretrain, read_yaml(place.config), str(place.config))
+
+
+def load_alone(folder: Path, config: Pretrain) -> Alone:
+    """In fp32: in bf16 what is said of a picture would depend a little on the others beside it.
+
+    The training data is asked only by a run that predicts no other words than it holds.
+
+    Raises:
+        ConfigError: there is no checkpoint.
+    """
+    newest, complaints = checkpoint.find_newest(Run.open(folder).checkpoints)
+    if newest is None:
+        raise ConfigError(f"{folder}: no checkpoint to load{': ' + complaints[0] if complaints else ''}")
+    found = checkpoint.load(newest)
+    config = replace(config, engine=Single(precision="fp32"), towers=config.towers.without_files())
+    tokenizer = load_tokenizer(newest / "tokenizer.json", config.data.tokenizer.context_length)
+    asks_data = any(getattr(each, "words", "all") == "seen" for each in config.objectives)
+    seen_S = seen_words(config.objectives, TrainingData(config.data), tokenizer) if asks_data else None
+    engine = engine_around(build_module(config, tokenizer, seen_S), config, device_of(World()))
+    engine.load(without_maps(config, found.weights), None, without_maps(config, found.average))
+    return Alone(config=config, tokenizer=tokenizer, engine=engine, step=found.step)
