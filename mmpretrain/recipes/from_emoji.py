@@ -7,6 +7,7 @@ package `emoji`. Both are pinned, so the same command gives the same bytes: pip 
 import hashlib
 import io
 import json
+import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -209,3 +210,13 @@ def split_by_group(pairs: list[Pair]) -> dict[str, str]:
     held_out = round(HELD_OUT * len(groups))
     names = ["test"] * held_out + ["val"] * held_out + ["train"] * (len(groups) - 2 * held_out)
     return {base: name for group, name in zip(groups, names, strict=True) for base in group}
+
+
+def splits_of_emoji(folder: Path) -> dict[str, str]:
+    """The split of each key of data_shards/emoji."""
+    found = {}
+    for path in sorted(folder.glob("*.tar")):
+        split = path.name.split("-")[1]
+        with tarfile.open(path) as tar:
+            found |= {name.partition(".")[0]: split for name in tar.getnames()}
+    return found
