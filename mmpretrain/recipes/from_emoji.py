@@ -214,7 +214,7 @@ def split_by_group(pairs: list[Pair]) -> dict[str, str]:
 
 def splits_of_emoji(folder: Path) -> dict[str, str]:
     """The split of each key of data_shards/emoji."""
-    found = {}
+    found: dict[str, str] = {}
     for path in sorted(folder.glob("*.tar")):
         split = path.name.split("-")[1]
         with tarfile.open(path) as tar:
