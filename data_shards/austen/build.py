@@ -22,10 +22,10 @@ from pathlib import Path
 from mmpretrain.data.convert.members import to_json
 from mmpretrain.data.convert.passages import passages
 from mmpretrain.data.writer import ShardWriter
-from mmpretrain.recipes.from_debian import Package, main
+from mmpretrain.recipes.from_packages import DebianPackage, main
 
 PACKAGES = [
-    Package(
+    DebianPackage(
         name="r-cran-janeaustenr",
         version="1.0.0-1",
         digest="df6bddf211906d1ff404f8ff662c21b34e6660e7f54a311084e749050c019c95",

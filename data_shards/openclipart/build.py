@@ -31,16 +31,16 @@ from mmpretrain.data.convert.record import LeftOut, Record
 from mmpretrain.data.faults import BadSample
 from mmpretrain.data.images import ImageLimits, open_image, to_rgb
 from mmpretrain.data.writer import ShardWriter
-from mmpretrain.recipes.from_debian import Package, main
+from mmpretrain.recipes.from_packages import DebianPackage, main
 
 VERSION = "1:0.18+dfsg-19"
 PACKAGES = [
-    Package(
+    DebianPackage(
         name="openclipart-png",
         version=VERSION,
         digest="f07f1545a2970c2cf3fa339bc2405da1a95cf2b1827bfa05bf73eb1c20291c02",
     ),
-    Package(
+    DebianPackage(
         name="openclipart-svg",
         version=VERSION,
         digest="989712d90d57dfa3230049f553bb43b76c30ee4d4b8c5f6e106e33f7db5cbdc5",

@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 from mmpretrain.data.convert.members import to_json
 from mmpretrain.data.fingerprints import normalise_caption
 from mmpretrain.data.writer import ShardWriter
-from mmpretrain.recipes.from_debian import Package, main
+from mmpretrain.recipes.from_packages import DebianPackage, main
 
 PACKAGES = [
-    Package(
+    DebianPackage(
         name="wordnet-base",
         version="1:3.0-37",
         digest="61060d960f9ada8fa120872312eccd3ecebfbab8c4579e4f5a74e1cf67620752",

@@ -68,6 +68,12 @@ class Batch:
     """int64, the passage that follows the text, where the card names one; padded like tokens_BL."""
     next_mask_BL: Tensor | None = None
     """bool, True on the tokens of that passage."""
+    masks_BHW: Tensor | None = None
+    """uint8, the class of each pixel of images_BCHW, 255 where none counts; None where the card names no masks."""
+    answers: Sequence[Sequence[str]] = field(default_factory=tuple)
+    """What was answered to each row's text, a question, by one or by several; empty where the card names no answers."""
+    question_types: Sequence[str] = field(default_factory=tuple)
+    """The kind of each question, where the card names one."""
     faults: Sequence[Fault] = field(default_factory=tuple)
     """Samples that others stand in for."""
 

@@ -20,6 +20,8 @@ CARD = "dataset.yaml"
 ImageSuffix = Literal["png", "jpg", "jpeg", "webp"]
 MAX_SHARDS = 1_000_000
 """A range such as {0..99999999999} is a slip, and would fill the memory with names."""
+IGNORED = 255
+"""Value of a mask's pixels that count nowhere, as in Pascal VOC and ADE20K."""
 _RANGE = re.compile(r"\{([0-9]{1,9})\.\.([0-9]{1,9})\}")
 _SPLIT_NAME = re.compile(r"\w[\w.-]*")
 _LAST_NUMBER = re.compile(r"(.*?)(\d+)(\D*)", re.DOTALL)
@@ -109,6 +111,17 @@ class Card:
     """Field of the JSON member with the class of a sample."""
     classes: list[str] = field(default_factory=list)
     """Class names, as the label field spells them."""
+    answers: str | None = None
+    """Field of the JSON member with what was answered to the caption, which then is a question: one text, or a list
+    with what each of several people said. The classes, where there are any, are the answers to choose from, and others
+    may occur."""
+    question_type: str | None = None
+    """Field of the JSON member with the kind of a question, by which figures are told apart."""
+    mask: str | None = None
+    """Suffix of a PNG member with the class of each pixel of the picture, such as mask.png; 255 is a pixel that counts
+    nowhere."""
+    mask_classes: list[str] = field(default_factory=list)
+    """What the values 0, 1, 2, ... of a mask are called."""
     descriptions: dict[str, list[str]] = field(default_factory=dict)
     """What zero-shot templates call a class whose name is not how captions speak; a class without any is called
     by its name."""
@@ -126,6 +139,14 @@ class Card:
         for name in self.splits:
             if not _SPLIT_NAME.fullmatch(name):
                 raise ValueError(f"splits: {name!r} is no name; use letters, digits, -, _ and .")
+        if self.question_type and not self.answers:
+            raise ValueError("question_type: is of questions, and answers names none; name the field of the answers")
+        if bool(self.mask) != bool(self.mask_classes):
+            raise ValueError("mask: needs mask_classes, the names of its values, and they need it; give both or none")
+        if self.mask and not (self.mask.endswith(".png") and self.image):
+            raise ValueError(f"mask: {self.mask!r} is no name of a PNG beside a picture; call it mask.png")
+        if len(self.mask_classes) > IGNORED:
+            raise ValueError(f"mask_classes: a PNG of 8 bits tells {IGNORED} apart, these are {len(self.mask_classes)}")
         for name in self.descriptions:
             if name not in self.classes:
                 raise ValueError(f"descriptions: {name!r} is no class{did_you_mean(name, self.classes)}")

@@ -116,16 +116,25 @@ def check_samples(prints: Fingerprints) -> Iterator[Problem]:
 
 
 def check_classes(card: Card, prints: Fingerprints) -> Iterator[Problem]:
-    """Classes that the card lists and no sample has."""
+    """Classes that the card lists and no sample has, and answers that it does not list."""
     if card.label and card.classes and len(prints):
         seen = set(prints.label_N.tolist())
         unseen = [name for place, name in enumerate(card.classes) if place not in seen]
+        outside = np.flatnonzero(prints.label_N < 0)
+        if card.answers and len(outside):
+            examples = [": ".join(prints.name(row)[1:]) for row in outside[:EXAMPLES].tolist()]
+            detail = "answers that are none of the card's classes; a classifier cannot give them"
+            yield _problem("answer_outside", CARD, examples, detail, warning=True, count=len(outside))
         if unseen:
             yield _problem("class_without_samples", CARD, unseen, "no sample has this class", warning=True)
 
 
 def check_leaks(
-    prints: Fingerprints, labels_N: np.ndarray | None, by_caption: bool, pictures: bool = True
+    prints: Fingerprints,
+    labels_N: np.ndarray | None,
+    by_caption: bool,
+    pictures: bool = True,
+    questions: bool = False,
 ) -> Iterator[Problem]:
     """What two of train, val and test share.
 
@@ -133,16 +142,21 @@ def check_leaks(
         pictures: False for a set of texts alone.
         labels_N: groups of near-duplicate pictures; None where they were not looked for.
         by_caption: equal captions are leaks, because the card has no better text group.
+        questions: the captions are questions: one may be asked of many pictures, and says nothing of any.
     """
     text = "caption" if by_caption else "text group"
     if pictures:
         yield from _shared(prints, prints.pixels_N, "leak_picture", "the same picture")
+    if labels_N is not None:
+        yield from _shared(prints, labels_N, "near_picture", "pictures that look nearly the same", warning=True)
+    if questions and by_caption:
+        return
     # of pictures sorted by class the caption is the class: it stands in every split, and has to
     named = len(np.unique(prints.text_group_N)) <= len(np.unique(prints.label_N[prints.label_N >= 0]))
     yield from _shared(prints, prints.text_group_N, "leak_text", f"the same {text}", warning=by_caption and named)
-    yield from _shared(prints, prints.caption_N, "near_caption", "captions equal but for case and signs", warning=True)
-    if labels_N is not None:
-        yield from _shared(prints, labels_N, "near_picture", "pictures that look nearly the same", warning=True)
+    if not questions:
+        what = "captions equal but for case and signs"
+        yield from _shared(prints, prints.caption_N, "near_caption", what, warning=True)
 
 
 def _shared(prints: Fingerprints, values_N: np.ndarray, kind: str, what: str, warning: bool = False) -> list[Problem]:

@@ -26,7 +26,7 @@ from mmpretrain.data.stages import Teacher, collated, errors_as_items, read_stri
 from mmpretrain.data.streaming import Streaming
 from mmpretrain.data.tokenizer import Tokenizer
 from mmpretrain.data.training import Data, TrainingData, check_batch
-from mmpretrain.data.transforms import Transform, evaluation_transform, or_blank
+from mmpretrain.data.transforms import Centre, OrBlank, Transform
 
 _VIEW = name_to_int("view")
 
@@ -77,11 +77,12 @@ def training_loader(
     batch = functools.partial(
         collated,
         rows=rows,
-        transform=or_blank(augment, size),
+        transform=OrBlank(augment, size),
         tokenizer=tokenizer,
         following=following,
+        masked=size > 0 and any(dataset.card.mask for dataset in training.datasets),
         mixed=size > 0 and bool(training.without_pictures),
-        views=[or_blank(view, size) for view in _views(data, size, views)],
+        views=[OrBlank(view, size) for view in _views(data, size, views)],
         teacher=teacher,
     )
     batches = _raising(_loader([*stages, batch, errors_as_items], data.workers))
@@ -100,7 +101,7 @@ def _streaming(training: TrainingData, reading: Reading, world: World, start: in
         shards={str(number): shard for number, shard in enumerate(dataset.paths)},
         folder=dataset.folder,
         decode=lambda members, key, position: decode(card, members, key, position, reading),
-        suffixes=frozenset({*card.image, card.caption, "json"}),
+        suffixes=frozenset({*card.image, card.caption, "json", *([card.mask] if card.mask else [])}),
         max_bytes=max(data.limits.image.max_bytes, data.limits.json_bytes),
         seed=data.seed,
         world=world,
@@ -133,9 +134,14 @@ def evaluation_loader(
 
     reading = Reading(limits=limits or Limits(), pictures=size > 0)
     read = functools.partial(read_strictly, dataset=dataset, reading=reading)
-    transform = or_blank(evaluation_transform(max(size, 1)), size)
+    transform = OrBlank(Centre(max(size, 1)), size)
     batch = functools.partial(
-        collated, rows=rows, transform=transform, tokenizer=tokenizer, following=bool(dataset.card.next)
+        collated,
+        rows=rows,
+        transform=transform,
+        tokenizer=tokenizer,
+        following=bool(dataset.card.next),
+        masked=size > 0 and bool(dataset.card.mask),
     )
     return _raising(_loader([places, read, batch, errors_as_items], workers))
 

@@ -18,6 +18,7 @@ from mmpretrain.data.card import Card
 from mmpretrain.data.faults import BadSample
 from mmpretrain.data.images import ImageLimits, decode_image
 from mmpretrain.data.index import Member, ShardIndex
+from mmpretrain.data.masks import decode_mask
 from mmpretrain.data.shard_bytes import RandomAccess, Shard, open_bytes
 
 OPEN_FILES = 160
@@ -64,8 +65,13 @@ class Sample:
     gallery: str
     following: str
     """The passage that follows the text, where the card names one."""
+    answers: tuple[str, ...]
+    """What was answered to the caption, by one or by several; empty where the card names no answers."""
+    question_type: str
     facts: dict[str, Any]
     """The JSON member."""
+    mask: Tensor | None = None
+    """uint8, height x width of the picture, the class of each pixel; None where the card names no masks."""
 
 
 class ShardReader:
@@ -121,6 +127,8 @@ class Texts(NamedTuple):
     """Place in the card's classes, -1 without one."""
     gallery: str
     following: str
+    answers: tuple[str, ...]
+    question_type: str
     facts: dict[str, Any]
 
 
@@ -142,12 +150,15 @@ def decode(
     """
     texts = decode_texts(card, members, reading, position)
     picture = find_picture(members, card) if reading.pictures else None
+    mask = None
     if picture is None:
         image, image_group = NO_PICTURE, texts.text_group
     else:
-        image = decode_image(picture, reading.limits.image, reading.least_side)
+        image = decode_image(picture, reading.limits.image, None if card.mask else reading.least_side)
         image_group = name_to_int(picture) if image_group is None else image_group
-    return Sample(key=key, position=position, image=image, image_group=image_group, **texts._asdict())
+        if card.mask:
+            mask = decode_mask(member(members, card.mask), image, len(card.mask_classes), reading.limits.image)
+    return Sample(key=key, position=position, image=image, image_group=image_group, mask=mask, **texts._asdict())
 
 
 def decode_texts(card: Card, members: dict[str, bytes], reading: Reading, position: int = 0) -> Texts:
@@ -163,14 +174,17 @@ def decode_texts(card: Card, members: dict[str, bytes], reading: Reading, positi
         caption = clean_caption(reading.captions.choose(several, caption, reading.seed, position))
     meaning = str(_fact(facts, card.text_group)) if card.text_group else caption
     label = _fact(facts, card.label) if card.label and card.classes else None
-    if label is not None and label not in card.classes:
+    place = card.classes.index(str(label)) if label in card.classes else -1
+    if label is not None and place < 0 and not card.answers:
         raise BadSample("unknown_class", f"{card.label} is {label!r}, which the card does not list")
     return Texts(
         caption=caption,
         text_group=name_to_int(meaning),
-        label=-1 if label is None else card.classes.index(label),
+        label=place,
         gallery=str(_fact(facts, card.gallery)) if card.gallery else "",
         following=clean_caption(str(_fact(facts, card.next))) if card.next else "",
+        answers=_answers(_fact(facts, card.answers)) if card.answers else (),
+        question_type=str(_fact(facts, card.question_type)) if card.question_type else "",
         facts=facts,
     )
 
@@ -215,6 +229,18 @@ def member(members: dict[str, bytes], suffix: str) -> bytes:
     if suffix not in members:
         raise BadSample("missing_member", f"no .{suffix}; the card asks for it")
     return members[suffix]
+
+
+def _answers(said: Any) -> tuple[str, ...]:
+    """One answer or several.
+
+    Raises:
+        BadSample: none, or one that is no text.
+    """
+    several = said if isinstance(said, list) else [said]
+    if not several or not all(isinstance(answer, str) and answer.strip() for answer in several):
+        raise BadSample("damaged_answer", f"a text or a list of texts was expected, found {str(said)[:50]!r}")
+    return tuple(clean_caption(answer) for answer in several)
 
 
 def _fact(facts: dict[str, Any], name: str) -> Any:

@@ -10,7 +10,7 @@ from torch.utils.data import default_collate
 
 from mmpretrain.core.batch import Batch, Fault
 from mmpretrain.core.errors import DataError
-from mmpretrain.data.card import shard_name
+from mmpretrain.data.card import IGNORED, shard_name
 from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.faults import BadSample
 from mmpretrain.data.mixture import Place
@@ -102,6 +102,7 @@ def collated(
     tokenizer: Tokenizer,
     following: bool = False,
     mixed: bool = False,
+    masked: bool = False,
     views: Sequence[Transform] = (),
     teacher: Teacher | None = None,
 ) -> Iterator[Batch]:
@@ -110,6 +111,7 @@ def collated(
     Args:
         following: some card names the passages that follow.
         mixed: some rows have pictures and others have none.
+        masked: some card names masks.
         views: further views to make of each picture.
         teacher: what a teacher says of the picture and the text at a place.
     """
@@ -119,8 +121,10 @@ def collated(
         tokens_BL, mask_BL = tokenizer([sample.caption for sample in samples])
         next_tokens_BL, next_mask_BL = tokenizer([each.following for each in samples]) if following else (None, None)
         taught = [torch.stack(rows) for rows in zip(*map(teacher, places), strict=True)] if teacher else [None, None]
+        images_BCHW, masks_BHW = _with_masks(samples, transform) if masked else (_transformed(samples, transform), None)
         yield Batch(
-            images_BCHW=_transformed(samples, transform),
+            images_BCHW=images_BCHW,
+            masks_BHW=masks_BHW,
             views_BVCHW=torch.stack([_transformed(samples, view) for view in views], dim=1) if views else None,
             pictured_B=torch.tensor([sample.image.numel() > 0 for sample in samples]) if mixed else None,
             tokens_BL=tokens_BL,
@@ -136,12 +140,22 @@ def collated(
             source_B=torch.tensor([place.source for place, _, _ in read]),
             keys=tuple(sample.key for sample in samples),
             galleries=tuple(sample.gallery for sample in samples),
+            answers=tuple(sample.answers for sample in samples),
+            question_types=tuple(sample.question_type for sample in samples),
             faults=tuple(fault for _, _, faults in read for fault in faults),
         )
 
 
 def _transformed(samples: Sequence[Sample], transform: Transform) -> Tensor:
     return stack([transform(sample.image, sample.position) for sample in samples])
+
+
+def _with_masks(samples: Sequence[Sample], transform: Transform) -> tuple[Tensor, Tensor]:
+    """images_BCHW with masks_BHW; of a sample without a mask nothing counts."""
+    masks = [torch.full(sample.image.shape[1:], IGNORED, dtype=torch.uint8) for sample in samples]
+    masks = [blank if sample.mask is None else sample.mask for sample, blank in zip(samples, masks, strict=True)]
+    pairs = [transform.with_mask(each.image, mask, each.position) for each, mask in zip(samples, masks, strict=True)]
+    return stack([image for image, _ in pairs]), torch.stack([mask for _, mask in pairs])
 
 
 def stack(images: Sequence[Tensor]) -> Tensor:

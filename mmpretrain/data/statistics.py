@@ -65,7 +65,7 @@ def member_facts(card: Card, shards: Iterable[ShardIndex]) -> dict[str, Any]:
     """
     counts: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
-    wanted = [suffixes for suffixes in (card.image, [card.caption]) if suffixes]
+    wanted = [suffixes for suffixes in (card.image, [card.caption], [card.mask] if card.mask else []) if suffixes]
     missing: Counter[str] = Counter()
     pictures = [np.zeros(0, dtype=np.uint64)]
     for shard in shards:

@@ -1,8 +1,8 @@
 """Pictures to tensors of one size: drawn by position in training, fixed in evaluation."""
 
 import math
-from collections.abc import Callable
-from typing import Annotated, NamedTuple
+from dataclasses import dataclass
+from typing import Annotated, Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -10,15 +10,23 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
+from torchvision.tv_tensors import Image, Mask
 
 from mmpretrain.core.counter import counter_hash, name_to_int, seed_of, seed_torch
 from mmpretrain.core.settings import settings
+from mmpretrain.data.card import IGNORED
 
-Transform = Callable[[Tensor, int], Tensor]
-"""(uint8 picture of any size, position) -> uint8 picture, 3 x size x size."""
 ASPECTS = (3 / 4, 4 / 3)
 ATTEMPTS = 10
 _CROP = name_to_int("crop")
+
+
+class Transform(Protocol):
+    """(uint8 picture of any size, position) -> uint8 picture, 3 x size x size; a mask goes the same way."""
+
+    def __call__(self, image: Tensor, position: int) -> Tensor: ...
+    def with_mask(self, image: Tensor, mask_HW: Tensor, position: int) -> tuple[Tensor, Tensor]:
+        """The same picture, and its mask, size x size."""
 
 
 @settings
@@ -82,6 +90,12 @@ def resize(image: Tensor, size: int) -> Tensor:
     return resized
 
 
+def resize_mask(mask_HW: Tensor, size: int) -> Tensor:
+    """Each pixel at size x size takes the class of the one that it lies in: classes have no mean."""
+    resized: Tensor = F.interpolate(mask_HW[None, None], [size, size], mode="nearest-exact")[0, 0]
+    return resized
+
+
 class Augment:
     """A random crop and what else the settings ask for, the same for a position on every rank and worker."""
 
@@ -107,25 +121,57 @@ class Augment:
         return draw_box(width / height, self._scale, draws.reshape(ATTEMPTS, 4)).pixels(height, width)
 
     def __call__(self, image: Tensor, position: int) -> Tensor:
-        top, left, height, width = self.box(image.shape[1], image.shape[2], position)
-        cropped = resize(image[:, top : top + height, left : left + width], self._size)
+        cropped = resize(self._cut(image, position), self._size)
+        return cropped if self._more is None else self._drawn(position, cropped)
+
+    def with_mask(self, image: Tensor, mask_HW: Tensor, position: int) -> tuple[Tensor, Tensor]:
+        cropped = resize(self._cut(image, position), self._size)
+        mask_HW = resize_mask(self._cut(mask_HW[None], position)[0], self._size)
         if self._more is None:
-            return cropped
+            return cropped, mask_HW
+        augmented, turned = self._drawn(position, Image(cropped), Mask(mask_HW))
+        return augmented.as_subclass(Tensor), turned.as_subclass(Tensor)
+
+    def _cut(self, image: Tensor, position: int) -> Tensor:
+        top, left, height, width = self.box(image.shape[1], image.shape[2], position)
+        return image[:, top : top + height, left : left + width]
+
+    def _drawn(self, position: int, *inputs: Tensor) -> Any:
+        assert self._more is not None
         # torchvision takes no generator: the global one is seeded for this picture and put back
         with torch.random.fork_rng(devices=[]):
             seed_torch(seed_of(self._seed, position))
-            augmented: Tensor = self._more(cropped)
-            return augmented
+            return self._more(*inputs)
 
 
-def or_blank(transform: Transform, size: int) -> Transform:
-    """The transform, and zeros for a text without picture: beside pictures its row has to have their shape."""
-    return lambda image, position: transform(image, position) if image.numel() else image.new_zeros(3, size, size)
+@dataclass(frozen=True)
+class OrBlank:
+    """A transform, and zeros for a text without picture: beside pictures its row has to have their shape."""
+
+    transform: Transform
+    size: int
+
+    def __call__(self, image: Tensor, position: int) -> Tensor:
+        return self.transform(image, position) if image.numel() else image.new_zeros(3, self.size, self.size)
+
+    def with_mask(self, image: Tensor, mask_HW: Tensor, position: int) -> tuple[Tensor, Tensor]:
+        if image.numel():
+            return self.transform.with_mask(image, mask_HW, position)
+        return self(image, position), mask_HW.new_full((self.size, self.size), IGNORED)
 
 
-def evaluation_transform(size: int) -> Transform:
+class Centre:
     """The shorter side to `size`, then the centre: what open_clip does in evaluation."""
-    pipeline = v2.Compose(
-        [v2.Resize(size, interpolation=InterpolationMode.BICUBIC, antialias=True), v2.CenterCrop(size)]
-    )
-    return lambda image, position: pipeline(image)
+
+    def __init__(self, size: int) -> None:
+        bicubic = v2.Resize(size, interpolation=InterpolationMode.BICUBIC, antialias=True)
+        self._pipeline = v2.Compose([bicubic, v2.CenterCrop(size)])
+
+    def __call__(self, image: Tensor, position: int) -> Tensor:
+        centre: Tensor = self._pipeline(image)
+        return centre
+
+    def with_mask(self, image: Tensor, mask_HW: Tensor, position: int) -> tuple[Tensor, Tensor]:
+        # of a mask torchvision takes the nearest pixel, whatever the interpolation of pictures
+        centre, mask = self._pipeline(Image(image), Mask(mask_HW))
+        return centre.as_subclass(Tensor), mask.as_subclass(Tensor)

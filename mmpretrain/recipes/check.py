@@ -51,6 +51,7 @@ def check(name: str, near: dict[str, int], workers: int, console: Console, stora
         "folder": str(folder),
         "samples": counts,
         "pictures": bool(card.image),
+        "questions": card.answers is not None,
         "near_looked_for": perceptual,
         "errors": len(errors),
         "warnings": len(problems) - len(errors),
@@ -84,7 +85,13 @@ def look_for_problems(card: Card, prints: Fingerprints, near: dict[str, int] | N
     return chain(
         check_samples(prints),
         check_classes(card, prints),
-        check_leaks(prints, labels_N, by_caption=card.text_group is None, pictures=bool(card.image)),
+        check_leaks(
+            prints,
+            labels_N,
+            by_caption=card.text_group is None,
+            pictures=bool(card.image),
+            questions=card.answers is not None,
+        ),
     )
 
 
@@ -98,7 +105,8 @@ def report(facts: Facts, errors: list[Problem], console: Console) -> None:
         for split, count in facts["samples"].items():
             say(console, f"{facts['folder']}:{split}: {plural(count, 'sample')}, checksums right, all decoded")
     if not any(kind.startswith("leak") for kind in wrong) and len(set(APART) & set(facts["samples"])) > 1:
-        shared = "no picture and no text" if facts["pictures"] else "no text"
+        things = [name for name, told in (("picture", facts["pictures"]), ("text", not facts["questions"])) if told]
+        shared = " and ".join(f"no {name}" for name in things or ["text"])
         say(console, f"{facts['folder']}: {shared} of train, val or test stands in another of them")
     found = f"{plural(facts['errors'], 'error')}, {plural(facts['warnings'], 'warning')}"
     step = f"mmpretrain data stats {facts['dataset']}" if not errors else "mend what the table names, then check again"

@@ -19,6 +19,7 @@ from mmpretrain.core.files import folder_in_one_step, require_space, write_atomi
 from mmpretrain.core.parallel import ordered_map
 from mmpretrain.core.settings import settings
 from mmpretrain.data.card import CARD, as_ranges
+from mmpretrain.data.convert.answers import Asked
 from mmpretrain.data.convert.columns import Wanted
 from mmpretrain.data.convert.detect import Format, detect
 from mmpretrain.data.convert.examine import Examined, Resize, examiner
@@ -152,6 +153,7 @@ def write_samples(folder: Path, samples: Iterable[Merged], source: Source, optio
     """Write the shards of every split; returns the card."""
     suffixes: dict[str, int] = {}
     labels: set[str] = set()
+    asked = Asked()
     writers: dict[str, ShardWriter] = {}
     total = len(samples) if isinstance(samples, list) else None
     with ExitStack() as stack:
@@ -163,6 +165,7 @@ def write_samples(folder: Path, samples: Iterable[Merged], source: Source, optio
             suffixes |= {suffix: suffixes.get(suffix, 0) + 1 for suffix in parts if suffix not in ("txt", "json")}
             if source.label is not None:
                 labels.add(str(sample.facts[source.label]))
+            asked.add(sample.facts)
             writers[sample.split].write(f"{number:09d}", parts)
     splits = {
         name: {"shards": as_ranges([path.name for path in writer.paths]), "samples": writer.samples}
@@ -173,7 +176,7 @@ def write_samples(folder: Path, samples: Iterable[Merged], source: Source, optio
         options.source.resolve().name,
         describe(source, options, sum(w.samples for w in writers.values())),
     )
-    fields = CARD_FIELDS if options.passage_words is not None else None
+    fields = CARD_FIELDS if options.passage_words is not None else {} if source.joins else asked.fields
     return card_text(name, description, name, image, splits, source.label, sorted(labels), fields=fields)
 
 

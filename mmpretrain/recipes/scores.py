@@ -19,7 +19,7 @@ from mmpretrain.data.faults import BadSample
 from mmpretrain.data.mixture import Place
 from mmpretrain.data.samples import Reading, ShardReader
 from mmpretrain.data.stages import Read, collated
-from mmpretrain.data.transforms import evaluation_transform
+from mmpretrain.data.transforms import Centre
 from mmpretrain.recipes.assemble import EVALUATION_ROWS
 from mmpretrain.recipes.evaluate import load_single
 from mmpretrain.recipes.settings import Pretrain
@@ -52,7 +52,7 @@ def embed_pool(pool: Dataset, console: Console, run: str, doing: str) -> tuple[T
     if newest is None:
         raise ConfigError(f"{run}: no checkpoint to judge with{': ' + complaints[0] if complaints else ''}")
     parts, engine = load_single(config, checkpoint.load(newest))
-    batches = collated(usable(pool), EVALUATION_ROWS, evaluation_transform(config.towers.size), parts.tokenizer)
+    batches = collated(usable(pool), EVALUATION_ROWS, Centre(config.towers.size), parts.tokenizer)
     image_NE, text_NE = (torch.full((len(pool), config.towers.embedding), math.nan) for _ in range(2))
     rounds = -(-len(pool) // EVALUATION_ROWS)
     with engine.evaluating(), torch.no_grad():

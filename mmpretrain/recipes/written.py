@@ -11,7 +11,7 @@ from mmpretrain.data.mixture import Place
 from mmpretrain.data.samples import Reading, Sample
 from mmpretrain.data.stages import collated, read_strictly
 from mmpretrain.data.tokenizer import Tokenizer
-from mmpretrain.data.transforms import evaluation_transform, or_blank
+from mmpretrain.data.transforms import Centre, OrBlank
 from mmpretrain.engines.base import Engine
 from mmpretrain.heads.generation.base import Task
 from mmpretrain.heads.generation.greedy import Greedy
@@ -60,7 +60,7 @@ def read(parts: Parts, dataset: Dataset) -> tuple[list[Sample], Batch]:
     size = parts.config.towers.size
     reading = Reading(limits=parts.config.data.limits, pictures=size > 0)
     reads = list(read_strictly(chosen, dataset, reading))
-    transform = or_blank(evaluation_transform(max(size, 1)), size)
+    transform = OrBlank(Centre(max(size, 1)), size)
     following = bool(dataset.card.next)
     (batch,) = collated(reads, len(reads), transform, parts.tokenizer, following)
     return [sample for _, sample, _ in reads], batch

@@ -142,6 +142,24 @@ class TestCheck:
         assert ":train: 2 samples, checksums right, all decoded" in output
         assert "0 errors, 0 warnings. next: mmpretrain data stats" in output
 
+    def test_questions_may_stand_in_every_split_and_pictures_may_not(self, tmp_path: Path):
+        def asked(key: str, seed: int, answer: str) -> dict:
+            facts = json.dumps({"answer": answer}).encode()
+            return {"__key__": key, "png": drawing(seed), "txt": b"is it red?", "json": facts}
+
+        write_tar(tmp_path / "train.tar", [asked("a", 1, "yes"), asked("b", 2, "no")])
+        write_tar(tmp_path / "test.tar", [asked("c", 3, "maybe")])
+        splits = {"train": (["train.tar"], 2), "test": (["test.tar"], 1)}
+        more = {"text_group": None, "gallery": None, "answers": "answer", "label": "answer", "classes": ["yes", "no"]}
+        write_card(tmp_path, splits, **more)
+        output = invoke("check", str(tmp_path))
+        assert ": no picture of train, val or test stands in another of them" in output
+        assert "answer_outside, dataset.yaml: test.tar: c" in output
+        write_tar(tmp_path / "test.tar", [asked("c", 2, "yes")])
+        invoke("index", str(tmp_path))
+        problems = facts_of("check", str(tmp_path), fails=DataError)["problems"]
+        assert {problem["kind"] for problem in problems if not problem["warning"]} == {"leak_picture"}
+
     def test_without_imagehash_it_says_what_it_does_not_look_for(self, leaky: str, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setitem(sys.modules, "imagehash", None)
         answer = CliRunner().invoke(cli, ["data", "check", leaky])

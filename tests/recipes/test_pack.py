@@ -218,3 +218,27 @@ def test_too_little_space_is_refused_before_the_work(photos: Path, tmp_path: Pat
     with pytest.raises(MmpretrainError, match="choose another --out"):
         pack(photos, "--out", tmp_path / "sets" / "mine")
     assert not (tmp_path / "sets").exists()
+
+
+def test_a_packed_set_of_questions_says_where_its_answers_are(tmp_path: Path):
+    (tmp_path / "vqa").mkdir()
+    for number in (1, 2):
+        (tmp_path / "vqa" / f"{number}.png").write_bytes(toy_picture("red", "dot", number))
+    asked = [(1, "what color?", "red"), (1, "how many?", "one"), (2, "is it red?", "yes"), (2, "is it big?", "yes")]
+    questions = [{"image_id": image, "question": text, "question_id": n} for n, (image, text, _) in enumerate(asked)]
+    answers = [
+        {"question_id": n, "question_type": text.split()[0], "multiple_choice_answer": answer, "answers": [answer] * 10}
+        for n, (_, text, answer) in enumerate(asked)
+    ]
+    (tmp_path / "q.json").write_text(json.dumps({"questions": questions}))
+    (tmp_path / "a.json").write_text(json.dumps({"annotations": answers}))
+    files = ["--captions", str(tmp_path / "q.json"), "--captions", str(tmp_path / "a.json")]
+    pack(tmp_path / "vqa", *files, "--out", tmp_path / "out")
+    card = load_card(tmp_path / "out")
+    assert (card.answers, card.question_type, card.label) == ("answers", "question_type", "answer")
+    assert card.classes == ["yes", "one", "red"]
+    samples = samples_of(tmp_path / "out")
+    assert [sample.answers for sample in samples] == [(answer,) * 10 for _, _, answer in asked]
+    assert [card.classes[sample.label] for sample in samples] == ["red", "one", "yes", "yes"]
+    checked = CliRunner().invoke(cli, ["data", "check", str(tmp_path / "out")])
+    assert checked.exit_code == 0, checked.output

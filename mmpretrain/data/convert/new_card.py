@@ -21,7 +21,7 @@ def card_text(
     label: str | None = None,
     classes: Sequence[str] = (),
     caption: str = "txt",
-    fields: Mapping[str, str] | None = None,
+    fields: Mapping[str, Any] | None = None,
 ) -> str:
     """A card as YAML that loads, with a place for the licence.
 
