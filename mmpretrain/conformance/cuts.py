@@ -25,7 +25,8 @@ from mmpretrain.engines.base import Options
 from mmpretrain.engines.ddp import Ddp
 from mmpretrain.engines.deepspeed import DeepSpeed
 from mmpretrain.engines.single import Single
-from mmpretrain.objectives.combine import ObjectiveSettings, TrainingModule, needs_of
+from mmpretrain.heads.build import LearnerSettings
+from mmpretrain.objectives.combine import TrainingModule, needs_of
 from mmpretrain.objectives.text_distillation import TextDistillation
 from mmpretrain.towers.model import LOOKS_AT_PICTURES
 from mmpretrain.train.step import train_step
@@ -156,7 +157,7 @@ def work(folder: Path) -> None:
 class Wanted:
     """One objective, as a config has it."""
 
-    objective: ObjectiveSettings
+    objective: LearnerSettings
 
 
 def build_objective(tree: Tree, chunk: int | None) -> Any:

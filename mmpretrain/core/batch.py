@@ -68,6 +68,8 @@ class Batch:
     """int64, the passage that follows the text, where the card names one; padded like tokens_BL."""
     next_mask_BL: Tensor | None = None
     """bool, True on the tokens of that passage."""
+    label_sets: Sequence[Sequence[int]] = field(default_factory=tuple)
+    """All classes of each row, where the card says that a picture may have several."""
     masks_BHW: Tensor | None = None
     """uint8, the class of each pixel of images_BCHW, 255 where none counts; None where the card names no masks."""
     answers: Sequence[Sequence[str]] = field(default_factory=tuple)
@@ -139,6 +141,10 @@ class Encoded(NamedTuple):
     """Image tokens; N is 0 where no objective asks for them."""
     text_BLD: Tensor
     """Text tokens of the text as it is; L is 0 where no objective asks for them."""
+    image_BD: Tensor | None = None
+    """What the image tower pools; None where nobody asks it."""
+    text_BD: Tensor | None = None
+    """What the text tower pools; None where nobody asks it."""
     pair_BLD: Tensor | None = None
     """Text tokens of pairs of passages with words hidden, where an objective hides some in them."""
 

@@ -111,6 +111,8 @@ class Card:
     """Field of the JSON member with the class of a sample."""
     classes: list[str] = field(default_factory=list)
     """Class names, as the label field spells them."""
+    labels: str | None = None
+    """Field of the JSON member with a list of classes, where a picture may have several, or none; instead of label."""
     answers: str | None = None
     """Field of the JSON member with what was answered to the caption, which then is a question: one text, or a list
     with what each of several people said. The classes, where there are any, are the answers to choose from, and others
@@ -139,6 +141,10 @@ class Card:
         for name in self.splits:
             if not _SPLIT_NAME.fullmatch(name):
                 raise ValueError(f"splits: {name!r} is no name; use letters, digits, -, _ and .")
+        if self.label and self.labels:
+            raise ValueError("labels: a picture has one class (label) or several (labels); leave one out")
+        if self.labels and not self.classes:
+            raise ValueError("labels: needs classes, the names to choose from")
         if self.question_type and not self.answers:
             raise ValueError("question_type: is of questions, and answers names none; name the field of the answers")
         if bool(self.mask) != bool(self.mask_classes):

@@ -65,6 +65,8 @@ class Sample:
     gallery: str
     following: str
     """The passage that follows the text, where the card names one."""
+    labels: tuple[int, ...]
+    """Places in the card's classes, where a picture may have several."""
     answers: tuple[str, ...]
     """What was answered to the caption, by one or by several; empty where the card names no answers."""
     question_type: str
@@ -127,6 +129,8 @@ class Texts(NamedTuple):
     """Place in the card's classes, -1 without one."""
     gallery: str
     following: str
+    labels: tuple[int, ...]
+    """Places in the card's classes."""
     answers: tuple[str, ...]
     question_type: str
     facts: dict[str, Any]
@@ -183,6 +187,7 @@ def decode_texts(card: Card, members: dict[str, bytes], reading: Reading, positi
         label=place,
         gallery=str(_fact(facts, card.gallery)) if card.gallery else "",
         following=clean_caption(str(_fact(facts, card.next))) if card.next else "",
+        labels=_labels(card, _fact(facts, card.labels)) if card.labels else (),
         answers=_answers(_fact(facts, card.answers)) if card.answers else (),
         question_type=str(_fact(facts, card.question_type)) if card.question_type else "",
         facts=facts,
@@ -229,6 +234,20 @@ def member(members: dict[str, bytes], suffix: str) -> bytes:
     if suffix not in members:
         raise BadSample("missing_member", f"no .{suffix}; the card asks for it")
     return members[suffix]
+
+
+def _labels(card: Card, said: Any) -> tuple[int, ...]:
+    """Places of the classes.
+
+    Raises:
+        BadSample: this is no list, or names a class that the card does not.
+    """
+    if not isinstance(said, list):
+        raise BadSample("damaged_labels", f"a list of classes was expected, found {str(said)[:50]!r}")
+    unknown = [label for label in said if label not in card.classes]
+    if unknown:
+        raise BadSample("unknown_class", f"{card.labels} holds {unknown[0]!r}, which the card does not list")
+    return tuple(card.classes.index(label) for label in said)
 
 
 def _answers(said: Any) -> tuple[str, ...]:

@@ -140,6 +140,7 @@ def collated(
             source_B=torch.tensor([place.source for place, _, _ in read]),
             keys=tuple(sample.key for sample in samples),
             galleries=tuple(sample.gallery for sample in samples),
+            label_sets=tuple(sample.labels for sample in samples),
             answers=tuple(sample.answers for sample in samples),
             question_types=tuple(sample.question_type for sample in samples),
             faults=tuple(fault for _, _, faults in read for fault in faults),

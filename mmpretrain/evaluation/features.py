@@ -1,9 +1,9 @@
 """Embeddings of a whole split, made once by all ranks together."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -47,6 +47,22 @@ class SplitSource:
     sentences: list[list[str]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Predicted:
+    """What a head says of every sample of a split, in the order of its shards; equal on all ranks."""
+
+    columns: tuple[Tensor, ...]
+    """What `HeadLearner.predict` gives, N x ..."""
+    classes: list[str]
+    """Of the head."""
+    labels_N: Tensor
+    label_sets: list[Sequence[int]]
+    answers: list[Sequence[str]]
+    question_types: list[str]
+    galleries: list[str]
+    keys: list[str]
+
+
 class Measured(NamedTuple):
     """What objectives say of one batch, by objective."""
 
@@ -60,6 +76,7 @@ class Measured(NamedTuple):
 
 MeasureBatch = Callable[[Batch], Measured]
 EmbedBatch = Callable[[Batch], Features]
+PredictBatch = Callable[[Batch, str], tuple[Tensor, ...]]
 EmbedTexts = Callable[[list[str]], Tensor]
 
 
@@ -69,6 +86,8 @@ class Embedder:
     Args:
         embed: features of a batch; all ranks call it equally often.
         measure: what the run's objectives say of a batch; as above.
+        predict: what a head, by its name, says of a batch; as above.
+        classes: of each head.
         tokenize: sentences -> tokens and mask.
         sources: the splits that may be asked for, by (dataset, split).
     """
@@ -77,6 +96,8 @@ class Embedder:
         self,
         embed: EmbedBatch,
         measure: MeasureBatch,
+        predict: PredictBatch,
+        classes: Mapping[str, Sequence[str]],
         tokenize: Callable[[list[str]], tuple[Tensor, Tensor]],
         sources: dict[str, SplitSource],
         image_size: int,
@@ -84,6 +105,8 @@ class Embedder:
     ) -> None:
         self._embed = embed
         self._measure = measure
+        self._predict = predict
+        self._classes = classes
         self._tokenize = tokenize
         self._sources = sources
         self._size = image_size
@@ -93,7 +116,7 @@ class Embedder:
     def split(self, name: str) -> EmbeddedSplit:
         """The embeddings of a split, computed at the first call."""
         if name not in self._splits:
-            self._splits[name] = self._collect(self._sources[name])
+            self._splits[name] = self._embed_split(self._sources[name])
         return self._splits[name]
 
     def measure(self, name: str) -> list[Measured]:
@@ -105,6 +128,25 @@ class Embedder:
             marked = replace(batch, source_B=torch.where(batch.positions_B < source.length, 0, -1))
             found.append(self._measure(marked.to(self._device)))
         return [measured for part in gather_objects(found) for measured in part]
+
+    def predict(self, name: str, head: str) -> Predicted:
+        """What a head says of each sample of a split."""
+        source = self._sources[name]
+
+        def ask(batch: Batch) -> tuple[Tensor, ...]:
+            return tuple(column.cpu() for column in self._predict(batch.to(self._device), head))
+
+        collected = self._collect(source, ask)
+        return Predicted(
+            columns=tuple(collected.column(place) for place in range(collected.width)),
+            classes=list(self._classes[head]),
+            labels_N=collected.tensors("labels_B"),
+            label_sets=collected.items("label_sets"),
+            answers=collected.items("answers"),
+            question_types=collected.items("question_types"),
+            galleries=collected.items("galleries"),
+            keys=collected.items("keys"),
+        )
 
     def texts(self, sentences: list[str]) -> Tensor:
         """text_NE of sentences; every rank embeds all of them."""
@@ -122,27 +164,63 @@ class Embedder:
         )
         return self._embed(batch.to(self._device)).text_BE.cpu()
 
-    def _collect(self, source: SplitSource) -> EmbeddedSplit:
-        """This rank's rows, exchanged with all others; repeats that fill the last round are dropped."""
-        rows = []
-        for batch in together(source.batches()):
+    def _embed_split(self, source: SplitSource) -> EmbeddedSplit:
+        def embed(batch: Batch) -> tuple[Tensor, ...]:
             features = self._embed(batch.to(self._device))
-            rows.append((replace(batch, images_BCHW=torch.empty(0)), features.image_BE.cpu(), features.text_BE.cpu()))
-        everyone = [item for part in gather_objects(rows) for item in part]
-        positions = torch.cat([batch.positions_B for batch, _, _ in everyone])
-        order = positions.argsort()[: source.length]
-        keys = [key for batch, _, _ in everyone for key in batch.keys]
-        galleries = [gallery for batch, _, _ in everyone for gallery in batch.galleries]
+            return features.image_BE.cpu(), features.text_BE.cpu()
+
+        collected = self._collect(source, embed)
         return EmbeddedSplit(
             dataset=source.dataset,
             split=source.split,
-            image_NE=torch.cat([image for _, image, _ in everyone])[order],
-            text_NE=torch.cat([text for _, _, text in everyone])[order],
-            image_group_N=torch.cat([batch.image_group_B for batch, _, _ in everyone])[order],
-            text_group_N=torch.cat([batch.text_group_B for batch, _, _ in everyone])[order],
-            labels_N=torch.cat([batch.labels_B for batch, _, _ in everyone])[order],
-            keys=[keys[row] for row in order],
-            galleries=[galleries[row] for row in order],
+            image_NE=collected.column(0),
+            text_NE=collected.column(1),
+            image_group_N=collected.tensors("image_group_B"),
+            text_group_N=collected.tensors("text_group_B"),
+            labels_N=collected.tensors("labels_B"),
+            keys=collected.items("keys"),
+            galleries=collected.items("galleries"),
             classes=source.classes,
             sentences=source.sentences,
         )
+
+    def _collect(self, source: SplitSource, ask: Callable[[Batch], tuple[Tensor, ...]]) -> "Collected":
+        """What is said of this rank's rows, exchanged with all others."""
+        rows = [(light(batch), ask(batch)) for batch in together(source.batches())]
+        return Collected([item for part in gather_objects(rows) for item in part], source.length)
+
+
+def light(batch: Batch) -> Batch:
+    """The batch without its pictures, for a way between processes."""
+    return replace(batch, images_BCHW=torch.empty(0), masks_BHW=None)
+
+
+class Collected:
+    """Batches of all ranks and what was said of them, brought into the order of the split; repeats that fill the last
+    round are dropped.
+    """
+
+    def __init__(self, everyone: Sequence[tuple[Batch, tuple[Tensor, ...]]], length: int) -> None:
+        self._everyone = everyone
+        self._order = self._join("positions_B").argsort()[:length]
+
+    @property
+    def width(self) -> int:
+        """Columns that were said."""
+        return len(self._everyone[0][1])
+
+    def _join(self, name: str) -> Tensor:
+        return torch.cat([getattr(batch, name) for batch, _ in self._everyone])
+
+    def tensors(self, name: str) -> Tensor:
+        """A field of the batches."""
+        return self._join(name)[self._order]
+
+    def items(self, name: str) -> list[Any]:
+        """The same of a field that is no tensor."""
+        every = [item for batch, _ in self._everyone for item in getattr(batch, name)]
+        return [every[row] for row in self._order]
+
+    def column(self, place: int) -> Tensor:
+        """A column of what was said."""
+        return torch.cat([said[place] for _, said in self._everyone])[self._order]

@@ -1,11 +1,13 @@
 """What the run's own objectives say of a split that they did not learn from: losses and accuracies."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
 from mmpretrain.core.settings import settings
+from mmpretrain.evaluation.base import Found
 from mmpretrain.evaluation.features import Embedder, Measured
 from mmpretrain.evaluation.interval import RESAMPLES, Figure, figure
 
@@ -30,12 +32,14 @@ class HeldOutEvaluator:
     answers of one batch are not independent.
     """
 
+    headline: Sequence[str] = ()  # whatever accuracies there are
+
     def __init__(self, split: str) -> None:
         self.name = "held_out"
         self.split = split
 
-    def run(self, model: Embedder) -> dict[str, Figure]:
-        return summarise(model.measure(self.split))
+    def run(self, model: Embedder) -> Found:
+        return Found(metrics=summarise(model.measure(self.split)))
 
 
 def summarise(batches: list[Measured]) -> dict[str, Figure]:

@@ -1,5 +1,6 @@
 """Retrieval both ways: R@K, median rank and the chance of each, one gallery a source."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -9,10 +10,13 @@ import torch
 from torch import Tensor
 
 from mmpretrain.core.settings import settings
+from mmpretrain.evaluation.base import Found
 from mmpretrain.evaluation.features import EmbeddedSplit, Embedder
 from mmpretrain.evaluation.interval import Figure, bootstrap_means, bootstrap_medians, figure
 
 KS = (1, 5, 10)
+EXAMPLES = 8
+SHOWN = 5
 QUERY_ROWS = 1024
 """Queries scored at a time, so that memory grows with the gallery and not with its square."""
 
@@ -52,12 +56,24 @@ class Ranking:
 class RetrievalEvaluator:
     """Metrics averaged over galleries, each query equally often drawn within its gallery."""
 
+    headline: Sequence[str] = ("i2t_R@10", "t2i_R@10")
+
     def __init__(self, split: str) -> None:
         self.name = "retrieval"
         self.split = split
 
-    def run(self, model: Embedder) -> dict[str, Figure]:
-        return summarise(rank_split(model.split(self.split)))
+    def run(self, model: Embedder) -> Found:
+        split = model.split(self.split)
+        rankings = rank_split(split)
+        count = max(2, EXAMPLES * 2 // len(rankings))
+        ranks = [{"direction": r.direction, "gallery": r.gallery, "ranks": r.ranks.tolist()} for r in rankings]
+        galleries = {name: split.galleries.count(name) for name in sorted(set(split.galleries))}
+        queries = [query for ranking in rankings for query in examples(split, ranking, count)]
+        return Found(
+            metrics=summarise(rankings),
+            facts={"galleries": galleries},
+            shown={"k": SHOWN, "galleries": galleries, "queries": queries, "ranks": ranks},
+        )
 
 
 def rank_split(split: EmbeddedSplit) -> list[Ranking]:
@@ -137,7 +153,7 @@ def _chance_median(ranking: Ranking) -> float:
     return float(next(place for place in range(1, size + 1) if misses(place) <= 0.5))
 
 
-def examples(split: EmbeddedSplit, ranking: Ranking, count: int, shown: int = 5) -> list[dict[str, Any]]:
+def examples(split: EmbeddedSplit, ranking: Ranking, count: int, shown: int = SHOWN) -> list[dict[str, Any]]:
     """Some queries with their first answers, hits and misses in turn, spread over the gallery."""
     hit = [row for row in range(len(ranking.ranks)) if ranking.ranks[row] < shown]
     missed = [row for row in range(len(ranking.ranks)) if ranking.ranks[row] >= shown]
@@ -147,7 +163,7 @@ def examples(split: EmbeddedSplit, ranking: Ranking, count: int, shown: int = 5)
             "direction": ranking.direction,
             "gallery": ranking.gallery,
             "rank": int(ranking.ranks[row]),
-            "query": int(ranking.rows[row]),
+            "query": {"row": int(ranking.rows[row])},
             "top": [
                 {"row": int(ranking.rows[answer]), "score": float(score), "hit": bool(is_hit)}
                 for answer, score, is_hit in zip(

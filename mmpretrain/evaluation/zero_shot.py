@@ -1,5 +1,6 @@
 """Zero-shot classification: a class is the mean embedding of its templates (Radford et al. 2021)."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.settings import settings
+from mmpretrain.evaluation.base import Found
 from mmpretrain.evaluation.features import Embedder
 from mmpretrain.evaluation.interval import Figure, bootstrap_means, figure
 
@@ -26,14 +28,15 @@ class ZeroShot:
 
 
 class ZeroShotEvaluator:
-    """acc1, acc5 and mean_per_class_recall; the last run's confusion matrix stays for the report."""
+    """acc1, acc5 and mean_per_class_recall."""
+
+    headline: Sequence[str] = ("acc1",)
 
     def __init__(self, split: str) -> None:
         self.name = "zero_shot"
         self.split = split
-        self.confusion: list[list[int]] = []
 
-    def run(self, model: Embedder) -> dict[str, Figure]:
+    def run(self, model: Embedder) -> Found:
         """Classify.
 
         Raises:
@@ -46,8 +49,17 @@ class ZeroShotEvaluator:
         chosen = split.labels_N >= 0
         labels, scores = split.labels_N[chosen], split.image_NE[chosen] @ class_CE.T
         predicted = scores.argmax(dim=1)
-        self.confusion = confusion_matrix(labels, predicted, len(split.classes))
-        return classification_metrics(labels, scores)
+        confusion = confusion_matrix(labels, predicted, len(split.classes))
+        return Found(
+            metrics=classification_metrics(labels, scores),
+            samples={
+                "key": [split.keys[row] for row in chosen.nonzero().flatten().tolist()],
+                "label": [split.classes[label] for label in labels],
+                "predicted": [split.classes[label] for label in predicted],
+                "acc1": (predicted == labels).int().tolist(),
+            },
+            shown={"classes": split.classes, "confusion": confusion, "n": len(labels)},
+        )
 
 
 def class_embeddings(model: Embedder, sentences: list[list[str]]) -> Tensor:

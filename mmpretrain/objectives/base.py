@@ -1,6 +1,6 @@
 """What every objective has: its weight over the steps, the sources it learns from, and what it needs to be built."""
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mmpretrain.core.batch import Batch
 from mmpretrain.core.settings import settings
+from mmpretrain.data.labels import Labels
 from mmpretrain.objectives.passages import Pairing
 
 Step = Annotated[int, Field(ge=0)]
@@ -34,6 +35,12 @@ class Objective:
     def needs(self) -> Set[str]:
         """Parts of the model, as `towers.model.Need` names them."""
         return frozenset()
+
+    @property
+    def called(self) -> str:
+        """What metrics call it."""
+        kind: str = self.kind  # type: ignore[attr-defined]
+        return kind
 
     def stages(self) -> list[tuple[int, float]]:
         """(step, weight) in rising order of step."""
@@ -63,6 +70,8 @@ class Surroundings:
     """How passages are paired, where an objective pairs them."""
     text_teacher: Any = None
     """The `TextTeacher` that an objective asks for; None in evaluation."""
+    labels: Mapping[str, Labels] = field(default_factory=dict)
+    """What the labels mean that a head learns from, by its name."""
 
 
 class Learner(nn.Module):
@@ -79,7 +88,7 @@ class Learner(nn.Module):
 
     def __init__(self, settings: Any, around: Surroundings) -> None:
         super().__init__()
-        self.name: str = settings.kind
+        self.name: str = settings.called
         self.settings = settings
         chosen = [place for place, name in enumerate(around.sources) if name in settings.sources]
         self._sources = chosen if settings.sources else None

@@ -2,17 +2,15 @@
 
 from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from mmpretrain.core.batch import Batch, Encoded, Features, Shares
 from mmpretrain.objectives.base import Objective, Surroundings
 from mmpretrain.objectives.captioning import Captioning, CausalLanguage
 from mmpretrain.objectives.contrastive import Contrastive
-from mmpretrain.objectives.custom import Custom
 from mmpretrain.objectives.distillation import Distillation
 from mmpretrain.objectives.masked_image import MaskedImage
 from mmpretrain.objectives.masked_language import ImageMaskedLanguage, MaskedLanguage
@@ -23,12 +21,11 @@ from mmpretrain.objectives.sigmoid import Sigmoid
 from mmpretrain.objectives.text_distillation import TextDistillation
 from mmpretrain.objectives.views import Views
 
+# the families of objectives; another one is another file and another name here
 Pairs = Contrastive | Sigmoid | Distillation
 Texts = MaskedLanguage | NextSentence | CausalLanguage | TextDistillation
 Images = MaskedImage | Views
 Together = Matching | ImageMaskedLanguage | Captioning
-ObjectiveSettings = Annotated[Pairs | Texts | Images | Together | Custom, Field(discriminator="kind")]
-"""The union of all objectives; another one is another file and another name here."""
 
 
 class TrainingModule(nn.Module):

@@ -30,7 +30,7 @@ class MaskedLanguage(WordObjective):
 
     @property
     def needs(self) -> Set[str]:
-        return frozenset({"pair"} if self.inside == "pair" else ())
+        return frozenset({"pair"} if self.inside == "pair" else {"words"})
 
     def build(self, around: Surroundings) -> "MaskedLanguageLearner":
         return (PairMaskedLanguageLearner if self.inside == "pair" else MaskedLanguageLearner)(self, around)

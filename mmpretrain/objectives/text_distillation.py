@@ -1,6 +1,6 @@
 """Distillation of a text tower by a teacher that reads the same texts beside it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import field
 from typing import Annotated, Any, Literal
 
@@ -81,6 +81,10 @@ class TextDistillation(Objective):
     def blocks(self) -> list[tuple[int, int]]:
         """The pairs of `layers` that have attention."""
         return [pair for pair in self.layers if pair != (0, 0)]
+
+    @property
+    def needs(self) -> Set[str]:
+        return frozenset({"words"})
 
     def build(self, around: Surroundings) -> "TextDistillationLearner":
         return TextDistillationLearner(self, around)

@@ -9,8 +9,9 @@ from pydantic import Field
 from mmpretrain.core.counter import seed_torch
 from mmpretrain.core.settings import settings
 from mmpretrain.engines.build import EngineSettings
+from mmpretrain.heads.build import LearnerSettings
 from mmpretrain.objectives.base import Surroundings
-from mmpretrain.objectives.combine import ObjectiveSettings, TrainingModule, needs_of
+from mmpretrain.objectives.combine import TrainingModule, needs_of
 from mmpretrain.optim.optimizer import Optim
 from mmpretrain.planning.cut import Cut
 from mmpretrain.towers.model import Towers
@@ -21,7 +22,7 @@ class Task:
     """Model, objectives, engine and the cut of a batch, with what a tokenizer says of the texts."""
 
     towers: Towers
-    objectives: Annotated[list[ObjectiveSettings], Field(min_length=1)]
+    objectives: Annotated[list[LearnerSettings], Field(min_length=1)]
     optim: Optim
     engine: EngineSettings
     vocabulary: int

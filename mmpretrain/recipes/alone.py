@@ -1,5 +1,6 @@
 """A run's model by itself, for those who bring other pictures: its newest checkpoint in this process."""
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from mmpretrain.core.distributed import World
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.run import Run
 from mmpretrain.core.settings import build, read_yaml
+from mmpretrain.data.labels import Labels
 from mmpretrain.data.tokenizer import Tokenizer, load_tokenizer
 from mmpretrain.data.training import TrainingData
 from mmpretrain.engines.base import Engine
@@ -54,6 +56,13 @@ def load_alone(folder: Path, config: Pretrain) -> Alone:
     tokenizer = load_tokenizer(newest / "tokenizer.json", config.data.tokenizer.context_length)
     asks_data = any(getattr(each, "words", "all") == "seen" for each in config.objectives)
     seen_S = seen_words(config.objectives, TrainingData(config.data), tokenizer) if asks_data else None
-    engine = engine_around(build_module(config, tokenizer, seen_S), config, device_of(World()))
+    engine = engine_around(build_module(config, tokenizer, seen_S, kept_labels(newest)), config, device_of(World()))
     engine.load(without_maps(config, found.weights), None, without_maps(config, found.average))
     return Alone(config=config, tokenizer=tokenizer, engine=engine, step=found.step)
+
+
+def kept_labels(folder: Path) -> dict[str, Labels]:
+    """What the heads of a checkpoint choose among."""
+    file = folder / "labels.json"
+    kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return {name: Labels.from_dict(labels) for name, labels in kept.items()}

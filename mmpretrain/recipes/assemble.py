@@ -21,6 +21,7 @@ from mmpretrain.core.files import require_space
 from mmpretrain.core.run import Run, list_checkpoints
 from mmpretrain.data.card import parse_name
 from mmpretrain.data.dataset import Dataset
+from mmpretrain.data.labels import Labels
 from mmpretrain.data.loader import evaluation_loader, training_loader
 from mmpretrain.data.stages import Teacher
 from mmpretrain.data.tokenizer import Tokenizer
@@ -28,6 +29,7 @@ from mmpretrain.data.training import Data, TrainingData
 from mmpretrain.engines.base import Engine, Options
 from mmpretrain.engines.build import backend_of, device_of
 from mmpretrain.evaluation.features import Embedder, Measured, SplitSource
+from mmpretrain.heads.base import Head, predict
 from mmpretrain.objectives.base import Surroundings
 from mmpretrain.objectives.combine import TrainingModule, needs_of
 from mmpretrain.objectives.text_teacher import TextTeacher
@@ -57,6 +59,8 @@ class Parts:
     data: TrainingData
     tokenizer: Tokenizer
     module: TrainingModule
+    labels: dict[str, Labels]
+    """What heads learn from, by their names."""
     text_teacher: TextTeacher | None = None
     """Where an objective learns from one, and the run trains."""
 
@@ -94,24 +98,31 @@ def build_parts(config: Pretrain, world: World, tokenizer: Tokenizer | None = No
     teacher = text_teacher_of(config.objectives, tokenizer) if trains else None
     towers = config.towers if starts_anew else config.towers.without_files()
     seen_S = seen_words(config.objectives, data, tokenizer)
+    labels = labels_of(config.objectives, data)
     return Parts(
         config=config,
         world=world,
         device=device_of(world),
         data=data,
         tokenizer=tokenizer,
-        module=build_module(replace(config, towers=towers), tokenizer, seen_S, teacher),
+        module=build_module(replace(config, towers=towers), tokenizer, seen_S, labels, teacher),
+        labels=labels,
         text_teacher=teacher,
     )
 
 
 def build_module(
-    config: Pretrain, tokenizer: Tokenizer, seen_S: Tensor | None, teacher: TextTeacher | None = None
+    config: Pretrain,
+    tokenizer: Tokenizer,
+    seen_S: Tensor | None,
+    labels: dict[str, Labels],
+    teacher: TextTeacher | None = None,
 ) -> TrainingModule:
     """Towers and objectives, always with the same initial weights.
 
     Args:
         seen_S: see `seen_words`.
+        labels: see `labels_of`.
     """
     seed_torch(config.train.seed)
     needs = needs_of(config.objectives)
@@ -125,8 +136,23 @@ def build_module(
         mask_id=tokenizer.mask_id,
         seen_S=seen_S,
         text_teacher=teacher,
+        labels=labels,
     )
     return TrainingModule(model, config.objectives, around)
+
+
+def labels_of(objectives: Sequence[Any], data: TrainingData) -> dict[str, Labels]:
+    """What the labels mean that each head learns from, by its name.
+
+    Raises:
+        ConfigError: its sources have different classes.
+    """
+    named = dict(zip((part.name for part in data.settings.parts), data.datasets, strict=True))
+    heads = [(place, each) for place, each in enumerate(objectives) if isinstance(each, Head)]
+    return {
+        head.called: Labels.of([named[name] for name in head.sources or named], f"objectives.{place}")
+        for place, head in heads
+    }
 
 
 def seen_words(objectives: Sequence[Any], data: TrainingData, tokenizer: Tokenizer) -> Tensor | None:
@@ -277,7 +303,21 @@ def embedder(parts: Parts, engine: Engine, datasets: dict[str, Dataset]) -> Embe
         return features
 
     sources = {name: source(name, dataset) for name, dataset in datasets.items()}
-    return Embedder(embed, partial(measure, parts.module, engine), parts.tokenizer, sources, size, parts.device)
+
+    def ask(batch: Batch, head: str) -> tuple[Tensor, ...]:
+        said: tuple[Tensor, ...] = engine.forward("ask", predict, batch, head)
+        return said
+
+    return Embedder(
+        embed,
+        partial(measure, parts.module, engine),
+        ask,
+        {name: kept.classes for name, kept in parts.labels.items()},
+        parts.tokenizer,
+        sources,
+        size,
+        parts.device,
+    )
 
 
 def measure(module: TrainingModule, engine: Engine, batch: Batch) -> Measured:

@@ -21,7 +21,7 @@ from mmpretrain.data.faults import BadSample
 from mmpretrain.data.given import Given, given_pictures, image_ids
 from mmpretrain.data.images import ImageLimits, decode_image
 from mmpretrain.data.stages import stack
-from mmpretrain.data.transforms import evaluation_transform
+from mmpretrain.data.transforms import Centre
 from mmpretrain.heads.generation.base import Task
 from mmpretrain.heads.generation.write import Generation, write
 from mmpretrain.objectives.captioning import Captioning
@@ -166,7 +166,7 @@ def usable_pictures(
     pictures: Iterator[tuple[int | str, Given]] | Any, limits: ImageLimits, size: int, account: Account
 ) -> Iterator[tuple[int | str, int, Tensor]]:
     """(image_id, key of the content, pixels) of all that can be decoded; the others go to the account."""
-    transform = evaluation_transform(size)
+    transform = Centre(size)
     for image_id, (name, picture) in pictures:
         try:
             if isinstance(picture, BadSample):

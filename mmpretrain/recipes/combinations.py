@@ -19,7 +19,6 @@ TRAINS_FEATURES = ("contrastive", "sigmoid", "distillation", "custom")
 
 
 NOT_ASKED = (*TRAINS_FEATURES, "views", "text_distillation")
-TRAINS_TEXT = ("masked_language", "text_distillation")
 
 
 def refuse_objectives(objectives: Sequence[Any], sources: Sequence[str]) -> None:
@@ -28,10 +27,12 @@ def refuse_objectives(objectives: Sequence[Any], sources: Sequence[str]) -> None
     Raises:
         ValueError: names the objective and the remedy.
     """
-    kinds = [objective.kind for objective in objectives]
-    doubled = sorted({kind for kind in kinds if kinds.count(kind) > 1})
+    names = [objective.called for objective in objectives]
+    doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
-        raise ValueError(f"objectives: {', '.join(doubled)} stands twice; set its weight instead")
+        raise ValueError(
+            f"objectives: {', '.join(doubled)} stands twice; set its weight instead, or give heads a name each"
+        )
     for place, objective in enumerate(objectives):
         for name in set(objective.sources) - set(sources):
             raise ValueError(f"objectives.{place}.sources: {name!r} is no source{did_you_mean(name, sources)}")
@@ -78,10 +79,6 @@ def refuse_towers(towers: Towers, objectives: Sequence[Any]) -> None:
             raise ValueError(f"towers.{part}: no objective trains it; leave it out, or add one that does")
     if towers.image is not None and not needs & LOOKS_AT_PICTURES:
         raise ValueError(f"towers.image: none of {', '.join(sorted(kinds))} trains it; set towers.image=null")
-    if not needs & {"features", "text", "fusion", "decoder", "pair"} and not kinds & set(TRAINS_TEXT):
-        raise ValueError(
-            f"towers.text: none of {', '.join(sorted(kinds))} trains it; add an objective that reads texts"
-        )
     if "features" in needs and not kinds & set(TRAINS_FEATURES):
         raise ValueError(
             "objectives: matching draws its wrong partners by features that nothing trains; add contrastive or "

@@ -14,7 +14,7 @@ from mmpretrain.core.settings import did_you_mean, digest, to_yaml
 from mmpretrain.data.ledger import Ledger
 from mmpretrain.engines.base import Engine
 from mmpretrain.recipes.assemble import Parts
-from mmpretrain.recipes.evaluate import Evaluation
+from mmpretrain.recipes.evaluation import Evaluation
 from mmpretrain.train import checkpoint
 from mmpretrain.train.loop import Guards, Hooks
 from mmpretrain.train.metrics import Display
@@ -53,6 +53,8 @@ class Keeper:
             "config.yaml": to_yaml(self._config),
             "data.json": json.dumps(parts.data.digests(), indent=1),
         }
+        if parts.labels:
+            self._texts["labels.json"] = json.dumps({name: kept.as_dict() for name, kept in parts.labels.items()})
         if parts.text_teacher is not None:
             self._texts["teacher.json"] = json.dumps(parts.text_teacher.identity)
 

@@ -32,7 +32,7 @@ from mmpretrain.recipes.assemble import (
     training_batches,
 )
 from mmpretrain.recipes.data_facts import cut_texts, data_facts, model_facts
-from mmpretrain.recipes.evaluate import Evaluation
+from mmpretrain.recipes.evaluation import Evaluation
 from mmpretrain.recipes.keeper import Keeper
 from mmpretrain.recipes.settings import Pretrain, load_pretrain
 from mmpretrain.recipes.teacher import teacher_of

@@ -12,10 +12,8 @@ from mmpretrain.core.settings import apply_overrides, build, did_you_mean, read_
 from mmpretrain.data.training import Data
 from mmpretrain.engines.build import EngineSettings
 from mmpretrain.engines.single import Single
-from mmpretrain.evaluation.held_out import HeldOut
-from mmpretrain.evaluation.retrieval import Retrieval
-from mmpretrain.evaluation.zero_shot import ZeroShot
-from mmpretrain.objectives.combine import ObjectiveSettings
+from mmpretrain.evaluation.build import EvaluatorSettings
+from mmpretrain.heads.build import LearnerSettings
 from mmpretrain.optim.optimizer import Optim
 from mmpretrain.recipes.combinations import (
     refuse_best,
@@ -26,8 +24,6 @@ from mmpretrain.recipes.combinations import (
 )
 from mmpretrain.towers.model import Towers
 from mmpretrain.train.loop import Train
-
-EvaluatorSettings = Annotated[Retrieval | ZeroShot | HeldOut, Field(discriminator="kind")]
 
 
 @settings
@@ -45,7 +41,7 @@ class Pretrain:
     run: RunSettings
     data: Data
     towers: Towers
-    objectives: Annotated[list[ObjectiveSettings], Field(min_length=1)]
+    objectives: Annotated[list[LearnerSettings], Field(min_length=1)]
     """What is learned; their weighted sum is minimised."""
     optim: Optim = field(default_factory=Optim)
     engine: EngineSettings = field(default_factory=Single)

@@ -20,11 +20,12 @@ from mmpretrain.towers.memory import BlockMemory, Memory
 from mmpretrain.towers.text import BidirectionalText, CausalText, Replacement, TextTower, TokenTable
 
 TextSettings = Annotated[CausalText | BidirectionalText, Field(discriminator="kind")]
-Need = Literal["features", "views", "pictures", "teacher", "text", "fusion", "decoder", "pair"]
-"""features: unit vectors of both towers; views: of further views of a picture; text: text tokens; fusion, decoder: the
-blocks where they meet, and what those start from; pictures: only that there are some; pair: room for two passages;
-teacher: vectors that came with the batch."""
-LOOKS_AT_PICTURES = frozenset({"features", "views", "pictures", "fusion", "decoder"})
+Need = Literal["features", "views", "pictures", "image", "teacher", "text", "words", "fusion", "decoder", "pair"]
+"""features: unit vectors of both towers; views: of further views of a picture; image, text: what a tower says; fusion,
+decoder: the blocks where they meet, and what those start from; pictures, words: only that a tower is there, for an
+objective that asks it itself; pair: room for two passages; teacher: vectors that came with the batch."""
+LOOKS_AT_PICTURES = frozenset({"features", "views", "pictures", "image", "fusion", "decoder"})
+READS_TEXT = frozenset({"features", "text", "words", "fusion", "decoder", "pair"})
 FEATURES: Set[str] = frozenset({"features"})
 
 
@@ -35,6 +36,7 @@ class Towers:
     image: ImageEncoder | None = None
     """None: the run learns from texts alone."""
     text: TextSettings = field(default_factory=CausalText)
+    """Not built where no objective reads texts."""
     fusion: Fusion | None = None
     """Reads both ways: for matching and masked words beside a picture."""
     decoder: Fusion | None = None
@@ -98,7 +100,9 @@ class Model(nn.Module):
     def __init__(self, towers: Towers, vocabulary: int, context_length: int, needs: Set[str]) -> None:
         super().__init__()
         self.image: ImageTower | None = towers.image.build() if towers.image else None
-        self.text: TextTower = towers.text.build(vocabulary, context_length)
+        self.text: TextTower = None  # type: ignore[assignment]  # whoever looks at it has asked for it
+        if needs & READS_TEXT:
+            self.text = towers.text.build(vocabulary, context_length)
         self.vocabulary = vocabulary
         self.embedding = towers.embedding
         self.image_projection: nn.Module | None = None
@@ -138,7 +142,7 @@ class Model(nn.Module):
     @property
     def notes(self) -> tuple[str, ...]:
         """What a person should know about how the towers were built."""
-        return (*(self.image.notes if self.image else ()), *self.text.notes)
+        return (*(self.image.notes if self.image else ()), *(self.text.notes if self.text else ()))
 
     # -- the two towers
 
@@ -148,15 +152,16 @@ class Model(nn.Module):
         nothing = batch.positions_B.new_zeros(rows, 0, dtype=torch.float32)
         image_BND = text_BLD = nothing[..., None]
         image_BE = text_BE = nothing
-        if needs & {"features", "fusion", "decoder"}:
+        image_BD = text_BD = None
+        if needs & {"features", "image", "fusion", "decoder"}:
             assert self.image is not None
-            image_BND, pooled_BD = look(self.image, batch)
+            image_BND, image_BD = look(self.image, batch)
             if self.image_projection is not None:
-                image_BE = F.normalize(at_least_fp32(self.image_projection(pooled_BD)), dim=-1)
+                image_BE = F.normalize(at_least_fp32(self.image_projection(image_BD)), dim=-1)
         if needs & {"features", "text"} or self._starts_from_text(needs):
-            text_BLD, pooled_BD = self.text(batch.tokens_BL, batch.mask_BL)
+            text_BLD, text_BD = self.text(batch.tokens_BL, batch.mask_BL)
             if self.text_projection is not None:
-                text_BE = F.normalize(at_least_fp32(self.text_projection(pooled_BD)), dim=-1)
+                text_BE = F.normalize(at_least_fp32(self.text_projection(text_BD)), dim=-1)
         return Encoded(
             features=Features(
                 image_BE=image_BE,
@@ -169,6 +174,8 @@ class Model(nn.Module):
             ),
             image_BND=self.pool(image_BND) if needs & {"fusion", "decoder"} else image_BND,
             text_BLD=text_BLD,
+            image_BD=image_BD,
+            text_BD=text_BD,
         )
 
     def _starts_from_text(self, needs: Set[str]) -> bool:

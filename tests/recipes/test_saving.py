@@ -19,7 +19,7 @@ from mmpretrain.core.files import read_json_lines, write_atomic
 from mmpretrain.core.weights import load_tensors, save_tensors
 from mmpretrain.recipes import assemble
 from mmpretrain.recipes import pretrain as recipe
-from mmpretrain.recipes.evaluate import Evaluation
+from mmpretrain.recipes.evaluation import Evaluation
 from mmpretrain.recipes.pretrain import pretrain
 from mmpretrain.recipes.settings import load_pretrain
 from mmpretrain.train import checkpoint

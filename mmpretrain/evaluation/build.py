@@ -1,0 +1,18 @@
+"""All evaluators."""
+
+from typing import Annotated, Any, get_args
+
+from pydantic import Field
+
+from mmpretrain.evaluation.held_out import HeldOut
+from mmpretrain.evaluation.retrieval import Retrieval
+from mmpretrain.evaluation.zero_shot import ZeroShot
+
+Evaluators = Retrieval | ZeroShot | HeldOut
+EvaluatorSettings = Annotated[Evaluators, Field(discriminator="kind")]
+"""The union of all evaluators; another one is another file and another name here."""
+
+
+def tasks() -> dict[str, Any]:
+    """Settings of each evaluator by what `--task` calls it."""
+    return {each.kind: each for each in get_args(Evaluators)}

@@ -1,0 +1,141 @@
+"""Evaluation during and after a run: every evaluator of a config, and what is kept of its answers."""
+
+import json
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from mmpretrain.core.distributed import on_main
+from mmpretrain.core.errors import MmpretrainError
+from mmpretrain.core.files import write_atomic
+from mmpretrain.core.run import Run
+from mmpretrain.core.settings import digest
+from mmpretrain.data.samples import Reading
+from mmpretrain.engines.base import Engine
+from mmpretrain.evaluation.base import Evaluator, Found
+from mmpretrain.evaluation.build import EvaluatorSettings
+from mmpretrain.evaluation.held_out import HeldOutEvaluator
+from mmpretrain.recipes.assemble import Parts, embedder, open_split
+from mmpretrain.recipes.thumbnails import example
+from mmpretrain.recipes.written import written as what_it_writes
+from mmpretrain.train.metrics import Display
+
+
+class Evaluation:
+    """The evaluators of a run and the splits that they need."""
+
+    def __init__(self, parts: Parts, place: Run, chosen: Sequence[EvaluatorSettings]) -> None:
+        self.parts = parts
+        self.place = place
+        self.evaluators: list[Evaluator] = [settings.build() for settings in chosen]
+        self.datasets = {e.split: open_split(parts, e.split) for e in self.evaluators}
+
+    def run(self, engine: Engine, step: int, display: Display | None, with_examples: bool = False) -> list[dict]:
+        """Every evaluator once; results go to results.jsonl, the last ones' samples and examples beside it.
+
+        Args:
+            display: of a run, which goes on where the disk does not take a result.
+
+        Raises:
+            MmpretrainError: without a display: the disk does not take a result.
+        """
+        records = []
+        with engine.evaluating():
+            model = embedder(self.parts, engine, self.datasets)
+            for evaluator in self.evaluators:
+                began = time.perf_counter()
+                found = evaluator.run(model)
+                if with_examples and isinstance(evaluator, HeldOutEvaluator):
+                    # all ranks write together; what they wrote is the main one's to keep
+                    written = what_it_writes(self.parts, engine, self.datasets[evaluator.split])
+                    found.shown["samples"] = written or []
+                records.append(self._record(evaluator, found, step, time.perf_counter() - began))
+                failure = on_main(partial(self._try_to_keep, evaluator, found, records[-1], with_examples))
+                if failure and not display:
+                    raise MmpretrainError(failure)
+                if display:
+                    display.say(failure or headline(records[-1], evaluator.headline))
+        return records
+
+    def _record(self, evaluator: Evaluator, found: Found, step: int, seconds: float) -> dict[str, Any]:
+        dataset = self.datasets[evaluator.split]
+        return {
+            "dataset": dataset.folder.name,
+            "split": dataset.split,
+            "task": evaluator.name,
+            "step": step,
+            "seed": self.parts.config.train.seed,
+            "config_digest": digest(self.parts.config),
+            "seconds": round(seconds, 3),
+            "metrics": {name: figure.as_dict() for name, figure in found.metrics.items()},
+            **found.facts,
+        }
+
+    def _try_to_keep(self, evaluator: Evaluator, found: Found, record: dict[str, Any], *more: Any) -> str | None:
+        """What the disk says, where it does not take the result."""
+        try:
+            self._keep(evaluator, found, record, *more)
+        except OSError as error:
+            return f"{self.place.results}: the {record['task']} of step {record['step']} was not kept: {error}"
+        return None
+
+    def _keep(self, evaluator: Evaluator, found: Found, record: dict[str, Any], with_examples: bool) -> None:
+        self.place.add_result(record)
+        if not with_examples:
+            return
+        self.place.predictions.mkdir(exist_ok=True)
+        home = record["dataset"] == self.parts.data.datasets[0].folder.name
+        label = record["split"] if home else f"{record['dataset']}-{record['split']}"
+        facts = {"dataset": record["dataset"], "split": record["split"], "step": record["step"]}
+        shown = self._with_pictures(evaluator.split, found.shown)
+        file = self.place.predictions / f"{evaluator.name}_{label}.json"
+        write_atomic(file, json.dumps({**facts, **shown}, ensure_ascii=False))
+        if found.samples:
+            write_atomic(file.with_suffix(".jsonl"), "".join(f"{line}\n" for line in lines(found.samples)))
+
+    def _with_pictures(self, split: str, shown: dict[str, Any]) -> dict[str, Any]:
+        """What is shown, each object with `row` filled with that sample's picture and caption."""
+        wanted = set(rows_in(shown))
+        if not wanted:
+            return shown
+        samples = self.datasets[split].samples(Reading(limits=self.parts.config.data.limits))
+        examples = {row: example(sample) for row, sample in enumerate(samples) if row in wanted}
+        filled: dict[str, Any] = fill(shown, examples)
+        return filled
+
+
+def lines(samples: dict[str, Sequence[Any]]) -> list[str]:
+    """A JSON object for each sample."""
+    rows = zip(*samples.values(), strict=True)
+    return [json.dumps(dict(zip(samples, row, strict=True)), ensure_ascii=False) for row in rows]
+
+
+def rows_in(shown: Any) -> list[int]:
+    """Every `row` in a tree of dictionaries and lists."""
+    if isinstance(shown, dict):
+        own = [shown["row"]] if isinstance(shown.get("row"), int) else []
+        return own + [row for value in shown.values() for row in rows_in(value)]
+    return [row for value in shown for row in rows_in(value)] if isinstance(shown, list) else []
+
+
+def fill(shown: Any, examples: dict[int, dict[str, Any]]) -> Any:
+    """The tree with the example of its `row` in each object that has one."""
+    if isinstance(shown, list):
+        return [fill(value, examples) for value in shown]
+    if not isinstance(shown, dict):
+        return shown
+    filled = {key: fill(value, examples) for key, value in shown.items() if key != "row"}
+    return {**filled, **examples[shown["row"]]} if isinstance(shown.get("row"), int) else filled
+
+
+def headline(record: dict[str, Any], wanted: Sequence[str]) -> str:
+    """A result in one line."""
+    metrics = record["metrics"]
+    names = [name for name in wanted if name in metrics] or [name for name in metrics if name.endswith("_accuracy")]
+    told = [
+        f"{name} {100 * metrics[name]['value']:.1f} % [{100 * metrics[name]['low']:.1f}, "
+        f"{100 * metrics[name]['high']:.1f}], chance {100 * metrics[name]['chance']:.1f} %"
+        for name in names
+    ]
+    return f"{record['task']} {record['dataset']}:{record['split']} at step {record['step']}: {'; '.join(told)}"
