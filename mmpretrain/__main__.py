@@ -16,6 +16,7 @@ from mmpretrain.commands.console import AS_JSON, console, tell
 from mmpretrain.commands.data import data
 from mmpretrain.commands.launch import launch
 from mmpretrain.commands.plan import plan
+from mmpretrain.commands.train import finetune, pretrain
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}
 
@@ -34,29 +35,6 @@ def quickstart(overrides: tuple[str, ...], resume: str) -> None:
     from mmpretrain.recipes.quickstart import quickstart as recipe
 
     recipe(overrides, resume, console())
-
-
-@cli.command()
-@click.argument("config", type=click.Path(path_type=Path))
-@click.argument("overrides", nargs=-1)
-@click.option("--resume", default="auto", metavar="auto|never|STEP", help="Continue a run that is there.")
-@click.option("--dry-run", is_flag=True, help="Check everything, try one batch, train nothing.")
-@click.option("--ranks", type=click.IntRange(min=1), help="With --dry-run: try the rows of one of so many ranks.")
-def pretrain(config: Path, overrides: tuple[str, ...], resume: str, dry_run: bool, ranks: int | None) -> None:
-    """Pretrain what CONFIG describes; OVERRIDES such as train.steps=100 change single values."""
-    from mmpretrain.recipes.settings import find_config
-
-    if dry_run:
-        from mmpretrain.recipes.dry_run import dry_run as recipe
-
-        recipe(find_config("pretrain", config), overrides, console(), ranks)
-        return
-    if ranks is not None:
-        raise click.UsageError("--ranks goes with --dry-run; a launcher starts ranks: mmpretrain launch --help")
-    from mmpretrain.recipes.pretrain import pretrain as train
-    from mmpretrain.recipes.pretrain import say_what_is_next
-
-    say_what_is_next(train(find_config("pretrain", config), overrides, resume, console()), console())
 
 
 @cli.command()
@@ -166,6 +144,8 @@ def config_diff(old: Path, new: Path) -> None:
     click.echo(diff(find_config("pretrain", old), find_config("pretrain", new)), nl=False)
 
 
+cli.add_command(pretrain)
+cli.add_command(finetune)
 cli.add_command(data)
 cli.add_command(caption)
 cli.add_command(checkpoint)

@@ -85,8 +85,8 @@ class Engine(Protocol):
     def skip(self) -> None:
         """Clear the gradients without an update."""
 
-    def set_rate(self, rate: float) -> None:
-        """Learning rate of the next step."""
+    def set_rate(self, rate: float, step: int = 0) -> None:
+        """Learning rate of the next step, which is this one: some weights wait for theirs."""
 
     def evaluating(self) -> AbstractContextManager[None]:
         """Evaluation mode without gradients, with averaged weights where the run keeps an average."""

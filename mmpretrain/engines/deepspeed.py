@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from mmpretrain.core.distributed import world
 from mmpretrain.core.errors import ConfigError, MmpretrainError
+from mmpretrain.core.rates import set_rates
 from mmpretrain.core.settings import settings
 from mmpretrain.core.weights import require_same_names
 from mmpretrain.engines.average import Average, evaluation_mode
@@ -170,9 +171,8 @@ class DeepSpeedEngine:
         if self._stage == 3:
             self._optimizer.grad_partitions_flat_buffer.zero_()
 
-    def set_rate(self, rate: float) -> None:
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
+    def set_rate(self, rate: float, step: int = 0) -> None:
+        set_rates(self._optimizer, rate, step)
 
     def evaluating(self) -> AbstractContextManager[None]:
         return evaluation_mode(self.module, self._average)

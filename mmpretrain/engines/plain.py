@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mmpretrain.core.distributed import world
+from mmpretrain.core.rates import set_rates
 from mmpretrain.core.weights import require_same_names
 from mmpretrain.engines.average import Average, evaluation_mode
 from mmpretrain.engines.base import (
@@ -82,9 +83,8 @@ class TorchEngine:
     def skip(self) -> None:
         self._optimizer.zero_grad()
 
-    def set_rate(self, rate: float) -> None:
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
+    def set_rate(self, rate: float, step: int = 0) -> None:
+        set_rates(self._optimizer, rate, step)
 
     def evaluating(self) -> AbstractContextManager[None]:
         return evaluation_mode(self.module, self._average)

@@ -12,7 +12,7 @@ from mmpretrain.core.batch import Batch, Encoded
 from mmpretrain.core.precision import at_least_fp32
 from mmpretrain.core.settings import settings
 from mmpretrain.heads.base import Head, HeadLearner, hits, mean_share, require_classes
-from mmpretrain.heads.reading import NEEDS, Reads, layers, read, width_of
+from mmpretrain.heads.reading import NEEDS, Reader, Reads, layers
 from mmpretrain.objectives.base import Surroundings
 
 
@@ -27,8 +27,16 @@ class Classification(Head):
     """Channels of a layer in between; None: one linear layer."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the last layer's inputs zeroed in training."""
+    start: Literal["random", "zero_shot"] = "random"
+    """zero_shot: with the card's class sentences as the run that this one starts from embeds them, so that it begins
+    as zero-shot classification (WiSE-FT, Wortsman et al. 2022, arXiv 2109.01903); reads has to be features."""
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the target that goes to all classes alike; of one class a row alone."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.start == "zero_shot" and (self.reads != "features" or self.hidden):
+            raise ValueError("start: zero_shot is one layer over the space of pictures and texts; use reads: features")
 
     @property
     def needs(self) -> Set[str]:
@@ -47,10 +55,16 @@ class ClassificationLearner(HeadLearner):
         super().__init__(settings, around)
         self.classes = require_classes(around, settings)
         self.several = around.labels[settings.called].several
-        self._reads = settings.reads
+        self.reader = Reader(around.model, settings.reads)
         self._smoothing = settings.smoothing
-        width = width_of(around.model, settings.reads)
-        self.head = layers(width, settings.hidden, len(self.classes), settings.dropout)
+        self.head = layers(self.reader.width, settings.hidden, len(self.classes), settings.dropout)
+
+    @torch.no_grad()
+    def begin_zero_shot(self, class_CE: Tensor, scale: float) -> None:
+        """Take over class vectors of unit length, times the temperature's scale."""
+        last = self.head[-1]
+        last.weight.copy_(scale * class_CE)  # type: ignore[operator, union-attr]
+        last.bias.zero_()  # type: ignore[operator, union-attr]
 
     def _asked(self, batch: Batch) -> Tensor:
         used_B = self.used(batch)
@@ -75,7 +89,7 @@ class ClassificationLearner(HeadLearner):
 
     def predict(self, model: Any, batch: Batch, encoded: Encoded) -> tuple[Tensor, ...]:
         """logits_BC, at least fp32."""
-        return (at_least_fp32(self.head(read(model, batch, encoded, self._reads))),)
+        return (at_least_fp32(self.head(self.reader(model, batch, encoded))),)
 
 
 def multi_hot(batch: Batch, classes: int) -> Tensor:

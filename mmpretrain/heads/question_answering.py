@@ -13,7 +13,7 @@ from mmpretrain.core.batch import Batch, Encoded
 from mmpretrain.core.precision import at_least_fp32
 from mmpretrain.core.settings import settings
 from mmpretrain.heads.base import Head, HeadLearner, hits, mean_share, require_classes
-from mmpretrain.heads.reading import NEEDS, Reads, layers, read, width_of
+from mmpretrain.heads.reading import NEEDS, Reader, Reads, layers
 from mmpretrain.objectives.base import Surroundings
 
 AGREED = 3
@@ -50,10 +50,9 @@ class QuestionAnsweringLearner(HeadLearner):
         super().__init__(settings, around)
         self.classes = require_classes(around, settings)
         self._places = {answer: place for place, answer in enumerate(self.classes)}
-        self._reads = settings.reads
+        self.reader = Reader(around.model, settings.reads)
         self._softmax = settings.loss == "softmax"
-        width = width_of(around.model, settings.reads)
-        self.head = layers(width, settings.hidden, len(self.classes), settings.dropout)
+        self.head = layers(self.reader.width, settings.hidden, len(self.classes), settings.dropout)
 
     def scores(self, batch: Batch) -> Tensor:
         """What each answer would score by VQA's rule, from 0 to 1; fp32, B x C."""
@@ -85,7 +84,7 @@ class QuestionAnsweringLearner(HeadLearner):
 
     def predict(self, model: Any, batch: Batch, encoded: Encoded) -> tuple[Tensor, ...]:
         """logits_BC, at least fp32."""
-        return (at_least_fp32(self.head(read(model, batch, encoded, self._reads))),)
+        return (at_least_fp32(self.head(self.reader(model, batch, encoded))),)
 
     def probabilities(self, logits_BC: Tensor) -> Tensor:
         """What to show of an answer."""

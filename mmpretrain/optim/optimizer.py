@@ -1,14 +1,18 @@
 """AdamW with decay on matrices only."""
 
+from collections.abc import Mapping
 from dataclasses import field
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
 from torch import nn
 
+from mmpretrain.core.rates import Rate
 from mmpretrain.core.settings import settings
 from mmpretrain.optim.schedule import Cosine
+
+NO_RATES: Mapping[str, Rate] = {}
 
 
 @settings
@@ -27,18 +31,25 @@ class Optim:
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay of an exponential average of the weights, used for evaluation; None: no average."""
 
-    def build(self, module: nn.Module) -> torch.optim.AdamW:
-        groups = decay_groups(module, self.weight_decay)
+    def build(self, module: nn.Module, rates: Mapping[str, Rate] = NO_RATES) -> torch.optim.AdamW:
+        """Args: rates: of weights that do not learn as the schedule says, by name."""
+        groups = decay_groups(module, self.weight_decay, rates)
         return torch.optim.AdamW(groups, lr=self.schedule.rate, betas=self.betas, eps=self.eps, fused=True)
 
 
-def decay_groups(module: nn.Module, weight_decay: float) -> list[dict]:
-    """Parameter groups by name: `decay` for matrices and kernels, `plain` for the rest; frozen ones in none."""
-    trainable = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
-    matrices = [(name, p) for name, p in trainable if p.ndim >= 2]
-    others = [(name, p) for name, p in trainable if p.ndim < 2]
-    return [
-        {"name": group, "params": [p for _, p in members], "names": [n for n, _ in members], "weight_decay": decay}
-        for group, members, decay in (("decay", matrices, weight_decay), ("plain", others, 0.0))
-        if members
-    ]
+def decay_groups(module: nn.Module, weight_decay: float, rates: Mapping[str, Rate] = NO_RATES) -> list[dict]:
+    """Parameter groups: `decay` for matrices and kernels, `plain` for the rest, each again by rate; frozen ones in
+    none.
+    """
+    groups: dict[tuple[str, Rate], dict] = {}
+    for kind in ("decay", "plain"):
+        for name, parameter in module.named_parameters():
+            if not parameter.requires_grad or (parameter.ndim >= 2) != (kind == "decay"):
+                continue
+            rate = rates.get(name, Rate())
+            decay = weight_decay if kind == "decay" else 0.0
+            new: dict[str, Any] = {"name": kind, "params": [], "names": [], "weight_decay": decay, "rate": tuple(rate)}
+            group = groups.setdefault((kind, rate), new)
+            group["params"].append(parameter)
+            group["names"].append(name)
+    return list(groups.values())

@@ -1,22 +1,19 @@
 """A run's model by itself, for those who bring other pictures: its newest checkpoint in this process."""
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mmpretrain.core.distributed import World
-from mmpretrain.core.errors import ConfigError
-from mmpretrain.core.run import Run
-from mmpretrain.core.settings import build, read_yaml
-from mmpretrain.data.labels import Labels
 from mmpretrain.data.tokenizer import Tokenizer, load_tokenizer
 from mmpretrain.data.training import TrainingData
 from mmpretrain.engines.base import Engine
 from mmpretrain.engines.build import device_of
 from mmpretrain.engines.single import Single
-from mmpretrain.recipes.assemble import build_module, engine_around, seen_words
+from mmpretrain.recipes.assemble import build_module, engine_around, kept_labels, seen_words
+from mmpretrain.recipes.chosen import chosen_checkpoint
 from mmpretrain.recipes.evaluate import without_maps
 from mmpretrain.recipes.settings import Pretrain
+from mmpretrain.recipes.start import kept_start
 from mmpretrain.train import checkpoint
 
 
@@ -30,16 +27,6 @@ class Alone:
     step: int
 
 
-def read_config(folder: Path) -> Pretrain:
-    """The config of a run.
-
-    Raises:
-        ConfigError: it is no run.
-    """
-    place = Run.open(folder)
-    return build(Pretrain, read_yaml(place.config), str(place.config))
-
-
 def load_alone(folder: Path, config: Pretrain) -> Alone:
     """In fp32: in bf16 what is said of a picture would depend a little on the others beside it.
 
@@ -48,21 +35,14 @@ def load_alone(folder: Path, config: Pretrain) -> Alone:
     Raises:
         ConfigError: there is no checkpoint.
     """
-    newest, complaints = checkpoint.find_newest(Run.open(folder).checkpoints)
-    if newest is None:
-        raise ConfigError(f"{folder}: no checkpoint to load{': ' + complaints[0] if complaints else ''}")
+    newest = chosen_checkpoint(folder)
     found = checkpoint.load(newest)
     config = replace(config, engine=Single(precision="fp32"), towers=config.towers.without_files())
     tokenizer = load_tokenizer(newest / "tokenizer.json", config.data.tokenizer.context_length)
     asks_data = any(getattr(each, "words", "all") == "seen" for each in config.objectives)
     seen_S = seen_words(config.objectives, TrainingData(config.data), tokenizer) if asks_data else None
-    engine = engine_around(build_module(config, tokenizer, seen_S, kept_labels(newest)), config, device_of(World()))
+    module = build_module(config, tokenizer, seen_S, kept_labels(newest))
+    config.adaptation.apply(module, kept_start(newest).started)
+    engine = engine_around(module, config, device_of(World()))
     engine.load(without_maps(config, found.weights), None, without_maps(config, found.average))
     return Alone(config=config, tokenizer=tokenizer, engine=engine, step=found.step)
-
-
-def kept_labels(folder: Path) -> dict[str, Labels]:
-    """What the heads of a checkpoint choose among."""
-    file = folder / "labels.json"
-    kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    return {name: Labels.from_dict(labels) for name, labels in kept.items()}

@@ -1,6 +1,7 @@
 """From settings to parts: the one place that knows how the pieces fit."""
 
 import itertools
+import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -16,7 +17,7 @@ from torch import Tensor
 from mmpretrain.core.batch import Batch, Features
 from mmpretrain.core.counter import seed_torch
 from mmpretrain.core.distributed import World, gather_objects, on_all, on_main, process_group
-from mmpretrain.core.errors import DataError
+from mmpretrain.core.errors import ConfigError, DataError
 from mmpretrain.core.files import require_space
 from mmpretrain.core.run import Run, list_checkpoints
 from mmpretrain.data.card import parse_name
@@ -24,11 +25,12 @@ from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.labels import Labels
 from mmpretrain.data.loader import evaluation_loader, training_loader
 from mmpretrain.data.stages import Teacher
-from mmpretrain.data.tokenizer import Tokenizer
+from mmpretrain.data.tokenizer import Tokenizer, load_tokenizer
 from mmpretrain.data.training import Data, TrainingData
 from mmpretrain.engines.base import Engine, Options
 from mmpretrain.engines.build import backend_of, device_of
 from mmpretrain.evaluation.features import Embedder, Measured, SplitSource
+from mmpretrain.heads.adaptation import Rates
 from mmpretrain.heads.base import Head, predict
 from mmpretrain.objectives.base import Surroundings
 from mmpretrain.objectives.combine import TrainingModule, needs_of
@@ -37,12 +39,14 @@ from mmpretrain.objectives.views import VIEWS
 from mmpretrain.recipes.combinations import refuse_cut, refuse_data, refuse_ranks
 from mmpretrain.recipes.data import index_on_first_use
 from mmpretrain.recipes.settings import Pretrain
+from mmpretrain.recipes.start import Origin, Start, begin_zero_shot, kept_start, start_from, with_files
 from mmpretrain.recipes.text_teacher import text_teacher_of
 from mmpretrain.towers.norms import measure_statistics
 
 EVALUATION_ROWS = 256
 MEASURED_ROWS = 16
 """Rows of a batch by which held-out figures are resampled."""
+LABELS = "labels.json"
 READ_AT_A_TIME = 1_000
 """Captions that are tokenized at a time."""
 STATISTICS_ROWS = 1024
@@ -61,6 +65,10 @@ class Parts:
     module: TrainingModule
     labels: dict[str, Labels]
     """What heads learn from, by their names."""
+    start: Start
+    """Which weights began with others than random ones."""
+    rates: Rates
+    """Of weights that do not learn as the schedule says."""
     text_teacher: TextTeacher | None = None
     """Where an objective learns from one, and the run trains."""
 
@@ -78,11 +86,14 @@ def joined_world(config: Pretrain) -> Iterator[World]:
         yield world
 
 
-def build_parts(config: Pretrain, world: World, tokenizer: Tokenizer | None = None, trains: bool = True) -> Parts:
+def build_parts(
+    config: Pretrain, world: World, restored: Path | None = None, origin: Origin | None = None, trains: bool = True
+) -> Parts:
     """Data, tokenizer and module, with the same initial weights on every rank and under every engine.
 
     Args:
-        tokenizer: the one of a checkpoint; None builds the config's.
+        restored: checkpoint of this run whose weights will be loaded afterwards.
+        origin: whose weights a new run starts from.
         trains: False leaves out what only training needs, a teacher that may be gone.
     """
     # indexes on first use are made once, not by every rank; so are checks of whole shards and a learned vocabulary
@@ -91,24 +102,72 @@ def build_parts(config: Pretrain, world: World, tokenizer: Tokenizer | None = No
     refuse_other_copies(data)
     refuse_data(config.objectives, data)
     refuse_cut(config.objectives, config.data.batch, world.size, config.train.micros(world.size))
-    starts_anew = tokenizer is None
-    if tokenizer is None:
-        learned = on_main(lambda: config.data.tokenizer.build(data.captions()).to_json())
-        tokenizer = Tokenizer.from_json(learned, config.data.tokenizer.context_length)
+    tokenizer = tokenizer_of(config, data, restored, origin)
     teacher = text_teacher_of(config.objectives, tokenizer) if trains else None
-    towers = config.towers if starts_anew else config.towers.without_files()
     seen_S = seen_words(config.objectives, data, tokenizer)
     labels = labels_of(config.objectives, data)
+    if restored is not None:
+        refuse_other_labels(restored, labels)
+    towers = config.towers if restored is None else config.towers.without_files()
+    module = build_module(replace(config, towers=towers), tokenizer, seen_S, labels, teacher)
+    start = kept_start(restored) if restored is not None else begin(origin, module, config, data)
     return Parts(
         config=config,
         world=world,
         device=device_of(world),
         data=data,
         tokenizer=tokenizer,
-        module=build_module(replace(config, towers=towers), tokenizer, seen_S, labels, teacher),
+        module=module,
         labels=labels,
+        start=start,
+        rates=config.adaptation.apply(module, start.started),
         text_teacher=teacher,
     )
+
+
+def tokenizer_of(config: Pretrain, data: TrainingData, restored: Path | None, origin: Origin | None) -> Tokenizer:
+    """The checkpoint's, or that of the run to start from, or one that is built from the config."""
+    length = config.data.tokenizer.context_length
+    for folder in (restored, origin.folder if origin else None):
+        if folder is not None:
+            return load_tokenizer(folder / "tokenizer.json", length)
+    return Tokenizer.from_json(on_main(lambda: config.data.tokenizer.build(data.captions()).to_json()), length)
+
+
+def begin(origin: Origin | None, module: TrainingModule, config: Pretrain, data: TrainingData) -> Start:
+    """The weights of a new run that are not random, in their places.
+
+    Raises:
+        ConfigError: a head is to begin as zero-shot classification, and there is no run to begin from.
+    """
+    start = start_from(origin, module) if origin else Start()
+    for place, learner in enumerate(module.objectives):
+        if getattr(learner.settings, "start", "random") == "zero_shot":
+            if origin is None:
+                raise ConfigError(f"objectives.{place}.start: zero_shot begins from a run's text tower; give init=RUN")
+            begin_zero_shot(origin, learner, data.datasets[0].card.sentences())  # type: ignore[arg-type]
+    return with_files(start, module, config)
+
+
+def refuse_other_labels(folder: Path, labels: dict[str, Labels]) -> None:
+    """Refuse classes that stand in another order than when the run began: numbers would mean something else.
+
+    Raises:
+        ConfigError: names the head.
+    """
+    for name, kept in kept_labels(folder).items():
+        if labels.get(name, kept) != kept:
+            raise ConfigError(
+                f"{name}: the card names other classes than when {folder.parent.parent} began; restore them, or start "
+                "anew with another run.folder=PATH"
+            )
+
+
+def kept_labels(folder: Path) -> dict[str, Labels]:
+    """What the heads of a checkpoint choose among."""
+    file = folder / LABELS
+    kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return {name: Labels.from_dict(labels) for name, labels in kept.items()}
 
 
 def build_module(
@@ -272,12 +331,13 @@ def training_batches(parts: Parts, start: int, teacher: Teacher | None = None) -
 
 def build_engine(parts: Parts) -> Engine:
     """The config's engine around the module."""
-    return engine_around(parts.module, parts.config, parts.device)
+    return engine_around(parts.module, parts.config, parts.device, parts.rates)
 
 
-def engine_around(module: TrainingModule, config: Pretrain, device: torch.device) -> Engine:
+def engine_around(module: TrainingModule, config: Pretrain, device: torch.device, rates: Rates | None = None) -> Engine:
     optim = config.optim
-    return config.engine.build(module, optim.build, Options(device=device, clip_norm=optim.clip_norm, ema=optim.ema))
+    options = Options(device=device, clip_norm=optim.clip_norm, ema=optim.ema)
+    return config.engine.build(module, partial(optim.build, rates=rates or {}), options)
 
 
 def embedder(parts: Parts, engine: Engine, datasets: dict[str, Dataset]) -> Embedder:

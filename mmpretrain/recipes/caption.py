@@ -25,10 +25,10 @@ from mmpretrain.data.transforms import Centre
 from mmpretrain.heads.generation.base import Task
 from mmpretrain.heads.generation.write import Generation, write
 from mmpretrain.objectives.captioning import Captioning
-from mmpretrain.recipes.alone import Alone, load_alone, read_config
+from mmpretrain.recipes.alone import Alone, load_alone
 from mmpretrain.recipes.looks import Facts, plural, say
 from mmpretrain.recipes.looks import write as write_file
-from mmpretrain.recipes.settings import Pretrain
+from mmpretrain.recipes.settings import Pretrain, read_run
 from mmpretrain.recipes.written import until_end
 
 WAYS: dict[str, Any] = {kind: way for way in get_args(get_args(Generation)[0]) for kind in kinds_of(way)}
@@ -66,7 +66,7 @@ def caption(
         ConfigError: the run cannot write, or the settings do not fit.
         DataError: no picture could be captioned.
     """
-    generation, config = build_generation(way, chosen), read_config(folder)
+    generation, config = build_generation(way, chosen), read_run(folder)
     refuse_mute(folder, config)
     generation = within_context(generation, config.data.tokenizer.context_length)
     given, began = given_pictures(paths), time.perf_counter()

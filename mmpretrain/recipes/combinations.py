@@ -149,6 +149,8 @@ def refuse_best(train: Train, evaluation: Sequence[Any]) -> None:
         ValueError: names the setting and the remedy.
     """
     if train.keep_best is None:
+        if train.patience is not None:
+            raise ValueError("train.patience: better by which metric? Set train.keep_best=SPLIT/METRIC")
         return
     split, slash, metric = train.keep_best.partition("/")
     if not (split and slash and metric):

@@ -28,6 +28,7 @@ from mmpretrain.recipes.assemble import (
 from mmpretrain.recipes.combinations import refuse_cut, refuse_ranks
 from mmpretrain.recipes.data_facts import cut_texts
 from mmpretrain.recipes.settings import Pretrain, load_pretrain
+from mmpretrain.recipes.start import Origin
 from mmpretrain.recipes.teacher import teacher_of
 from mmpretrain.train.step import train_step
 
@@ -46,7 +47,8 @@ def dry_run(path: Path, overrides: Sequence[str], console: Console, ranks: int |
         ranks = ranks or world.size
         refuse_layout(config, ranks)
         on_main(lambda: index_run(config, world.size, console))
-        parts = build_parts(part_of(config, world.size, ranks), world)
+        origin = Origin.find(config.init) if config.init else None
+        parts = build_parts(part_of(config, world.size, ranks), world, origin=origin)
         check_batch(parts.data, ranks, config.train.micros(ranks), config.data.batch)
         for evaluator in config.evaluation:
             open_split(parts, evaluator.split)
@@ -57,7 +59,7 @@ def dry_run(path: Path, overrides: Sequence[str], console: Console, ranks: int |
         seconds = seconds_a_step(parts, engine, console)
         if world.is_main:
             console.print(summary(parts, config, ranks, counts, seconds, checkpoint_bytes))
-            for note in parts.module.model.notes:
+            for note in (*parts.module.model.notes, *parts.start.notes()):
                 console.print(note, soft_wrap=True)
             if told := cut_texts(parts):
                 console.print(told, soft_wrap=True)

@@ -12,18 +12,18 @@ from torch import Tensor
 from mmpretrain.core.distributed import World
 from mmpretrain.core.errors import ConfigError, QualityError
 from mmpretrain.core.run import Run
-from mmpretrain.core.settings import build, did_you_mean, read_yaml
+from mmpretrain.core.settings import did_you_mean
 from mmpretrain.data.card import parse_name
-from mmpretrain.data.tokenizer import load_tokenizer
 from mmpretrain.engines.base import Engine
 from mmpretrain.engines.single import Single
 from mmpretrain.evaluation.build import EvaluatorSettings, tasks
 from mmpretrain.objectives.text_distillation import TextDistillation
 from mmpretrain.recipes.assemble import Parts, build_engine, build_parts
+from mmpretrain.recipes.chosen import chosen_checkpoint
 from mmpretrain.recipes.combinations import refuse_evaluation
 from mmpretrain.recipes.data import index_on_first_use
 from mmpretrain.recipes.evaluation import Evaluation
-from mmpretrain.recipes.settings import Pretrain
+from mmpretrain.recipes.settings import Pretrain, read_run
 from mmpretrain.train import checkpoint
 
 
@@ -38,7 +38,7 @@ def evaluate(folder: Path, task: str, data: str, fail_under: Sequence[str], cons
         QualityError: a gate was missed.
     """
     place = Run.open(folder)
-    config = build(Pretrain, read_yaml(place.config), str(place.config))
+    config = read_run(folder)
     name, split = parse_name(data)
     home = config.data.parts[0].name
     known = tasks()
@@ -49,9 +49,7 @@ def evaluate(folder: Path, task: str, data: str, fail_under: Sequence[str], cons
     chosen = known[task](split=data if name else split)
     refuse_task(chosen, config)
     gates = [parse_gate(text) for text in fail_under]
-    newest, complaints = checkpoint.find_newest(place.checkpoints)
-    if newest is None:
-        raise ConfigError(f"{folder}: no checkpoint to evaluate{': ' + complaints[0] if complaints else ''}")
+    newest = chosen_checkpoint(folder)
     index_on_first_use([(name or home, split)], config.data.storage, console or Console(quiet=True))
     found = checkpoint.load(newest)
     parts, engine = load_single(config, found)
@@ -74,8 +72,7 @@ def refuse_task(chosen: EvaluatorSettings, config: Pretrain) -> None:
 def load_single(config: Pretrain, found: checkpoint.Checkpoint) -> tuple[Parts, Engine]:
     """The model of a checkpoint in this process, averaged weights where the run kept them."""
     config = replace(config, engine=Single(precision=config.engine.precision))
-    tokenizer = load_tokenizer(found.folder / "tokenizer.json", config.data.tokenizer.context_length)
-    parts = build_parts(config, World(), tokenizer, trains=False)
+    parts = build_parts(config, World(), found.folder, trains=False)
     engine = build_engine(parts)
     engine.load(without_maps(config, found.weights), None, without_maps(config, found.average))
     return parts, engine

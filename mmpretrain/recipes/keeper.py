@@ -5,16 +5,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmpretrain.core.batch import Batch
-from mmpretrain.core.distributed import gather_objects, on_main
+from mmpretrain.core.distributed import gather_objects, on_all, on_main
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.files import read_json_lines, write_atomic
 from mmpretrain.core.phases import phase
-from mmpretrain.core.run import Run, list_checkpoints, step_of
+from mmpretrain.core.run import Run
 from mmpretrain.core.settings import did_you_mean, digest, to_yaml
 from mmpretrain.data.ledger import Ledger
 from mmpretrain.engines.base import Engine
-from mmpretrain.recipes.assemble import Parts
+from mmpretrain.recipes.assemble import LABELS, Parts
+from mmpretrain.recipes.chosen import read_best
 from mmpretrain.recipes.evaluation import Evaluation
+from mmpretrain.recipes.start import FILE
 from mmpretrain.train import checkpoint
 from mmpretrain.train.loop import Guards, Hooks
 from mmpretrain.train.metrics import Display
@@ -27,8 +29,17 @@ class Keeper:
     """The loop's hooks on this rank; all ranks call them in the same order."""
 
     def __init__(
-        self, parts: Parts, engine: Engine, place: Run, evaluation: Evaluation, guards: Guards, display: Display
+        self,
+        parts: Parts,
+        engine: Engine,
+        place: Run,
+        evaluation: Evaluation,
+        guards: Guards,
+        display: Display,
+        start: int,
     ) -> None:
+        self.step = start
+        """Of the newest checkpoint, and so of the weights once training has ended."""
         self._parts = parts
         self._config = parts.config
         self._engine = engine
@@ -54,7 +65,9 @@ class Keeper:
             "data.json": json.dumps(parts.data.digests(), indent=1),
         }
         if parts.labels:
-            self._texts["labels.json"] = json.dumps({name: kept.as_dict() for name, kept in parts.labels.items()})
+            self._texts[LABELS] = json.dumps({name: kept.as_dict() for name, kept in parts.labels.items()})
+        if parts.start.started:
+            self._texts[FILE] = parts.start.to_json()
         if parts.text_teacher is not None:
             self._texts["teacher.json"] = json.dumps(parts.text_teacher.identity)
 
@@ -74,6 +87,7 @@ class Keeper:
             self._place.add_metrics(record)
 
     def _save(self, step: int, now: bool) -> None:
+        self.step = step
         state = {
             "position": step * self._config.data.batch,
             "config_digest": digest(self._config),
@@ -81,14 +95,34 @@ class Keeper:
         }
         self.saver.save(checkpoint.take(self._engine, step, state, self._texts), now)
 
-    def _evaluate(self, step: int) -> None:
+    def _evaluate(self, step: int) -> bool:
         self._keep_best(step, self._evaluation.run(self._engine, step, self._display))
+        return self.is_enough(step)
+
+    def is_enough(self, step: int) -> bool:
+        """Whether the last evaluations brought nothing better, as many as train.patience says."""
+        train = self._config.train
+        if train.patience is None or train.evaluate_every is None or self._best is None:
+            return False
+        return step - int(self._best["step"]) >= train.patience * train.evaluate_every
+
+    def evaluate_again(self, step: int) -> bool:
+        """At a step that a run resumes from, which may have ended there; as `_evaluate`."""
+        train = self._config.train
+        if train.patience is None or not step or train.evaluate_every is None or step % train.evaluate_every:
+            return False
+        with phase("evaluate"):
+            return self._evaluate(step)
 
     def evaluate_last(self) -> None:
-        """After the last step, with examples for the report."""
-        last = self._config.train.steps
+        """After the last step, with examples for the report; of the best checkpoint where the run could end early."""
+        step = self.step
         with phase("evaluate"):
-            self._keep_best(last, self._evaluation.run(self._engine, last, self._display, with_examples=True))
+            if self._config.train.patience is not None and self._best is not None:
+                step = int(self._best["step"])
+                found = on_all(lambda: checkpoint.load(self._place.checkpoints / f"step_{step:08d}"))
+                self._engine.load(found.weights, None, found.average)
+            self._keep_best(step, self._evaluation.run(self._engine, step, self._display, with_examples=True))
 
     def _keep_best(self, step: int, records: Sequence[dict[str, Any]]) -> None:
         wanted = self._config.train.keep_best
@@ -119,15 +153,6 @@ class Keeper:
     def _refused(self, step: int, result: StepResult) -> None:
         if self._parts.world.is_main:
             self._place.add_skip({"step": step, "reason": result.refused, "keys": list(result.suspects)})
-
-
-def read_best(place: Run) -> dict[str, Any] | None:
-    """The best evaluation of a run so far, while its checkpoint is there."""
-    if not place.best.is_file():
-        return None
-    best: dict[str, Any] = json.loads(place.best.read_text(encoding="utf-8"))
-    steps = [step_of(folder) for folder in list_checkpoints(place.checkpoints)]
-    return best if best["step"] in steps else None
 
 
 def value_of(records: Sequence[dict[str, Any]], wanted: str) -> float:

@@ -16,9 +16,8 @@ from mmpretrain.core.files import write_atomic
 from mmpretrain.core.lock import locked
 from mmpretrain.core.phases import phase
 from mmpretrain.core.run import Run, list_checkpoints, step_of
-from mmpretrain.core.settings import difference, dump, read_yaml, to_yaml
+from mmpretrain.core.settings import difference, dump, to_yaml
 from mmpretrain.data.streaming import NOTICE
-from mmpretrain.data.tokenizer import Tokenizer, load_tokenizer
 from mmpretrain.data.training import TrainingData, check_batch
 from mmpretrain.engines.base import Engine, OptimizerState
 from mmpretrain.recipes.assemble import (
@@ -34,11 +33,12 @@ from mmpretrain.recipes.assemble import (
 from mmpretrain.recipes.data_facts import cut_texts, data_facts, model_facts
 from mmpretrain.recipes.evaluation import Evaluation
 from mmpretrain.recipes.keeper import Keeper
-from mmpretrain.recipes.settings import Pretrain, load_pretrain
+from mmpretrain.recipes.settings import Pretrain, load_pretrain, read_run
+from mmpretrain.recipes.start import Origin
 from mmpretrain.recipes.teacher import teacher_of
 from mmpretrain.train import checkpoint
 from mmpretrain.train.guards import StopRequest
-from mmpretrain.train.loop import Guards, run
+from mmpretrain.train.loop import Guards, Outcome, run
 from mmpretrain.train.metrics import Display
 from mmpretrain.train.restarts import Choice, Restarts
 from mmpretrain.train.watch import watching
@@ -62,8 +62,8 @@ def pretrain(path: Path, overrides: Sequence[str], resume: str, console: Console
         choice = on_main(lambda: choose_checkpoint(place, config, resume))
         start_from = choice.folder
         on_main(lambda: index_run(config, world.size, console))
-        tokenizer = tokenizer_of(start_from, config) if start_from else None
-        parts = build_parts(config, world, tokenizer)
+        origin = Origin.find(config.init) if config.init and not start_from else None
+        parts = build_parts(config, world, start_from, origin)
         check_batch(parts.data, world.size, config.train.micros(world.size))
         evaluation = Evaluation(parts, place, config.evaluation)
         if start_from is None:
@@ -83,12 +83,13 @@ def pretrain(path: Path, overrides: Sequence[str], resume: str, console: Console
 
         with Display(console, world.is_main, start, config.train.steps) as display:
             say_what_begins(display, parts, place, start, choice)
-            keeper = Keeper(parts, engine, place, evaluation, guards, display)
+            keeper = Keeper(parts, engine, place, evaluation, guards, display, start)
             batches = training_batches(parts, start, teacher)
             try:
-                outcome = run(
-                    engine, batches, config.train, keeper.hooks(), guards, start, config.data.batch, display, stop
-                )
+                hooks = keeper.hooks()
+                outcome: Outcome = "complete"
+                if not keeper.evaluate_again(start):
+                    outcome = run(engine, batches, config.train, hooks, guards, start, config.data.batch, display, stop)
             except DataError as error:
                 keep_last_faults(place, config.data.batch, error.faults)
                 raise
@@ -98,7 +99,7 @@ def pretrain(path: Path, overrides: Sequence[str], resume: str, console: Console
             number = signal.SIGUSR1 if outcome == "restart" else stop.signal or signal.SIGTERM
             raise Interrupted(number, f"{place.folder}: saved and stopped; the same command resumes")
         keeper.evaluate_last()
-        on_main(lambda: write_atomic(place.complete, f"{config.train.steps}\n"))
+        on_main(lambda: write_atomic(place.complete, f"{keeper.step}\n"))
     return place
 
 
@@ -138,7 +139,7 @@ def say_what_begins(display: Display, parts: Parts, place: Run, start: int, choi
         display.say(told)
     if parts.data.notes:
         display.say(f"{parts.data.notes:,} files of {parts.data.label} stand in no sample; data check names them")
-    for note in parts.module.model.notes:
+    for note in (*parts.module.model.notes, *(() if start else parts.start.notes())):
         display.say(note)
 
 
@@ -201,17 +202,13 @@ def refuse_other_config(place: Run, config: Pretrain) -> None:
     )
     changed = [
         f"{key}: the run in {place.folder} has {old!r}, this command {new!r}"
-        for key, old, new in difference(read_yaml(place.config), dump(config))
+        for key, old, new in difference(dump(read_run(place.folder)), dump(config))
         if not key.startswith(free)
     ]
     if changed:
         raise ConfigError(
             "\n".join([*changed, f"{place.folder}: give the run's own values, or another run.folder=PATH"])
         )
-
-
-def tokenizer_of(folder: Path, config: Pretrain) -> Tokenizer:
-    return load_tokenizer(folder / "tokenizer.json", config.data.tokenizer.context_length)
 
 
 def restore(engine: Engine, guards: Guards, folder: Path) -> int:

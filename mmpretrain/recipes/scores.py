@@ -11,9 +11,6 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from mmpretrain.core.errors import ConfigError
-from mmpretrain.core.run import Run
-from mmpretrain.core.settings import build, read_yaml
 from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.faults import BadSample
 from mmpretrain.data.mixture import Place
@@ -21,8 +18,9 @@ from mmpretrain.data.samples import Reading, ShardReader
 from mmpretrain.data.stages import Read, collated
 from mmpretrain.data.transforms import Centre
 from mmpretrain.recipes.assemble import EVALUATION_ROWS
+from mmpretrain.recipes.chosen import chosen_checkpoint
 from mmpretrain.recipes.evaluate import load_single
-from mmpretrain.recipes.settings import Pretrain
+from mmpretrain.recipes.settings import read_run
 from mmpretrain.train import checkpoint
 
 
@@ -46,12 +44,8 @@ def embed_pool(pool: Dataset, console: Console, run: str, doing: str) -> tuple[T
     Raises:
         ConfigError: no run, or none with a checkpoint.
     """
-    place = Run.open(Path(run))
-    config = build(Pretrain, read_yaml(place.config), str(place.config))
-    newest, complaints = checkpoint.find_newest(place.checkpoints)
-    if newest is None:
-        raise ConfigError(f"{run}: no checkpoint to judge with{': ' + complaints[0] if complaints else ''}")
-    parts, engine = load_single(config, checkpoint.load(newest))
+    config = read_run(Path(run))
+    parts, engine = load_single(config, checkpoint.load(chosen_checkpoint(Path(run))))
     batches = collated(usable(pool), EVALUATION_ROWS, Centre(config.towers.size), parts.tokenizer)
     image_NE, text_NE = (torch.full((len(pool), config.towers.embedding), math.nan) for _ in range(2))
     rounds = -(-len(pool) // EVALUATION_ROWS)

@@ -1,18 +1,21 @@
 """The settings of a pretraining run, and where configs are found."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Sequence, Set
 from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter, ValidationError
 
 from mmpretrain.core.errors import ConfigError
+from mmpretrain.core.run import Run
 from mmpretrain.core.settings import apply_overrides, build, did_you_mean, read_yaml, settings
 from mmpretrain.data.training import Data
 from mmpretrain.engines.build import EngineSettings
 from mmpretrain.engines.single import Single
 from mmpretrain.evaluation.build import EvaluatorSettings
+from mmpretrain.heads.adaptation import Adaptation, Full
 from mmpretrain.heads.build import LearnerSettings
 from mmpretrain.optim.optimizer import Optim
 from mmpretrain.recipes.combinations import (
@@ -39,6 +42,11 @@ class Pretrain:
     """Everything that a pretraining run is; its keys are the packages of the project."""
 
     run: RunSettings
+    init: str | None = None
+    """Run folder (or one of its checkpoints) to start from: its towers, tokenizer and weights, wherever this run has
+    the same part; None: from scratch, or from the files that towers name."""
+    adaptation: Adaptation = field(default_factory=Full)
+    """How weights that the run starts from are learned on."""
     data: Data
     towers: Towers
     objectives: Annotated[list[LearnerSettings], Field(min_length=1)]
@@ -76,16 +84,22 @@ class Pretrain:
 ROOT = Path(__file__).parents[2] / "configs"
 
 
+VERBS = ("pretrain", "finetune")
+"""Folders of configs that describe a training run."""
+
+
 def find_config(verb: str, given: Path) -> Path:
-    """A YAML file, a run folder's config, or a name under configs/VERB.
+    """A YAML file, a run folder's config, or a name under configs/VERB; training runs are found under either verb.
 
     Raises:
         ConfigError: there is none.
     """
-    for path in (given, given / "config.yaml", Path("configs") / verb / f"{given}.yaml", ROOT / verb / f"{given}.yaml"):
+    verbs = (verb, *(each for each in VERBS if each != verb)) if verb in VERBS else (verb,)
+    named = [root / each / f"{given}.yaml" for each in verbs for root in (Path("configs"), ROOT)]
+    for path in (given, given / "config.yaml", *named):
         if path.is_file():
             return path
-    known = sorted(path.stem for path in (ROOT / verb).glob("*.yaml"))
+    known = sorted(path.stem for each in verbs for path in (ROOT / each).glob("*.yaml"))
     raise ConfigError(f"{given}: no such config{did_you_mean(given.stem, known)}")
 
 
@@ -93,13 +107,64 @@ def read_pretrain(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """A config as nested dictionaries, overrides applied; towers by name are those of configs/models.
 
     Raises:
-        ConfigError: no such file or model, or an override that does not fit.
+        ConfigError: no such file, model or run to start from, or an override that does not fit.
     """
-    named = [override for override in overrides if override.startswith("towers=")]
-    tree = apply_overrides(read_yaml(path), named)
+    overrides = [by_name(override) for override in overrides]
+    first = [override for override in overrides if override.startswith(("towers=", "init=", "objectives="))]
+    tree = apply_overrides(read_yaml(path), first)
     if isinstance(tree.get("towers"), str):
         tree["towers"] = read_yaml(find_config("models", Path(tree["towers"])))
-    return apply_overrides(tree, [override for override in overrides if override not in named])
+    if isinstance(tree.get("init"), str):
+        take_from_run(tree, run_of(tree["init"]))
+    return apply_overrides(tree, [override for override in overrides if override not in first])
+
+
+def by_name(override: str) -> str:
+    """`data=NAME` as `data.name=NAME`."""
+    key, equals, value = override.partition("=")
+    return f"data.name={value}" if key == "data" and equals and not value.startswith("{") else override
+
+
+def run_of(init: str) -> Path:
+    """The run folder of a start, which may be one of its checkpoints.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    path = Path(init)
+    folder = path.parent.parent if path.parent.name == "checkpoints" else path
+    if not Run(folder).config.is_file():
+        raise ConfigError(f"init: {init} is no run folder; give one, or RUN/checkpoints/step_XXXXXXXX")
+    return folder
+
+
+def take_from_run(tree: dict[str, Any], folder: Path) -> None:
+    """Give a config the towers and the tokenizer of the run that it starts from; it keeps parts that the run has not.
+
+    Parts of the run that no objective trains are left out, and so are its weights files: its checkpoint has it all.
+    """
+    run = read_yaml(Run(folder).config)
+    towers = {key: value for key, value in run["towers"].items() if value is not None}
+    for part in ("image", "text"):
+        if isinstance(towers.get(part), dict):
+            towers[part] = {**towers[part], "weights": None} if "weights" in towers[part] else towers[part]
+    own = tree.get("towers") or {}
+    kept = {"image", "text", "embedding", "tied", "image_queries"} | set(own)
+    needed = needed_parts(tree.get("objectives") or [])
+    for part in ("fusion", "decoder"):
+        kept |= {part} if part in needed else set()
+        towers = {key: value for key, value in towers.items() if key != part or part in needed}
+    tree["towers"] = {**own, **{key: value for key, value in towers.items() if key in kept}}
+    tree.setdefault("data", {})["tokenizer"] = run["data"]["tokenizer"]
+
+
+def needed_parts(objectives: Sequence[Any]) -> Set[str]:
+    """Parts of the model that some objective asks for; what cannot be read is complained of later."""
+    found: set[str] = set()
+    for each in objectives:
+        with contextlib.suppress(ValidationError):
+            found |= TypeAdapter(LearnerSettings).validate_python(each).needs
+    return found
 
 
 def load_pretrain(path: Path, overrides: Sequence[str] = ()) -> Pretrain:
@@ -109,3 +174,13 @@ def load_pretrain(path: Path, overrides: Sequence[str] = ()) -> Pretrain:
         ConfigError: everything that is wrong with them.
     """
     return build(Pretrain, read_pretrain(path, overrides), str(path))
+
+
+def read_run(folder: Path) -> Pretrain:
+    """The config of a run.
+
+    Raises:
+        ConfigError: it is no run.
+    """
+    place = Run.open(folder)
+    return build(Pretrain, read_yaml(place.config), str(place.config))

@@ -13,17 +13,16 @@ from torch import Tensor
 from mmpretrain.core.distributed import on_main
 from mmpretrain.core.errors import ConfigError, MmpretrainError
 from mmpretrain.core.files import TEMPORARY, sha256
-from mmpretrain.core.run import Run
 from mmpretrain.core.weights import load_tensors, save_tensors
 from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.mixture import Place
 from mmpretrain.data.stages import Teacher
 from mmpretrain.objectives.distillation import Distillation
 from mmpretrain.recipes.assemble import Parts
+from mmpretrain.recipes.chosen import chosen_checkpoint
 from mmpretrain.recipes.open_clip_teacher import OpenClipTeacher
 from mmpretrain.recipes.scores import embed_pool
 from mmpretrain.towers.open_clip_model import is_open_clip
-from mmpretrain.train import checkpoint
 
 DIGITS = 12
 
@@ -100,11 +99,7 @@ class RunTeacher:
         Raises:
             ConfigError: it is no run with a checkpoint.
         """
-        newest, complaints = checkpoint.find_newest(Run.open(Path(self.folder)).checkpoints)
-        if newest is None:
-            said = f": {complaints[0]}" if complaints else ""
-            raise ConfigError(f"objectives: {self.folder} has no checkpoint to learn from{said}")
-        return sha256(newest / "weights.safetensors")
+        return sha256(chosen_checkpoint(Path(self.folder), "objectives") / "weights.safetensors")
 
     def embed(self, pool: Dataset, console: Console) -> tuple[Tensor, Tensor]:
         """A unit vector of each sample's picture and caption, in the order of the shards; NaN where it is damaged."""

@@ -115,7 +115,7 @@ class ImageTower(nn.Module):
         self.from_file = image.weights is not None
         self.notes = notes
         self.projects = adapter.projects
-        self._encode = adapter.encode
+        self._adapter = adapter
         mean, std = NORMALISATIONS[image.normalisation]
         # on the scale of uint8
         self.register_buffer("mean_C11", torch.tensor([255 * value for value in mean]).view(3, 1, 1), persistent=False)
@@ -157,9 +157,17 @@ class ImageTower(nn.Module):
         """Whether frozen BatchNorm still has the zeros and ones that it was built with."""
         return self.norm == "frozen" and not self.from_file and bool(self.batch_norms())
 
+    def depth(self) -> list[list[str]]:
+        """Names of the parameters of each block, the stem first; [] where they are not known."""
+        return [[f"trunk.{name}" for name in block] for block in self._adapter.depth(self.trunk)]
+
+    def fit(self, state: State) -> State:
+        """A state of another tower of this kind for this one: position embeddings resized to its grid."""
+        return self._adapter.fit(self.trunk, state)
+
     def forward(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         pixels_BCHW = (images_BCHW.float() - self.mean_C11) / self.std_C11
-        tokens_BND, pooled_BD = self._encode(self.trunk, pixels_BCHW.contiguous(memory_format=self._format))
+        tokens_BND, pooled_BD = self._adapter.encode(self.trunk, pixels_BCHW.contiguous(memory_format=self._format))
         return tokens_BND, F.dropout(pooled_BD, self.dropout, self.training) if self.dropout else pooled_BD
 
 

@@ -20,10 +20,13 @@ from mmpretrain.towers.memory import BlockMemory, Memory
 from mmpretrain.towers.text import BidirectionalText, CausalText, Replacement, TextTower, TokenTable
 
 TextSettings = Annotated[CausalText | BidirectionalText, Field(discriminator="kind")]
-Need = Literal["features", "views", "pictures", "image", "teacher", "text", "words", "fusion", "decoder", "pair"]
+Need = Literal[
+    "features", "projection", "views", "pictures", "image", "teacher", "text", "words", "fusion", "decoder", "pair"
+]
 """features: unit vectors of both towers; views: of further views of a picture; image, text: what a tower says; fusion,
 decoder: the blocks where they meet, and what those start from; pictures, words: only that a tower is there, for an
-objective that asks it itself; pair: room for two passages; teacher: vectors that came with the batch."""
+objective that asks it itself; projection: of what the image tower says; pair: room for two passages; teacher: vectors
+that came with the batch."""
 LOOKS_AT_PICTURES = frozenset({"features", "views", "pictures", "image", "fusion", "decoder"})
 READS_TEXT = frozenset({"features", "text", "words", "fusion", "decoder", "pair"})
 FEATURES: Set[str] = frozenset({"features"})
@@ -107,12 +110,13 @@ class Model(nn.Module):
         self.embedding = towers.embedding
         self.image_projection: nn.Module | None = None
         self.text_projection: nn.Module | None = None
-        if "features" in needs:
+        if needs & {"features", "projection"}:
             assert self.image is not None
             projected = self.image.projects and self.image.width == towers.embedding
             self.image_projection = (
                 nn.Identity() if projected else nn.Linear(self.image.width, towers.embedding, bias=False)
             )
+        if "features" in needs:
             self.text_projection = projection = nn.Linear(self.text.width, towers.embedding, bias=False)
             nn.init.normal_(projection.weight, std=self.text.width**-0.5)
         self.view_projection: nn.Module | None = None

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mmpretrain.core.settings import settings
+from mmpretrain.towers.adapt import freeze
 from mmpretrain.towers.bert_weights import load_bert
 from mmpretrain.towers.memory import BlockMemory
 from mmpretrain.towers.transformer import Block, Heads, Mlp, Shape, View, look_back, look_both_ways, look_on, rotations
@@ -35,6 +36,8 @@ class Transformer:
     """learned: a vector a place, added to the token; rotary: queries and keys are turned by their place."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of channels that each part's output loses in training."""
+    frozen_blocks: Annotated[int, Field(ge=0)] | Literal["all"] = 0
+    """Blocks from the input on that stay as they are; the embeddings are the first."""
     checkpointing: bool = False
     """Compute a block's activations again in backward instead of keeping them: less memory, a third more time."""
 
@@ -54,7 +57,8 @@ class CausalText(Transformer):
     kind: Literal["causal"] = "causal"
 
     def build(self, vocabulary: int, context_length: int) -> "TextTower":
-        return TextTower(self, shape_of(self), vocabulary, context_length, causal=True, pool="last")
+        tower = TextTower(self, shape_of(self), vocabulary, context_length, causal=True, pool="last")
+        return frozen(tower, self)
 
 
 @settings
@@ -77,7 +81,14 @@ class BidirectionalText(Transformer):
         tower = TextTower(self, shape, vocabulary, context_length, causal=False, pool=self.pool, segments=self.segments)
         if self.weights is not None:
             tower.notes = (load_bert(tower, self.weights),)
-        return tower
+        return frozen(tower, self)
+
+
+def frozen(tower: "TextTower", settings: Transformer) -> "TextTower":
+    """The tower, with the blocks as they are that the settings say."""
+    if settings.frozen_blocks:
+        freeze(tower, tower.depth(), settings.frozen_blocks, "towers.text.frozen_blocks")
+    return tower
 
 
 def shape_of(settings: Transformer, **more: Any) -> Shape:
@@ -184,6 +195,14 @@ class TextTower(nn.Module):
         self.blocks = nn.ModuleList(Block(shape) for _ in range(settings.layers))
         self.final_norm = nn.LayerNorm(shape.width, shape.eps) if shape.pre_norm else None
         self._initialise()
+
+    def depth(self) -> list[list[str]]:
+        """Names of the parameters of each block, the embeddings first, the last norm with the last block."""
+        names = [name for name, _ in self.named_parameters()]
+        starts = ["embedding.", *(f"blocks.{number}." for number in range(len(self.blocks)))]
+        found = [[name for name in names if name.startswith(start)] for start in starts]
+        found[-1] += [name for name in names if name.startswith("final_norm.")]
+        return found
 
     def _initialise(self) -> None:
         """CLIP's: narrower where paths add up, by depth and width; BERT's 0.02 where norms stand behind."""

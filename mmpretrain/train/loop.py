@@ -48,6 +48,8 @@ class Train:
     """Checkpoints that stay on disk."""
     keep_best: str | None = None
     """SPLIT/METRIC of an evaluation, such as val/t2i_R@10: the checkpoint with the best also stays."""
+    patience: Annotated[int, Field(gt=0)] | None = None
+    """Evaluations in a row without a better keep_best after which the run ends early; None: never."""
     max_skips: Annotated[int, Field(gt=0)] = 10
     """Steps in a row that may be skipped for non-finite values or spikes before the run ends."""
     spikes: Policy = "warn"
@@ -81,8 +83,8 @@ class Hooks:
     """Learning rate of a step."""
     log: Callable[[dict[str, Any]], None]
     """Keep a line of metrics."""
-    evaluate: Callable[[int], None]
-    """Evaluate after this many steps."""
+    evaluate: Callable[[int], bool]
+    """Evaluate after this many steps; whether the run is to end early."""
     save: Callable[[int, bool], None]
     """Write the checkpoint of this many steps; True: nothing may be left to write when it returns."""
     account: Callable[[int, Sequence[Batch]], None]
@@ -158,7 +160,7 @@ def run(
         progress.step = done
         with meter.waiting(), phase("data"):
             micro_batches = _next_of_all_ranks(batches)
-        engine.set_rate(hooks.rate(step))
+        engine.set_rate(hooks.rate(step), step)
         engine.module.begin(step)
         wishes = (bool(stop), stop.wants_restart, clock.due())
         fixed = train.fixed_parts is not None
@@ -187,7 +189,9 @@ def run(
             clock.restart()
         if evaluating and not stopping:
             with phase("evaluate"):
-                hooks.evaluate(done)
+                enough = hooks.evaluate(done)
+            if enough:
+                return "complete"
             stopping, restarting = _asked(stop)
             if stopping:
                 hooks.save(done, True)  # it may still be on its way

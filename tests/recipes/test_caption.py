@@ -15,9 +15,10 @@ from mmpretrain.core.errors import ConfigError, DataError, MmpretrainError
 from mmpretrain.data.convert.picture import FilePicture
 from mmpretrain.data.given import Given, given_pictures, image_ids
 from mmpretrain.heads.generation.greedy import Greedy
-from mmpretrain.recipes.alone import load_alone, read_config
+from mmpretrain.recipes.alone import load_alone
 from mmpretrain.recipes.caption import caption_given
 from mmpretrain.recipes.pretrain import pretrain
+from mmpretrain.recipes.settings import read_run
 from tests.conftest import ConfigWriter, toy_picture
 
 TOWERS = {
@@ -162,7 +163,7 @@ class Stopper(FilePicture):
 def test_an_interrupted_walk_keeps_what_it_has_written(run: Path, pictures: Path, tmp_path: Path) -> None:
     given = given_pictures([tmp_path / "gone.jpg", pictures])
     given.insert(5, Given("stop", Stopper(str(pictures), "a.png")))
-    alone, out = load_alone(run, read_config(run)), tmp_path / "captions.json"
+    alone, out = load_alone(run, read_run(run)), tmp_path / "captions.json"
     with pytest.raises(KeyboardInterrupt):
         caption_given(alone, given, Greedy(most_tokens=5), 2, out, Console(quiet=True))
     assert [Path(each["image_id"]).name for each in json.loads(out.read_text())] == ["a.png", "b.png", "c.png", "d.png"]

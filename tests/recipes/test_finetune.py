@@ -1,0 +1,132 @@
+"""Runs that start from another run: what they take over, what learns, and that they resume like any other."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from mmpretrain.core.errors import ConfigError
+from mmpretrain.core.files import read_json_lines
+from mmpretrain.core.run import Run
+from mmpretrain.core.weights import load_tensors
+from mmpretrain.recipes.pretrain import pretrain
+from mmpretrain.recipes.settings import load_pretrain
+from tests.conftest import ConfigWriter
+
+QUIET = Console(quiet=True)
+CLASSIFICATION = [{"kind": "classification"}]
+
+
+def weights(run: Run, step: int = 6) -> dict[str, torch.Tensor]:
+    return load_tensors(run.checkpoints / f"step_{step:08d}" / "weights.safetensors")
+
+
+@pytest.fixture
+def origin(toy_config: ConfigWriter) -> Run:
+    """A pretrained run of seconds."""
+    return pretrain(toy_config("origin", evaluation=[]), [], "auto", QUIET)
+
+
+def task(toy_config: ConfigWriter, name: str, origin: Run | None, **more: object) -> Path:
+    given = {"objectives": CLASSIFICATION, "evaluation": [], **more}
+    return toy_config(name, **given, **({"init": str(origin.folder)} if origin else {}))
+
+
+def test_a_run_takes_towers_tokenizer_and_weights_of_the_one_it_starts_from(origin: Run, toy_config: ConfigWriter):
+    other = {"kind": "timm", "name": "test_vit", "size": 32}  # the origin's towers stand instead
+    run = pretrain(
+        task(toy_config, "task", origin, towers__image=other, train__steps=1, optim__schedule__warmup=0),
+        [],
+        "auto",
+        QUIET,
+    )
+    config = load_pretrain(run.config)
+    assert config.towers.image.name == "test_resnet"
+    before, after = weights(origin), weights(run, 1)
+    start = json.loads((run.checkpoints / "step_00000001" / "start.json").read_text())
+    # one step of warmup moves weights by little, those of heads by more than nothing
+    for name in start["started"]:
+        torch.testing.assert_close(after[name], before[name], atol=2e-3, rtol=0)
+    assert all(name.startswith("objectives.0.") for name in start["new"])
+    assert any(name.startswith("model.text.") for name in start["left_out"])
+    tokenizers = [each.checkpoints / f"step_{step:08d}" / "tokenizer.json" for each, step in ((origin, 6), (run, 1))]
+    assert tokenizers[0].read_text() == tokenizers[1].read_text()
+
+
+@pytest.mark.parametrize(
+    "adaptation",
+    [
+        {"kind": "probe"},
+        {"kind": "last_k", "blocks": 2, "rate": 0.1},
+        {"kind": "full", "rate": 0.1, "layer_decay": 0.7},
+        {"kind": "gradual", "every": 2},
+        {"kind": "lora", "rank": 2},
+    ],
+    ids=lambda tree: tree["kind"],
+)
+def test_every_adaptation_resumes_bit_for_bit(adaptation: dict, origin: Run, toy_config: ConfigWriter):
+    whole = pretrain(task(toy_config, "whole", origin, adaptation=adaptation), [], "auto", QUIET)
+    config = task(toy_config, "cut", origin, adaptation=adaptation, train__save_every=3)
+    cut = pretrain(config, [], "auto", QUIET)
+    for folder in cut.checkpoints.glob("step_00000006"):
+        for file in folder.iterdir():
+            file.unlink()
+        folder.rmdir()
+    cut.complete.unlink()
+    pretrain(config, [], "auto", QUIET)
+    one, other = weights(whole), weights(cut)
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_probe_leaves_features_as_they_were(origin: Run, toy_config: ConfigWriter):
+    faster = {"adaptation": {"kind": "probe"}, "optim__schedule__rate": 0.05}
+    run = pretrain(task(toy_config, "probe", origin, **faster), [], "auto", QUIET)
+    before, after = weights(origin), weights(run)
+    same = [name for name in after if name.startswith("model.image.")]
+    assert same
+    assert all(torch.equal(before[name], after[name]) for name in same)
+    losses = [record["classification/loss"] for record in read_json_lines(run.metrics)]
+    assert losses[-1] < losses[0]
+
+
+def test_blocks_that_have_not_thawed_stand_still(origin: Run, toy_config: ConfigWriter):
+    run = pretrain(task(toy_config, "slow", origin, adaptation={"kind": "gradual", "every": 100}), [], "auto", QUIET)
+    before, after = weights(origin), weights(run)
+    assert all(torch.equal(before[name], after[name]) for name in after if name.startswith("model.image."))
+
+
+def test_a_run_that_learned_low_rank_changes_can_be_started_from(origin: Run, toy_config: ConfigWriter):
+    first = pretrain(task(toy_config, "lora", origin, adaptation={"kind": "lora", "rank": 2}), [], "auto", QUIET)
+    second = pretrain(task(toy_config, "next", first, train__steps=1, optim__schedule__warmup=0), [], "auto", QUIET)
+    assert not any("parametrizations" in name for name in weights(second, 1))
+    start = json.loads((second.checkpoints / "step_00000001" / "start.json").read_text())
+    assert start["new"] == []
+
+
+def test_a_start_that_is_no_run_is_refused_in_one_line(toy_config: ConfigWriter, tmp_path: Path):
+    with pytest.raises(ConfigError, match="init: nowhere is no run folder; give one, or RUN/checkpoints/step_X"):
+        load_pretrain(task(toy_config, "lost", None, init="nowhere"))
+
+
+def test_labels_that_the_card_does_not_name_are_refused(toy_config: ConfigWriter, passages: Path):
+    config = task(toy_config, "unlabelled", None, data__name=str(passages))
+    with pytest.raises(ConfigError, match="classification"):
+        pretrain(config, [], "auto", QUIET)
+
+
+def test_zero_shot_is_where_a_head_begins(origin: Run, toy_config: ConfigWriter):
+    head = [{"kind": "classification", "reads": "features", "start": "zero_shot"}]
+    run = pretrain(
+        task(toy_config, "wise", origin, objectives=head, train__steps=1, optim__schedule__warmup=0), [], "auto", QUIET
+    )
+    found = weights(run, 1)["objectives.0.head.1.weight"]
+    scale = weights(origin)["objectives.0.log_scale"].exp()
+    torch.testing.assert_close(found.norm(dim=1), scale.expand(len(found)), atol=0.1, rtol=0)
+
+
+def test_data_may_be_named_in_one_word(toy_config: ConfigWriter, shapes: Path):
+    config = load_pretrain(toy_config("short", data__name="emoji"), [f"data={shapes}"])
+    assert config.data.name == str(shapes)
