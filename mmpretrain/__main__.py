@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from mmpretrain import __version__
+from mmpretrain.commands.answer import answer
 from mmpretrain.commands.caption import caption
 from mmpretrain.commands.checkpoint import checkpoint
 from mmpretrain.commands.console import AS_JSON, console, tell
@@ -148,6 +149,7 @@ cli.add_command(pretrain)
 cli.add_command(finetune)
 cli.add_command(data)
 cli.add_command(caption)
+cli.add_command(answer)
 cli.add_command(checkpoint)
 cli.add_command(plan)
 cli.add_command(launch)

@@ -70,6 +70,10 @@ class Batch:
     """bool, True on the tokens of that passage."""
     label_sets: Sequence[Sequence[int]] = field(default_factory=tuple)
     """All classes of each row, where the card says that a picture may have several."""
+    answer_tokens_BL: Tensor | None = None
+    """int64, one of the answers to each text, where the card names some; padded like tokens_BL."""
+    answer_mask_BL: Tensor | None = None
+    """bool, True on the tokens of that answer."""
     masks_BHW: Tensor | None = None
     """uint8, the class of each pixel of images_BCHW, 255 where none counts; None where the card names no masks."""
     answers: Sequence[Sequence[str]] = field(default_factory=tuple)

@@ -81,6 +81,7 @@ def training_loader(
         tokenizer=tokenizer,
         following=following,
         masked=size > 0 and any(dataset.card.mask for dataset in training.datasets),
+        answered=any(dataset.card.answers for dataset in training.datasets),
         mixed=size > 0 and bool(training.without_pictures),
         views=[OrBlank(view, size) for view in _views(data, size, views)],
         teacher=teacher,
@@ -142,6 +143,7 @@ def evaluation_loader(
         tokenizer=tokenizer,
         following=bool(dataset.card.next),
         masked=size > 0 and bool(dataset.card.mask),
+        answered=bool(dataset.card.answers),
     )
     return _raising(_loader([places, read, batch, errors_as_items], workers))
 

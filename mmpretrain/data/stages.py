@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from mmpretrain.core.batch import Batch, Fault
+from mmpretrain.core.counter import counter_hash, name_to_int
 from mmpretrain.core.errors import DataError
 from mmpretrain.data.card import IGNORED, shard_name
 from mmpretrain.data.dataset import Dataset
@@ -18,6 +19,7 @@ from mmpretrain.data.samples import Reading, Sample, ShardReader
 from mmpretrain.data.tokenizer import Tokenizer
 from mmpretrain.data.transforms import Transform
 
+_ANSWER = name_to_int("answer")
 MAX_ATTEMPTS = 100
 """Reserves tried for one position before the data is called unreadable."""
 
@@ -103,6 +105,7 @@ def collated(
     following: bool = False,
     mixed: bool = False,
     masked: bool = False,
+    answered: bool = False,
     views: Sequence[Transform] = (),
     teacher: Teacher | None = None,
 ) -> Iterator[Batch]:
@@ -112,6 +115,7 @@ def collated(
         following: some card names the passages that follow.
         mixed: some rows have pictures and others have none.
         masked: some card names masks.
+        answered: some card names answers.
         views: further views to make of each picture.
         teacher: what a teacher says of the picture and the text at a place.
     """
@@ -120,6 +124,8 @@ def collated(
         places, samples = [place for place, _, _ in read], [sample for _, sample, _ in read]
         tokens_BL, mask_BL = tokenizer([sample.caption for sample in samples])
         next_tokens_BL, next_mask_BL = tokenizer([each.following for each in samples]) if following else (None, None)
+        answers = [answer_of(sample) for sample in samples] if answered else []
+        answer_tokens_BL, answer_mask_BL = tokenizer(answers) if answered else (None, None)
         taught = [torch.stack(rows) for rows in zip(*map(teacher, places), strict=True)] if teacher else [None, None]
         images_BCHW, masks_BHW = _with_masks(samples, transform) if masked else (_transformed(samples, transform), None)
         yield Batch(
@@ -135,6 +141,8 @@ def collated(
             labels_B=torch.tensor([sample.label for sample in samples]),
             next_tokens_BL=next_tokens_BL,
             next_mask_BL=next_mask_BL,
+            answer_tokens_BL=answer_tokens_BL,
+            answer_mask_BL=answer_mask_BL,
             teacher_image_BT=taught[0],
             teacher_text_BT=taught[1],
             source_B=torch.tensor([place.source for place, _, _ in read]),
@@ -145,6 +153,13 @@ def collated(
             question_types=tuple(sample.question_type for sample in samples),
             faults=tuple(fault for _, _, faults in read for fault in faults),
         )
+
+
+def answer_of(sample: Sample) -> str:
+    """One of the answers, drawn by position, so that frequent ones come often; empty where there is none."""
+    if not sample.answers:
+        return ""
+    return sample.answers[int(counter_hash(_ANSWER, sample.position)) % len(sample.answers)]
 
 
 def _transformed(samples: Sequence[Sample], transform: Transform) -> Tensor:

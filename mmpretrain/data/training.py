@@ -1,6 +1,6 @@
 """What a run trains on: the settings of its data, and the datasets with the one order over them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import field
 from typing import Annotated, Literal
 
@@ -122,6 +122,11 @@ class TrainingData:
         pairs = zip(self.settings.parts, self.datasets, strict=True)
         return [part.name for part, dataset in pairs if not dataset.card.next]
 
+    def without(self, keys: Sequence[str]) -> list[str]:
+        """Names of sources whose card has none of some keys."""
+        pairs = zip(self.settings.parts, self.datasets, strict=True)
+        return [part.name for part, dataset in pairs if not any(getattr(dataset.card, key) for key in keys)]
+
     @property
     def label(self) -> str:
         """What the run is trained on, for tables."""
@@ -144,8 +149,10 @@ class TrainingData:
         return Mixture(orders, [part.stages() for part in data.parts], data.batch, data.seed)
 
     def captions(self) -> Iterator[str]:
-        """Every caption of every source, for tokenizers that learn from them."""
-        return (caption for dataset in self.datasets for caption in dataset.captions(self.settings.limits))
+        """Every caption of every source, and the answers to choose from, for tokenizers that learn from them."""
+        for dataset in self.datasets:
+            yield from dataset.captions(self.settings.limits)
+            yield from dataset.card.classes if dataset.card.answers else ()
 
 
 def check_batch(training: TrainingData, ranks: int, micros: int, batch: int | None = None) -> None:

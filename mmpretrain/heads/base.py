@@ -1,6 +1,7 @@
 """What heads have in common: objectives that learn from labels, and are asked about other rows afterwards."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -17,6 +18,8 @@ from mmpretrain.objectives.combine import TrainingModule
 class Head(Objective):
     """Settings that all heads share."""
 
+    learns_from: ClassVar[Sequence[str]] = ()
+    """Keys of the card, one of which has to be there."""
     name: str = ""
     """What metrics call it; heads of one kind need names to be told apart. Empty: its kind."""
 

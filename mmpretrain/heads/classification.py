@@ -20,6 +20,7 @@ from mmpretrain.objectives.base import Surroundings
 class Classification(Head):
     """Classes of the card: one a row (its `label`), or any number (its `labels`)."""
 
+    learns_from = ("label", "labels")
     kind: Literal["classification"] = "classification"
     reads: Reads = "image"
     """What it looks at."""

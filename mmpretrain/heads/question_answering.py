@@ -24,6 +24,7 @@ AGREED = 3
 class QuestionAnswering(Head):
     """Answers of the card (its `answers`, chosen among its `classes`) to the text, which is a question."""
 
+    learns_from = ("answers",)
     kind: Literal["question_answering"] = "question_answering"
     reads: Reads = "fusion"
     """What it looks at; text is the baseline that sees no picture."""

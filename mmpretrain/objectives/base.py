@@ -70,6 +70,8 @@ class Surroundings:
     """How passages are paired, where an objective pairs them."""
     text_teacher: Any = None
     """The `TextTeacher` that an objective asks for; None in evaluation."""
+    tokenizer: Any = None
+    """Texts to tokens_BL and mask_BL."""
     labels: Mapping[str, Labels] = field(default_factory=dict)
     """What the labels mean that a head learns from, by its name."""
 

@@ -193,6 +193,7 @@ def build_module(
         sources=[part.name for part in config.data.parts],
         seed=config.train.seed,
         mask_id=tokenizer.mask_id,
+        tokenizer=tokenizer,
         seen_S=seen_S,
         text_teacher=teacher,
         labels=labels,

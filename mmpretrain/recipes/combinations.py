@@ -176,6 +176,8 @@ def refuse_data(objectives: Sequence[Any], data: TrainingData) -> None:
         held = "which holds texts alone"
         if "pair" in objective.needs:
             lacking, held = data.without_following, "whose card names no passage that follows (`next`)"
+        if keys := getattr(objective, "learns_from", ()):
+            lacking, held = data.without(keys), f"whose card names no {' or '.join(keys)}"
         for name in set(objective.sources or every) & set(lacking):
             others = [each for each in every if each not in lacking]
             remedy = f"name others in objectives.{place}.sources" if others else "leave the objective out"
