@@ -60,6 +60,10 @@ class Batch:
     """bool, whether a row has a picture, in a mixture with texts alone; None: all have one, or none has."""
     views_BVCHW: Tensor | None = None
     """uint8, further random views of each picture, where an objective asks for them."""
+    image_BD: Tensor | None = None
+    """What a frozen image tower pools of each picture, where it was computed before; images_BCHW then has no pixels."""
+    text_BD: Tensor | None = None
+    """The same of a frozen text tower."""
     teacher_image_BT: Tensor | None = None
     """What a teacher says of each picture, where an objective asks; T is its width."""
     teacher_text_BT: Tensor | None = None

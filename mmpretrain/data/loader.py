@@ -22,11 +22,11 @@ from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.mixture import Place
 from mmpretrain.data.order import positions_of_micro_batch
 from mmpretrain.data.samples import Limits, Reading, decode
-from mmpretrain.data.stages import Teacher, collated, errors_as_items, read_strictly, read_with_reserves
+from mmpretrain.data.stages import Beside, collated, errors_as_items, read_strictly, read_with_reserves
 from mmpretrain.data.streaming import Streaming
 from mmpretrain.data.tokenizer import Tokenizer
 from mmpretrain.data.training import Data, TrainingData, check_batch
-from mmpretrain.data.transforms import Centre, OrBlank, Transform
+from mmpretrain.data.transforms import Centre, Nothing, OrBlank, Transform
 
 _VIEW = name_to_int("view")
 
@@ -39,14 +39,16 @@ def training_loader(
     micros: int,
     start: int,
     views: int = 0,
-    teacher: Teacher | None = None,
+    beside: Beside | None = None,
+    blind: bool = False,
 ) -> Iterator[list[Batch]]:
     """For each step from `start` on, without end, this rank's micro-batches of it.
 
     Args:
         size: side of the pictures; 0 reads texts alone.
         views: further views of each picture.
-        teacher: what a teacher says of the picture and the text at a place.
+        beside: fields of rows that were computed before, by place.
+        blind: pictures are decoded, so that damaged ones are replaced, and nobody looks at them.
 
     Raises:
         DataError: from next(), where no sample can be had for a position.
@@ -77,14 +79,14 @@ def training_loader(
     batch = functools.partial(
         collated,
         rows=rows,
-        transform=OrBlank(augment, size),
+        transform=Nothing() if blind else OrBlank(augment, size),
         tokenizer=tokenizer,
         following=following,
         masked=size > 0 and any(dataset.card.mask for dataset in training.datasets),
         answered=any(dataset.card.answers for dataset in training.datasets),
         mixed=size > 0 and bool(training.without_pictures),
         views=[OrBlank(view, size) for view in _views(data, size, views)],
-        teacher=teacher,
+        beside=beside,
     )
     batches = _raising(_loader([*stages, batch, errors_as_items], data.workers))
     return iter(lambda: list(itertools.islice(batches, micros)), [])

@@ -27,8 +27,8 @@ Read = tuple[Place, Sample, list[Fault]]
 """A sample, where it was found, and what could not be used on the way to it."""
 
 
-Teacher = Callable[[Place], tuple[Tensor, ...]]
-"""Where a sample stands -> what a teacher says of its picture and of its text."""
+Beside = Callable[[Place], dict[str, Tensor]]
+"""Where a sample stands -> fields of its row that were computed before: what a teacher or a frozen tower says of it."""
 
 
 class Plan(Protocol):
@@ -107,7 +107,7 @@ def collated(
     masked: bool = False,
     answered: bool = False,
     views: Sequence[Transform] = (),
-    teacher: Teacher | None = None,
+    beside: Beside | None = None,
 ) -> Iterator[Batch]:
     """Batches of `rows` neighbours of the stream.
 
@@ -117,7 +117,7 @@ def collated(
         masked: some card names masks.
         answered: some card names answers.
         views: further views to make of each picture.
-        teacher: what a teacher says of the picture and the text at a place.
+        beside: further fields of the rows, by place.
     """
     stream = iter(stream)
     while read := list(itertools.islice(stream, rows)):
@@ -126,7 +126,7 @@ def collated(
         next_tokens_BL, next_mask_BL = tokenizer([each.following for each in samples]) if following else (None, None)
         answers = [answer_of(sample) for sample in samples] if answered else []
         answer_tokens_BL, answer_mask_BL = tokenizer(answers) if answered else (None, None)
-        taught = [torch.stack(rows) for rows in zip(*map(teacher, places), strict=True)] if teacher else [None, None]
+        known = [beside(place) for place in places] if beside else [{}]
         images_BCHW, masks_BHW = _with_masks(samples, transform) if masked else (_transformed(samples, transform), None)
         yield Batch(
             images_BCHW=images_BCHW,
@@ -143,8 +143,6 @@ def collated(
             next_mask_BL=next_mask_BL,
             answer_tokens_BL=answer_tokens_BL,
             answer_mask_BL=answer_mask_BL,
-            teacher_image_BT=taught[0],
-            teacher_text_BT=taught[1],
             source_B=torch.tensor([place.source for place, _, _ in read]),
             keys=tuple(sample.key for sample in samples),
             galleries=tuple(sample.gallery for sample in samples),
@@ -152,6 +150,7 @@ def collated(
             answers=tuple(sample.answers for sample in samples),
             question_types=tuple(sample.question_type for sample in samples),
             faults=tuple(fault for _, _, faults in read for fault in faults),
+            **{name: torch.stack([row[name] for row in known]) for name in known[0]},
         )
 
 

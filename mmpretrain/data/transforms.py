@@ -160,6 +160,16 @@ class OrBlank:
         return self(image, position), mask_HW.new_full((self.size, self.size), IGNORED)
 
 
+class Nothing:
+    """No pixels, for batches at whose pictures nobody looks."""
+
+    def __call__(self, image: Tensor, position: int) -> Tensor:
+        return image.new_zeros(3, 0, 0)
+
+    def with_mask(self, image: Tensor, mask_HW: Tensor, position: int) -> tuple[Tensor, Tensor]:
+        return self(image, position), mask_HW.new_zeros(0, 0)
+
+
 class Centre:
     """The shorter side to `size`, then the centre: what open_clip does in evaluation."""
 

@@ -24,7 +24,7 @@ from mmpretrain.data.card import parse_name
 from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.labels import Labels
 from mmpretrain.data.loader import evaluation_loader, training_loader
-from mmpretrain.data.stages import Teacher
+from mmpretrain.data.stages import Beside
 from mmpretrain.data.tokenizer import Tokenizer, load_tokenizer
 from mmpretrain.data.training import Data, TrainingData
 from mmpretrain.engines.base import Engine, Options
@@ -44,6 +44,8 @@ from mmpretrain.recipes.text_teacher import text_teacher_of
 from mmpretrain.towers.norms import measure_statistics
 
 EVALUATION_ROWS = 256
+EVALUATION_PIXELS = 2**20
+"""Of a batch: with larger ones the system takes longer to hand out memory for what towers compute than they take."""
 MEASURED_ROWS = 16
 """Rows of a batch by which held-out figures are resampled."""
 LABELS = "labels.json"
@@ -311,11 +313,11 @@ def require_space_for_checkpoints(parts: Parts) -> int:
     return size
 
 
-def training_batches(parts: Parts, start: int, teacher: Teacher | None = None) -> Iterator[list[Batch]]:
+def training_batches(parts: Parts, start: int, beside: Beside | None = None) -> Iterator[list[Batch]]:
     """This rank's micro-batches of every step from `start` on.
 
     Args:
-        teacher: see `recipes.teacher`.
+        beside: see `recipes.beside`.
     """
     config = parts.config
     return training_loader(
@@ -326,8 +328,18 @@ def training_batches(parts: Parts, start: int, teacher: Teacher | None = None) -
         config.train.micros(parts.world.size),
         start,
         VIEWS if "views" in needs_of(config.objectives) else 0,
-        teacher,
+        beside,
+        blind="image" in frozen_towers(parts),
     )
+
+
+def frozen_towers(parts: Parts) -> list[str]:
+    """Towers that are computed once, because none of their weights learns and the config keeps what they say."""
+    model = parts.module.model
+    if parts.config.towers.cache is None:
+        return []
+    towers = {"image": model.image, "text": model.text}
+    return [name for name, tower in towers.items() if tower and not any(p.requires_grad for p in tower.parameters())]
 
 
 def build_engine(parts: Parts) -> Engine:
@@ -339,6 +351,11 @@ def engine_around(module: TrainingModule, config: Pretrain, device: torch.device
     optim = config.optim
     options = Options(device=device, clip_norm=optim.clip_norm, ema=optim.ema)
     return config.engine.build(module, partial(optim.build, rates=rates or {}), options)
+
+
+def evaluation_rows(size: int) -> int:
+    """Samples of a batch in evaluation."""
+    return max(16, min(EVALUATION_ROWS, EVALUATION_PIXELS // max(1, size) ** 2))
 
 
 def embedder(parts: Parts, engine: Engine, datasets: dict[str, Dataset]) -> Embedder:
@@ -353,7 +370,7 @@ def embedder(parts: Parts, engine: Engine, datasets: dict[str, Dataset]) -> Embe
             dataset=dataset.folder.name,
             split=dataset.split,
             length=len(dataset),
-            batches=partial(load, EVALUATION_ROWS),
+            batches=partial(load, evaluation_rows(size)),
             small_batches=partial(load, max(within)),
             classes=dataset.card.classes,
             sentences=dataset.card.sentences(),

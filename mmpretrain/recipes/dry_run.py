@@ -25,11 +25,11 @@ from mmpretrain.recipes.assemble import (
     require_space_for_checkpoints,
     training_batches,
 )
+from mmpretrain.recipes.beside import beside_of
 from mmpretrain.recipes.combinations import refuse_cut, refuse_ranks
 from mmpretrain.recipes.data_facts import cut_texts
 from mmpretrain.recipes.settings import Pretrain, load_pretrain
 from mmpretrain.recipes.start import Origin
-from mmpretrain.recipes.teacher import teacher_of
 from mmpretrain.train.step import train_step
 
 TIMED_STEPS = 2
@@ -91,7 +91,7 @@ def seconds_a_step(parts: Parts, engine: Engine, console: Console) -> float:
     Raises:
         ConfigError: trainable parameters without gradient; names them.
     """
-    batches = training_batches(parts, 0, teacher_of(parts, console))
+    batches = training_batches(parts, 0, beside_of(parts, console))
     refuse_without_gradient(parts, engine, next(batches))
     for number in range(TIMED_STEPS + 1):
         if number == 1:

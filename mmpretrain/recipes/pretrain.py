@@ -30,12 +30,12 @@ from mmpretrain.recipes.assemble import (
     require_space_for_checkpoints,
     training_batches,
 )
+from mmpretrain.recipes.beside import beside_of
 from mmpretrain.recipes.data_facts import cut_texts, data_facts, model_facts
 from mmpretrain.recipes.evaluation import Evaluation
 from mmpretrain.recipes.keeper import Keeper
 from mmpretrain.recipes.settings import Pretrain, load_pretrain, read_run
 from mmpretrain.recipes.start import Origin
-from mmpretrain.recipes.teacher import teacher_of
 from mmpretrain.train import checkpoint
 from mmpretrain.train.guards import StopRequest
 from mmpretrain.train.loop import Guards, Outcome, run
@@ -71,7 +71,7 @@ def pretrain(path: Path, overrides: Sequence[str], resume: str, console: Console
         else:
             on_all(lambda: refuse_other_data(start_from, parts.data))
             on_all(lambda: refuse_other_teacher(start_from, parts))
-        teacher = teacher_of(parts, console)  # a wrong one leaves no run folder behind
+        beside = beside_of(parts, console)  # a wrong one leaves no run folder behind
         on_main(lambda: _ignore(stack.enter_context(locked(place.lock))))
         on_main(lambda: refuse_if_it_moved_on(place, chosen_from))
         on_main(lambda: lay_out(place, parts, evaluation, start_from))
@@ -84,7 +84,7 @@ def pretrain(path: Path, overrides: Sequence[str], resume: str, console: Console
         with Display(console, world.is_main, start, config.train.steps) as display:
             say_what_begins(display, parts, place, start, choice)
             keeper = Keeper(parts, engine, place, evaluation, guards, display, start)
-            batches = training_batches(parts, start, teacher)
+            batches = training_batches(parts, start, beside)
             try:
                 hooks = keeper.hooks()
                 outcome: Outcome = "complete"

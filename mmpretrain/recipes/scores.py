@@ -17,7 +17,7 @@ from mmpretrain.data.mixture import Place
 from mmpretrain.data.samples import Reading, ShardReader
 from mmpretrain.data.stages import Read, collated
 from mmpretrain.data.transforms import Centre
-from mmpretrain.recipes.assemble import EVALUATION_ROWS
+from mmpretrain.recipes.assemble import evaluation_rows
 from mmpretrain.recipes.chosen import chosen_checkpoint
 from mmpretrain.recipes.evaluate import load_single
 from mmpretrain.recipes.settings import read_run
@@ -46,9 +46,10 @@ def embed_pool(pool: Dataset, console: Console, run: str, doing: str) -> tuple[T
     """
     config = read_run(Path(run))
     parts, engine = load_single(config, checkpoint.load(chosen_checkpoint(Path(run))))
-    batches = collated(usable(pool), EVALUATION_ROWS, Centre(config.towers.size), parts.tokenizer)
+    rows = evaluation_rows(config.towers.size)
+    batches = collated(usable(pool), rows, Centre(config.towers.size), parts.tokenizer)
     image_NE, text_NE = (torch.full((len(pool), config.towers.embedding), math.nan) for _ in range(2))
-    rounds = -(-len(pool) // EVALUATION_ROWS)
+    rounds = -(-len(pool) // rows)
     with engine.evaluating(), torch.no_grad():
         for batch in track(batches, doing, rounds, console=console, disable=not console.is_terminal):
             features = engine.forward("embed", batch.to(parts.device))

@@ -16,7 +16,7 @@ from mmpretrain.core.files import TEMPORARY, sha256
 from mmpretrain.core.weights import load_tensors, save_tensors
 from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.mixture import Place
-from mmpretrain.data.stages import Teacher
+from mmpretrain.data.stages import Beside
 from mmpretrain.objectives.distillation import Distillation
 from mmpretrain.recipes.assemble import Parts
 from mmpretrain.recipes.chosen import chosen_checkpoint
@@ -27,7 +27,7 @@ from mmpretrain.towers.open_clip_model import is_open_clip
 DIGITS = 12
 
 
-def teacher_of(parts: Parts, console: Console) -> Teacher | None:
+def teacher_of(parts: Parts, console: Console) -> Beside | None:
     """The vectors of the config's teacher, computed where the cache does not hold them; None without distillation.
 
     Every rank calls; the main one computes.
@@ -48,14 +48,14 @@ def teacher_of(parts: Parts, console: Console) -> Teacher | None:
             known[number] = (found["image_NE"], found["text_NE"])
     starts = {number: first_rows(parts.data.datasets[number]) for number in known}
     width = next(iter(known.values()))[0].shape[1]
-    nothing = (torch.zeros(width), torch.zeros(width))
+    nothing = {"teacher_image_BT": torch.zeros(width), "teacher_text_BT": torch.zeros(width)}
 
-    def look_up(place: Place) -> tuple[Tensor, ...]:
+    def look_up(place: Place) -> dict[str, Tensor]:
         if place.source not in known:
             return nothing
         row = starts[place.source][place.shard] + place.sample
         image_NE, text_NE = known[place.source]
-        return image_NE[row], text_NE[row]
+        return {"teacher_image_BT": image_NE[row], "teacher_text_BT": text_NE[row]}
 
     return look_up
 

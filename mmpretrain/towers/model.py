@@ -52,6 +52,9 @@ class Towers:
     """Width of the space in which views are compared."""
     image_queries: Annotated[int, Field(gt=0)] | None = None
     """Fusion and decoder see this many pooled tokens (CoCa: 256) instead of the image tower's own; None: those."""
+    cache: str | None = None
+    """Folder for what frozen towers pool of each training sample: computed once, without augmentation, instead of at
+    every step; for objectives that look at pooled vectors alone. None: towers always run."""
     tied: bool = True
     """Words are predicted by the matrix that embeds them; False: by one of the decoder's own."""
 
@@ -159,11 +162,14 @@ class Model(nn.Module):
         image_BD = text_BD = None
         if needs & {"features", "image", "fusion", "decoder"}:
             assert self.image is not None
-            image_BND, image_BD = look(self.image, batch)
+            image_BND, image_BD = look(self.image, batch) if batch.image_BD is None else (image_BND, batch.image_BD)
             if self.image_projection is not None:
                 image_BE = F.normalize(at_least_fp32(self.image_projection(image_BD)), dim=-1)
         if needs & {"features", "text"} or self._starts_from_text(needs):
-            text_BLD, text_BD = self.text(batch.tokens_BL, batch.mask_BL)
+            if batch.text_BD is None:
+                text_BLD, text_BD = self.text(batch.tokens_BL, batch.mask_BL)
+            else:
+                text_BD = batch.text_BD
             if self.text_projection is not None:
                 text_BE = F.normalize(at_least_fp32(self.text_projection(text_BD)), dim=-1)
         return Encoded(

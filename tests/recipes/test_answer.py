@@ -81,7 +81,7 @@ def test_a_run_that_learned_no_answers_says_what_to_train(toy_config: ConfigWrit
 
 def test_data_without_answers_is_refused_by_name(toy_config: ConfigWriter):
     config = toy_config("none", objectives=[HEADS["product"][0]], evaluation=[])
-    with pytest.raises(ConfigError, match="question_answering cannot learn from .*, whose card names no answers"):
+    with pytest.raises(ConfigError, match=r"question_answering cannot learn from .*, whose card names no answers"):
         pretrain(config, [], "auto", QUIET)
 
 
@@ -92,7 +92,7 @@ def test_a_picture_that_cannot_be_read_and_an_empty_question_are_told_in_one_lin
     run = pretrain(toy_config("asked", **given), [], "auto", QUIET)
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no picture")
-    with pytest.raises(DataError, match="broken.png: "):
+    with pytest.raises(DataError, match=r"broken\.png: "):
         answer(run.folder, broken, ["what?"], "", 2, QUIET)
     with pytest.raises(DataError, match="an empty question has no answer; ask one"):
         answer(run.folder, broken, ["  "], "", 2, QUIET)
