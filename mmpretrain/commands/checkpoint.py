@@ -43,3 +43,15 @@ def prune(run: Path, keep: int, as_json: bool) -> None:
     from mmpretrain.recipes.checkpoints import prune as recipe
 
     tell(lambda console: recipe(run, keep, console), as_json)
+
+
+@checkpoint.command("mix")
+@RUN
+@click.option("--share", required=True, type=click.FloatRange(0, 1), help="Of RUN; the rest is what it started from.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the run to write.")
+@AS_JSON
+def mix(run: Path, share: float, out: Path, as_json: bool) -> None:
+    """Mix the weights of RUN with those that it started from (WiSE-FT), as another run."""
+    from mmpretrain.recipes.mix import mix as recipe
+
+    tell(lambda console: recipe(run, share, out, console), as_json)

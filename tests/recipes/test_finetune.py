@@ -11,6 +11,7 @@ from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.files import read_json_lines
 from mmpretrain.core.run import Run
 from mmpretrain.core.weights import load_tensors
+from mmpretrain.recipes.mix import mix
 from mmpretrain.recipes.pretrain import pretrain
 from mmpretrain.recipes.settings import load_pretrain
 from tests.conftest import ConfigWriter
@@ -130,3 +131,23 @@ def test_zero_shot_is_where_a_head_begins(origin: Run, toy_config: ConfigWriter)
 def test_data_may_be_named_in_one_word(toy_config: ConfigWriter, shapes: Path):
     config = load_pretrain(toy_config("short", data__name="emoji"), [f"data={shapes}"])
     assert config.data.name == str(shapes)
+
+
+def test_a_mixture_stands_between_start_and_end(origin: Run, toy_config: ConfigWriter, tmp_path: Path):
+    head = [{"kind": "classification", "reads": "features", "start": "zero_shot"}]
+    run = pretrain(task(toy_config, "wise", origin, objectives=head), [], "auto", QUIET)
+    found = {}
+    for share in (0.0, 0.5, 1.0):
+        mix(run.folder, share, tmp_path / f"mix{share}", QUIET)
+        found[share] = weights(Run(tmp_path / f"mix{share}"))
+    before, after = weights(origin), weights(run)
+    for name, tensor in after.items():
+        assert torch.equal(found[1.0][name], tensor)
+        if name in before and name.startswith("model."):
+            assert torch.equal(found[0.0][name], before[name])
+        if tensor.is_floating_point():
+            torch.testing.assert_close(found[0.5][name], (found[0.0][name] + tensor) / 2)
+    with pytest.raises(ConfigError, match="exists; name another folder"):
+        mix(run.folder, 0.5, tmp_path / "mix0.5", QUIET)
+    with pytest.raises(ConfigError, match="started from scratch; only a run with init=RUN has a start to mix with"):
+        mix(origin.folder, 0.5, tmp_path / "other", QUIET)
