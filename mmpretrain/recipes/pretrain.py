@@ -34,6 +34,7 @@ from mmpretrain.recipes.beside import beside_of
 from mmpretrain.recipes.data_facts import cut_texts, data_facts, model_facts
 from mmpretrain.recipes.evaluation import Evaluation
 from mmpretrain.recipes.keeper import Keeper
+from mmpretrain.recipes.risks import risks_of
 from mmpretrain.recipes.settings import Pretrain, load_pretrain, read_run
 from mmpretrain.recipes.start import Origin
 from mmpretrain.train import checkpoint
@@ -139,7 +140,7 @@ def say_what_begins(display: Display, parts: Parts, place: Run, start: int, choi
         display.say(told)
     if parts.data.notes:
         display.say(f"{parts.data.notes:,} files of {parts.data.label} stand in no sample; data check names them")
-    for note in (*parts.module.model.notes, *(() if start else parts.start.notes())):
+    for note in (*parts.module.model.notes, *(() if start else (*parts.start.notes(), *risks_of(parts)))):
         display.say(note)
 
 

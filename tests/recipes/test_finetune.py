@@ -1,5 +1,6 @@
 """Runs that start from another run: what they take over, what learns, and that they resume like any other."""
 
+import io
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.files import read_json_lines
 from mmpretrain.core.run import Run
 from mmpretrain.core.weights import load_tensors
+from mmpretrain.recipes.dry_run import dry_run
 from mmpretrain.recipes.mix import mix
 from mmpretrain.recipes.pretrain import pretrain
 from mmpretrain.recipes.settings import load_pretrain
@@ -151,3 +153,18 @@ def test_a_mixture_stands_between_start_and_end(origin: Run, toy_config: ConfigW
         mix(run.folder, 0.5, tmp_path / "mix0.5", QUIET)
     with pytest.raises(ConfigError, match="started from scratch; only a run with init=RUN has a start to mix with"):
         mix(origin.folder, 0.5, tmp_path / "other", QUIET)
+
+
+def test_settings_that_overfit_or_forget_are_told_and_those_that_do_not_are_not(origin: Run, toy_config: ConfigWriter):
+    unchanged = {"data__augmentation": {"crop": [1.0, 1.0]}, "train__steps": 300, "train__log_every": 300}
+    told = Console(record=True, width=300, quiet=False, file=io.StringIO())
+    config = task(toy_config, "risky", origin, **unchanged, optim__schedule={"rate": 0.002, "warmup": 2})
+    dry_run(config, [], told)
+    text = told.export_text()
+    assert "parameters of the towers learn from 48 samples, which overfits" in text
+    assert "each sample is seen 75 times without any augmentation" in text
+    assert "a learning rate of 0.002 soon forgets what the run starts from" in text
+    calm = Console(record=True, width=300, quiet=False, file=io.StringIO())
+    dry_run(task(toy_config, "calm", origin, adaptation={"kind": "probe"}), [], calm)
+    assert "overfits" not in calm.export_text()
+    assert "forgets" not in calm.export_text()
