@@ -51,7 +51,7 @@ def train(verb: str, config: Path, overrides: tuple[str, ...], resume: str, dry_
         return
     if ranks is not None:
         raise click.UsageError("--ranks goes with --dry-run; a launcher starts ranks: mmpretrain launch --help")
-    from mmpretrain.recipes.pretrain import pretrain as recipe
+    from mmpretrain.recipes.pretrain import pretrain as run
     from mmpretrain.recipes.pretrain import say_what_is_next
 
-    say_what_is_next(recipe(find_config(verb, config), overrides, resume, console()), console())
+    say_what_is_next(run(find_config(verb, config), overrides, resume, console()), console())

@@ -64,8 +64,8 @@ class ClassificationLearner(HeadLearner):
     def begin_zero_shot(self, class_CE: Tensor, scale: float) -> None:
         """Take over class vectors of unit length, times the temperature's scale."""
         last = self.head[-1]
-        last.weight.copy_(scale * class_CE)  # type: ignore[operator, union-attr]
-        last.bias.zero_()  # type: ignore[operator, union-attr]
+        last.weight.copy_(scale * class_CE)  # type: ignore[operator]
+        last.bias.zero_()  # type: ignore[operator]
 
     def _asked(self, batch: Batch) -> Tensor:
         used_B = self.used(batch)

@@ -10,7 +10,7 @@ from rich.table import Table
 from mmpretrain.core.errors import ConfigError, MmpretrainError
 from mmpretrain.core.lock import locked
 from mmpretrain.core.run import Run, list_checkpoints, step_of
-from mmpretrain.recipes.keeper import read_best
+from mmpretrain.recipes.chosen import read_best
 from mmpretrain.train import checkpoint
 
 

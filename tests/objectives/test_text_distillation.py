@@ -19,6 +19,7 @@ from mmpretrain.objectives.words import WordHead
 from mmpretrain.towers.model import Towers
 from mmpretrain.towers.text import BidirectionalText, CausalText
 
+WORDS = frozenset({"words"})
 STUDENT = {"width": 16, "layers": 2, "heads": 2}
 TEACHER = {"width": 24, "layers": 4, "heads": 4}
 
@@ -37,7 +38,7 @@ def module_of(
 ) -> TrainingModule:
     teacher = teacher or teacher_of()
     torch.manual_seed(0)
-    model = Towers(text=student or BidirectionalText(**STUDENT)).build(VOCABULARY, LENGTH, frozenset())
+    model = Towers(text=student or BidirectionalText(**STUDENT)).build(VOCABULARY, LENGTH, WORDS)
     around = Surroundings(model=model, text_teacher=teacher, sources=sources)
     return TrainingModule(model, settings, around).double()
 
@@ -108,7 +109,7 @@ def test_soft_targets_are_of_texts_with_the_words_hidden_that_masked_language_as
 def test_words_that_training_never_saw_are_left_out_of_soft_targets() -> None:
     teacher, seen_S = teacher_of(width=16), torch.arange(0, VOCABULARY, 3)
     torch.manual_seed(0)
-    model = Towers(text=BidirectionalText(**STUDENT)).build(VOCABULARY, LENGTH, frozenset())
+    model = Towers(text=BidirectionalText(**STUDENT)).build(VOCABULARY, LENGTH, WORDS)
     around = Surroundings(model=model, text_teacher=teacher, seen_S=seen_S)
     settings = [MaskedLanguage(words="seen", weight=1e-9), distillation(logits=1.0)]
     module, batch = TrainingModule(model, settings, around).double(), toy_batch()
@@ -230,7 +231,7 @@ def test_all_parameters_take_part_also_behind_the_layers_that_are_compared() -> 
 
 def test_evaluation_asks_nothing_and_needs_no_teacher() -> None:
     torch.manual_seed(0)
-    model = Towers(text=BidirectionalText(**STUDENT)).build(VOCABULARY, LENGTH, frozenset())
+    model = Towers(text=BidirectionalText(**STUDENT)).build(VOCABULARY, LENGTH, WORDS)
     settings = [MaskedLanguage(), distillation(hidden=1.0, layers=[(1, 2)], logits=1.0)]
     module = TrainingModule(model, settings, Surroundings(model=model)).double().eval()
     found = module("measure", toy_batch())

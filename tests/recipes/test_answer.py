@@ -12,11 +12,15 @@ from mmpretrain.recipes.pretrain import pretrain
 from tests.conftest import COLOURS, SHAPES, ConfigWriter, toy_picture, write_card, write_tar
 
 QUIET = Console(quiet=True)
+SLOWER = {"rate": 0.005, "warmup": 5}
 FUSION = {"start": "text", "layers": 1}
 HEADS = {
     "question_answering": ({"kind": "question_answering"}, {"towers__fusion": FUSION}),
     "product": ({"kind": "question_answering", "reads": "product", "loss": "sigmoid"}, {}),
-    "answer_writing": ({"kind": "answer_writing"}, {"towers__decoder": FUSION}),
+    "answer_writing": (
+        {"kind": "answer_writing"},
+        {"towers__decoder": FUSION, "train__steps": 160, "optim__schedule": SLOWER},
+    ),
 }
 
 

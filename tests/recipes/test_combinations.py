@@ -28,7 +28,6 @@ REFUSED = [
         {"objectives": [{"kind": "masked_language"}], "evaluation": []},
         "towers.image: none of masked_language trains it; set towers.image=null",
     ),
-    ({"objectives": [{"kind": "views"}], "evaluation": []}, "towers.text: none of views trains it"),
     (
         {"objectives": [CONTRASTIVE, {"kind": "causal_language"}], "towers__text": BIDIRECTIONAL},
         "causal_language needs causal",

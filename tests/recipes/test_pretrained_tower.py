@@ -25,5 +25,6 @@ def test_statistics_of_the_file_stay_and_a_resumed_run_does_not_need_it(toy_conf
     assert torch.equal(parts.module.model.image.trunk.bn1.running_mean, trunk.bn1.running_mean)
 
     file.unlink()
-    resumed = build_parts(config, World(), parts.tokenizer)
+    (tmp_path / "tokenizer.json").write_text(parts.tokenizer.to_json())
+    resumed = build_parts(config, World(), restored=tmp_path)
     assert resumed.module.state_dict().keys() == parts.module.state_dict().keys()

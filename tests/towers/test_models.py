@@ -14,7 +14,9 @@ WORD_PIECES, CLIP = 30_522, 49_408
 def model(name: str, vocabulary: int, length: int) -> Model:
     towers = build(Towers, read_yaml(FOLDER / f"{name}.yaml"), name)
     parts = {"features": towers.image, "fusion": towers.fusion, "decoder": towers.decoder}
-    return towers.build(vocabulary, length, frozenset(part for part, there in parts.items() if there is not None))
+    return towers.build(
+        vocabulary, length, frozenset({"words", *(part for part, there in parts.items() if there is not None)})
+    )
 
 
 def count(part: Model) -> int:
