@@ -15,6 +15,7 @@ from mmpretrain.data.ledger import Ledger
 from mmpretrain.engines.base import Engine
 from mmpretrain.recipes.assemble import Parts
 from mmpretrain.recipes.evaluation import Evaluation
+from mmpretrain.report.wording import lower_is_better
 from mmpretrain.train import checkpoint
 from mmpretrain.train.loop import Guards, Hooks
 from mmpretrain.train.metrics import Display
@@ -152,4 +153,4 @@ def value_of(records: Sequence[dict[str, Any]], wanted: str) -> float:
 
 def is_better(metric: str, value: float, best: float) -> bool:
     """Losses and ranks are better when they are lower."""
-    return value < best if metric.endswith(("_loss", "_rank")) else value > best
+    return value < best if lower_is_better(metric) else value > best
