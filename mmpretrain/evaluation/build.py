@@ -6,10 +6,10 @@ from pydantic import Field
 
 from mmpretrain.evaluation.classification import ClassificationTask
 from mmpretrain.evaluation.held_out import HeldOut
+from mmpretrain.evaluation.question_answering import QuestionAnsweringTask
 from mmpretrain.evaluation.retrieval import Retrieval
 from mmpretrain.evaluation.zero_shot import ZeroShot
 
-Evaluators = Retrieval | ZeroShot | HeldOut | ClassificationTask
 EvaluatorSettings = Annotated[Evaluators, Field(discriminator="kind")]
 """The union of all evaluators; another one is another file and another name here."""
 
