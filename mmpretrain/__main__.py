@@ -15,6 +15,7 @@ from mmpretrain.commands.caption import caption
 from mmpretrain.commands.checkpoint import checkpoint
 from mmpretrain.commands.console import AS_JSON, console, tell
 from mmpretrain.commands.data import data
+from mmpretrain.commands.evaluate import evaluate
 from mmpretrain.commands.launch import launch
 from mmpretrain.commands.plan import plan
 from mmpretrain.commands.train import finetune, pretrain
@@ -36,26 +37,6 @@ def quickstart(overrides: tuple[str, ...], resume: str) -> None:
     from mmpretrain.recipes.quickstart import quickstart as recipe
 
     recipe(overrides, resume, console())
-
-
-@cli.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--task", default="retrieval", help="retrieval, zero_shot or held_out.")
-@click.option("--data", required=True, metavar="NAME:SPLIT", help="Dataset and split, such as emoji:test.")
-@click.option("--fail-under", multiple=True, metavar="METRIC=NUMBER", help="Exit 4 where a metric is lower.")
-@click.option("--json", "as_json", is_flag=True, help="Print the line of results.jsonl instead of a table.")
-def evaluate(run: Path, task: str, data: str, fail_under: tuple[str, ...], as_json: bool) -> None:
-    """Evaluate the newest checkpoint of RUN."""
-    from mmpretrain.recipes.evaluate import evaluate as recipe
-
-    try:
-        record = recipe(run, task, data, fail_under, None if as_json else console())
-    finally:
-        sys.stdout.flush()
-    if as_json:
-        click.echo(json.dumps(record, ensure_ascii=False))
-    else:
-        click.echo(f"added to {run / 'results.jsonl'}; next: mmpretrain report {run}")
 
 
 @cli.command()
@@ -151,6 +132,7 @@ cli.add_command(data)
 cli.add_command(caption)
 cli.add_command(answer)
 cli.add_command(checkpoint)
+cli.add_command(evaluate)
 cli.add_command(plan)
 cli.add_command(launch)
 

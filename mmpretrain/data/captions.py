@@ -100,7 +100,7 @@ class CaptionChoice:
         """
         if self.pick == "first" and not self.languages:
             return default
-        found = list(_all_captions(captions, self.languages))
+        found = list(all_captions(captions, self.languages))
         if not found:
             return default
         row = seed_of(_CHOICE, seed, position) % len(found) if self.pick == "random" else 0
@@ -110,16 +110,24 @@ class CaptionChoice:
 _CHOICE = name_to_int("caption")
 
 
-def _all_captions(captions: Any, languages: Sequence[str], depth: int = 3) -> Iterator[str]:
+def all_captions(captions: Any, languages: Sequence[str], depth: int = 3) -> Iterator[str]:
+    """Every caption of a list, or of a text or list for each language.
+
+    Args:
+        languages: those to take; empty: all.
+
+    Raises:
+        BadSample: something else is among them.
+    """
     if not depth:
         raise BadSample("captions", "lists in lists in lists")
     if isinstance(captions, str):
         yield captions
     elif isinstance(captions, list):
         for caption in captions:
-            yield from _all_captions(caption, languages, depth - 1)
+            yield from all_captions(caption, languages, depth - 1)
     elif isinstance(captions, dict):
         for language in languages or captions:
-            yield from _all_captions(captions.get(language, []), (), depth - 1)
+            yield from all_captions(captions.get(language, []), (), depth - 1)
     else:
         raise BadSample("captions", f"texts were expected, found {type(captions).__name__}")

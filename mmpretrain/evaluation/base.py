@@ -4,8 +4,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from mmpretrain.core.settings import settings
 from mmpretrain.evaluation.features import Embedder
 from mmpretrain.evaluation.interval import Figure
+
+
+@settings
+class OfSplit:
+    """Settings that all evaluators share."""
+
+    split: str
+    """Split to evaluate: SPLIT of the training dataset (the first of a mixture), or NAME:SPLIT of another."""
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Every split that is read, such as one to learn a probe from."""
+        return (self.split,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +34,8 @@ class Found:
     `compare` pairs two runs by it."""
     facts: dict[str, Any] = field(default_factory=dict)
     """More of what stands in the line of results.jsonl, such as the sizes of galleries."""
+    remarks: list[str] = field(default_factory=list)
+    """Sentences that a reader of the figures has to know, such as what could not be asked."""
     shown: dict[str, Any] = field(default_factory=dict)
     """For the report; an object with `row`, a sample's place in the split, gets that sample's picture and caption."""
 

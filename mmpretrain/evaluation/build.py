@@ -4,11 +4,14 @@ from typing import Annotated, Any, get_args
 
 from pydantic import Field
 
+from mmpretrain.evaluation.captioning import CaptioningTask
+from mmpretrain.evaluation.classification import ClassificationTask
 from mmpretrain.evaluation.held_out import HeldOut
+from mmpretrain.evaluation.question_answering import QuestionAnsweringTask
 from mmpretrain.evaluation.retrieval import Retrieval
 from mmpretrain.evaluation.zero_shot import ZeroShot
 
-Evaluators = Retrieval | ZeroShot | HeldOut
+Evaluators = Retrieval | ZeroShot | HeldOut | ClassificationTask | QuestionAnsweringTask | CaptioningTask
 EvaluatorSettings = Annotated[Evaluators, Field(discriminator="kind")]
 """The union of all evaluators; another one is another file and another name here."""
 

@@ -1,15 +1,26 @@
-"""Embeddings of a whole split, made once by all ranks together."""
+"""A model as evaluators see it: what it says of whole splits, asked once by all ranks together."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mmpretrain.core.batch import Batch, Features
-from mmpretrain.core.distributed import gather_objects, together
+from mmpretrain.core.distributed import gather_objects, on_all, together, world
+from mmpretrain.data.told import Told
+from mmpretrain.evaluation.collected import Collected, Said, light
+from mmpretrain.heads.generation.write import Generation
+
+SENTENCES = 256
+"""Read at a time."""
+THUMBNAIL = 32
+"""Side of the grey pictures that stand for what a run without features sees."""
+Vectors = Literal["features", "image"]
+"""features: the picture in the space that it shares with texts; image: what the image tower pools."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,15 +45,14 @@ class EmbeddedSplit:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SplitSource:
-    """What the assembler knows of a split: its batches on this rank and facts from its card."""
+class SeenSplit:
+    """A vector of every picture of a split, in the order of its shards; equal on all ranks."""
 
     dataset: str
-    split: str
-    length: int
-    batches: Callable[[], Iterator[Batch]]
-    small_batches: Callable[[], Iterator[Batch]]
-    """The same in batches that figures are resampled by."""
+    vector_ND: Tensor
+    image_group_N: Tensor
+    labels_N: Tensor
+    keys: list[str]
     classes: list[str]
     sentences: list[list[str]]
 
@@ -51,16 +61,36 @@ class SplitSource:
 class Predicted:
     """What a head says of every sample of a split, in the order of its shards; equal on all ranks."""
 
+    dataset: str
     columns: tuple[Tensor, ...]
     """What `HeadLearner.predict` gives, N x ..."""
     classes: list[str]
     """Of the head."""
+    card_classes: list[str]
+    """Of the split, which labels_N and label_sets count in."""
     labels_N: Tensor
     label_sets: list[Sequence[int]]
     answers: list[Sequence[str]]
     question_types: list[str]
     galleries: list[str]
     keys: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitSource:
+    """What the assembler knows of a split: its batches on this rank and facts from its card."""
+
+    dataset: str
+    split: str
+    length: int
+    batches: Callable[[Sequence[int] | None], Iterator[Batch]]
+    """Of the samples at these places of the split; None: of all."""
+    small_batches: Callable[[], Iterator[Batch]]
+    """Of all, in batches that figures are resampled by."""
+    told: Callable[[], Iterator[Told]]
+    """All that stands beside the pictures."""
+    classes: list[str]
+    sentences: list[list[str]]
 
 
 class Measured(NamedTuple):
@@ -74,44 +104,76 @@ class Measured(NamedTuple):
     """How often each answer was right."""
 
 
-MeasureBatch = Callable[[Batch], Measured]
-EmbedBatch = Callable[[Batch], Features]
-PredictBatch = Callable[[Batch, str], tuple[Tensor, ...]]
-EmbedTexts = Callable[[list[str]], Tensor]
+@dataclass(frozen=True, kw_only=True)
+class HeadFacts:
+    """What an evaluator knows of a head."""
+
+    kind: str
+    classes: Sequence[str]
+    probabilities: Callable[[Tensor], Tensor]
+    """logits_NC -> what they say, N x C."""
+    several: bool = False
+    """A row may have several classes."""
+
+
+class Asked(Protocol):
+    """The model behind an engine; all ranks call each method equally often, with batches of their own."""
+
+    has_features: bool
+    """Whether pictures and texts share a space."""
+
+    def embed(self, batch: Batch) -> Features:
+        """What both towers say."""
+
+    def embed_texts(self, tokens_BL: Tensor, mask_BL: Tensor) -> Tensor:
+        """text_BE, of unit length."""
+
+    def pool(self, batch: Batch) -> Tensor:
+        """What the image tower pools of each picture, B x width."""
+
+    def measure(self, batch: Batch) -> Measured:
+        """What the run's objectives say."""
+
+    def predict(self, batch: Batch, head: str) -> tuple[Tensor, ...]:
+        """What a head says, by its name."""
+
+    def write(self, batch: Batch, generation: Generation) -> list[str]:
+        """A text about each picture; what is drawn is keyed by the batch's positions."""
 
 
 class Embedder:
-    """A model as evaluators see it: splits and sentences in, unit vectors out.
+    """The contract's model: splits and sentences in, answers out, equal on all ranks.
 
     Args:
-        embed: features of a batch; all ranks call it equally often.
-        measure: what the run's objectives say of a batch; as above.
-        predict: what a head, by its name, says of a batch; as above.
-        classes: of each head.
+        asked: the model; use it inside `engine.evaluating()`.
+        heads: by their names.
         tokenize: sentences -> tokens and mask.
-        sources: the splits that may be asked for, by (dataset, split).
+        sources: the splits that may be asked for, by the names that evaluators give them.
+        training: names of those that the run learned from; empty where they cannot be read again.
     """
 
     def __init__(
         self,
-        embed: EmbedBatch,
-        measure: MeasureBatch,
-        predict: PredictBatch,
-        classes: Mapping[str, Sequence[str]],
+        asked: Asked,
+        heads: Mapping[str, HeadFacts],
         tokenize: Callable[[list[str]], tuple[Tensor, Tensor]],
-        sources: dict[str, SplitSource],
-        image_size: int,
+        sources: Mapping[str, SplitSource],
+        training: Sequence[str],
         device: torch.device,
     ) -> None:
-        self._embed = embed
-        self._measure = measure
-        self._predict = predict
-        self._classes = classes
+        self.training = training
+        self.heads = heads
+        self._asked = asked
         self._tokenize = tokenize
         self._sources = sources
-        self._size = image_size
         self._device = device
         self._splits: dict[str, EmbeddedSplit] = {}
+        self._told: dict[str, list[Told]] = {}
+
+    @property
+    def has_features(self) -> bool:
+        """Whether pictures and texts share a space."""
+        return self._asked.has_features
 
     def split(self, name: str) -> EmbeddedSplit:
         """The embeddings of a split, computed at the first call."""
@@ -119,27 +181,65 @@ class Embedder:
             self._splits[name] = self._embed_split(self._sources[name])
         return self._splits[name]
 
+    def told(self, name: str) -> list[Told]:
+        """What stands beside the pictures of a split, read at the first call."""
+        if name not in self._told:
+            self._told[name] = on_all(lambda: list(self._sources[name].told()))
+        return self._told[name]
+
+    def seen(self, name: str, vectors: Vectors, rows: Sequence[int] | None = None) -> SeenSplit:
+        """A vector of the pictures of a split.
+
+        Args:
+            rows: places of those that are asked for, in their order; None: all.
+        """
+        source = self._sources[name]
+
+        def look(batch: Batch) -> Said:
+            batch = batch.to(self._device)
+            seen_BD = self._asked.embed(batch).image_BE if vectors == "features" else self._asked.pool(batch)
+            return (seen_BD.float().cpu(),)
+
+        collected = self._collect(source, look, rows)
+        return SeenSplit(
+            dataset=source.dataset,
+            vector_ND=collected.column(0),
+            image_group_N=collected.tensors("image_group_B"),
+            labels_N=collected.tensors("labels_B"),
+            keys=collected.items("keys"),
+            classes=source.classes,
+            sentences=source.sentences,
+        )
+
     def measure(self, name: str) -> list[Measured]:
-        """What the objectives say of each batch of a split, from all ranks in the order of ranks."""
+        """What the objectives say of each batch of a split, in the order of its shards."""
         source = self._sources[name]
         found = []
         for batch in together(source.small_batches()):
             # repeats that fill the last round are asked nothing
             marked = replace(batch, source_B=torch.where(batch.positions_B < source.length, 0, -1))
-            found.append(self._measure(marked.to(self._device)))
-        return [measured for part in gather_objects(found) for measured in part]
+            found.append((int(batch.positions_B[0]), self._asked.measure(marked.to(self._device))))
+        everyone = sorted((each for part in gather_objects(found) for each in part), key=lambda each: each[0])
+        # a batch of repeats alone is one more to draw from, and how many there are depends on the ranks
+        return [measured for first, measured in everyone if first < source.length]
+
+    def head_of(self, kind: str, wanted: str) -> str:
+        """The name of a head: the wanted one, or the only one of its kind; that it is there was checked before."""
+        return wanted or next(name for name, facts in self.heads.items() if facts.kind == kind)
 
     def predict(self, name: str, head: str) -> Predicted:
         """What a head says of each sample of a split."""
         source = self._sources[name]
 
-        def ask(batch: Batch) -> tuple[Tensor, ...]:
-            return tuple(column.cpu() for column in self._predict(batch.to(self._device), head))
+        def ask(batch: Batch) -> Said:
+            return tuple(column.cpu() for column in self._asked.predict(batch.to(self._device), head))
 
         collected = self._collect(source, ask)
         return Predicted(
+            dataset=source.dataset,
             columns=tuple(collected.column(place) for place in range(collected.width)),
-            classes=list(self._classes[head]),
+            classes=list(self.heads[head].classes),
+            card_classes=source.classes,
             labels_N=collected.tensors("labels_B"),
             label_sets=collected.items("label_sets"),
             answers=collected.items("answers"),
@@ -148,25 +248,42 @@ class Embedder:
             keys=collected.items("keys"),
         )
 
+    def write(self, name: str, rows: Sequence[int], generation: Generation) -> list[str]:
+        """A text about the pictures at some places of a split, in that order."""
+        places_N = torch.tensor(rows)
+
+        def ask(batch: Batch) -> Said:
+            # what is drawn for a picture hangs on its place in the split, whichever others are asked about
+            own = replace(batch, positions_B=places_N[batch.positions_B % len(rows)])
+            return (self._asked.write(own.to(self._device), generation),)
+
+        return self._collect(self._sources[name], ask, rows).texts(0)
+
+    def thumbnails(self, name: str, rows: Sequence[int]) -> Tensor:
+        """The pictures at some places of a split in grey, N x 1,024, from 0 to 1: what needs no model."""
+
+        def shrink(batch: Batch) -> Said:
+            grey_B1HW = batch.images_BCHW.float().mean(dim=1, keepdim=True) / 255
+            return (F.adaptive_avg_pool2d(grey_B1HW, THUMBNAIL).flatten(1),)
+
+        return self._collect(self._sources[name], shrink, rows).column(0)
+
     def texts(self, sentences: list[str]) -> Tensor:
-        """text_NE of sentences; every rank embeds all of them."""
-        tokens_BL, mask_BL = self._tokenize(sentences)
-        rows = torch.zeros(len(sentences), dtype=torch.int64)
-        # a batch needs pictures: the towers always run together, so that every rank walks the same graph
-        batch = Batch(
-            images_BCHW=torch.zeros(len(sentences), 3, self._size, self._size, dtype=torch.uint8),
-            tokens_BL=tokens_BL,
-            mask_BL=mask_BL,
-            positions_B=rows,
-            image_group_B=rows,
-            text_group_B=rows,
-            labels_B=rows,
-        )
-        return self._embed(batch.to(self._device)).text_BE.cpu()
+        """text_NE of sentences; ranks take turns."""
+        parts = [sentences[start : start + SENTENCES] for start in range(0, len(sentences), SENTENCES)]
+        rank, ranks = world().rank, world().size
+        found = []
+        for first in range(0, len(parts), ranks):
+            # every rank reads as often as the others; what is left over at the end reads the last part again
+            tokens_BL, mask_BL = self._tokenize(parts[min(first + rank, len(parts) - 1)])
+            text_BE = self._asked.embed_texts(tokens_BL.to(self._device), mask_BL.to(self._device))
+            found.append((first + rank, text_BE.cpu()))
+        everyone = dict(each for part in gather_objects(found) for each in part)
+        return torch.cat([everyone[place] for place in range(len(parts))])
 
     def _embed_split(self, source: SplitSource) -> EmbeddedSplit:
-        def embed(batch: Batch) -> tuple[Tensor, ...]:
-            features = self._embed(batch.to(self._device))
+        def embed(batch: Batch) -> Said:
+            features = self._asked.embed(batch.to(self._device))
             return features.image_BE.cpu(), features.text_BE.cpu()
 
         collected = self._collect(source, embed)
@@ -184,43 +301,10 @@ class Embedder:
             sentences=source.sentences,
         )
 
-    def _collect(self, source: SplitSource, ask: Callable[[Batch], tuple[Tensor, ...]]) -> "Collected":
+    def _collect(
+        self, source: SplitSource, ask: Callable[[Batch], Said], chosen: Sequence[int] | None = None
+    ) -> Collected:
         """What is said of this rank's rows, exchanged with all others."""
-        rows = [(light(batch), ask(batch)) for batch in together(source.batches())]
-        return Collected([item for part in gather_objects(rows) for item in part], source.length)
-
-
-def light(batch: Batch) -> Batch:
-    """The batch without its pictures, for a way between processes."""
-    return replace(batch, images_BCHW=torch.empty(0), masks_BHW=None)
-
-
-class Collected:
-    """Batches of all ranks and what was said of them, brought into the order of the split; repeats that fill the last
-    round are dropped.
-    """
-
-    def __init__(self, everyone: Sequence[tuple[Batch, tuple[Tensor, ...]]], length: int) -> None:
-        self._everyone = everyone
-        self._order = self._join("positions_B").argsort()[:length]
-
-    @property
-    def width(self) -> int:
-        """Columns that were said."""
-        return len(self._everyone[0][1])
-
-    def _join(self, name: str) -> Tensor:
-        return torch.cat([getattr(batch, name) for batch, _ in self._everyone])
-
-    def tensors(self, name: str) -> Tensor:
-        """A field of the batches."""
-        return self._join(name)[self._order]
-
-    def items(self, name: str) -> list[Any]:
-        """The same of a field that is no tensor."""
-        every = [item for batch, _ in self._everyone for item in getattr(batch, name)]
-        return [every[row] for row in self._order]
-
-    def column(self, place: int) -> Tensor:
-        """A column of what was said."""
-        return torch.cat([said[place] for _, said in self._everyone])[self._order]
+        rows = [(light(batch), ask(batch)) for batch in together(source.batches(chosen))]
+        everyone = [item for part in gather_objects(rows) for item in part]
+        return Collected(everyone, source.length if chosen is None else len(chosen))

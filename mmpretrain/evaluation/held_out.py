@@ -7,18 +7,16 @@ from typing import Literal
 import numpy as np
 
 from mmpretrain.core.settings import settings
-from mmpretrain.evaluation.base import Found
+from mmpretrain.evaluation.base import Found, OfSplit
 from mmpretrain.evaluation.features import Embedder, Measured
 from mmpretrain.evaluation.interval import RESAMPLES, Figure, figure
 
 
 @settings
-class HeldOut:
+class HeldOut(OfSplit):
     """Loss and accuracy of each objective that asks about rows, such as hidden words, next words and matching."""
 
     kind: Literal["held_out"] = "held_out"
-    split: str
-    """Split to ask about: SPLIT of the training dataset (the first of a mixture), or NAME:SPLIT of another."""
 
     def build(self) -> "HeldOutEvaluator":
         return HeldOutEvaluator(self.split)

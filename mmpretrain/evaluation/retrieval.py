@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from mmpretrain.core.settings import settings
-from mmpretrain.evaluation.base import Found
+from mmpretrain.evaluation.base import Found, OfSplit
 from mmpretrain.evaluation.features import EmbeddedSplit, Embedder
 from mmpretrain.evaluation.interval import Figure, bootstrap_means, bootstrap_medians, figure
+from mmpretrain.evaluation.shown import spread
 
 KS = (1, 5, 10)
 EXAMPLES = 8
@@ -22,12 +23,10 @@ QUERY_ROWS = 1024
 
 
 @settings
-class Retrieval:
+class Retrieval(OfSplit):
     """Find the text of a picture (i2t) and the picture of a text (t2i)."""
 
     kind: Literal["retrieval"] = "retrieval"
-    split: str
-    """Split to search in: SPLIT of the training dataset (the first of a mixture), or NAME:SPLIT of another."""
 
     def build(self) -> "RetrievalEvaluator":
         return RetrievalEvaluator(self.split)
@@ -176,10 +175,3 @@ def examples(split: EmbeddedSplit, ranking: Ranking, count: int, shown: int = SH
         }
         for row in chosen
     ]
-
-
-def spread(rows: list[int], count: int) -> list[int]:
-    """`count` of the rows at equal distances, all of them where there are fewer."""
-    if len(rows) <= count:
-        return rows
-    return [rows[int((place + 0.5) * len(rows) / count)] for place in range(count)]

@@ -92,6 +92,10 @@ class ClassificationLearner(HeadLearner):
         """logits_BC, at least fp32."""
         return (at_least_fp32(self.head(self.reader(model, batch, encoded))),)
 
+    def probabilities(self, logits_BC: Tensor) -> Tensor:
+        """What it thinks of each class."""
+        return logits_BC.sigmoid() if self.several else logits_BC.softmax(dim=1)
+
 
 def multi_hot(batch: Batch, classes: int) -> Tensor:
     """1 where a row has a class; fp32, B x C."""

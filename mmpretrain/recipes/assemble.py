@@ -2,7 +2,6 @@
 
 import itertools
 import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from mmpretrain.core.batch import Batch, Features
+from mmpretrain.core.batch import Batch
 from mmpretrain.core.counter import seed_torch
 from mmpretrain.core.distributed import World, gather_objects, on_all, on_main, process_group
 from mmpretrain.core.errors import ConfigError, DataError
@@ -23,15 +22,14 @@ from mmpretrain.core.run import Run, list_checkpoints
 from mmpretrain.data.card import parse_name
 from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.labels import Labels
-from mmpretrain.data.loader import evaluation_loader, training_loader
+from mmpretrain.data.loader import training_loader
 from mmpretrain.data.stages import Beside
 from mmpretrain.data.tokenizer import Tokenizer, load_tokenizer
 from mmpretrain.data.training import Data, TrainingData
 from mmpretrain.engines.base import Engine, Options
 from mmpretrain.engines.build import backend_of, device_of
-from mmpretrain.evaluation.features import Embedder, Measured, SplitSource
 from mmpretrain.heads.adaptation import Rates
-from mmpretrain.heads.base import Head, predict
+from mmpretrain.heads.base import Head
 from mmpretrain.objectives.base import Surroundings
 from mmpretrain.objectives.combine import TrainingModule, needs_of
 from mmpretrain.objectives.text_teacher import TextTeacher
@@ -46,8 +44,6 @@ from mmpretrain.towers.norms import measure_statistics
 EVALUATION_ROWS = 256
 EVALUATION_PIXELS = 2**20
 """Of a batch: with larger ones the system takes longer to hand out memory for what towers compute than they take."""
-MEASURED_ROWS = 16
-"""Rows of a batch by which held-out figures are resampled."""
 LABELS = "labels.json"
 READ_AT_A_TIME = 1_000
 """Captions that are tokenized at a time."""
@@ -265,7 +261,7 @@ def index_run(config: Pretrain, ranks: int, console: Console) -> None:
     """
     data = config.data
     trained = [(part.name, part.split) for part in data.parts if data.order == "exact"]
-    evaluated = [evaluated_split(data, evaluator.split) for evaluator in config.evaluation]
+    evaluated = [evaluated_split(data, split) for evaluator in config.evaluation for split in evaluator.splits]
     index_on_first_use([*trained, *evaluated], data.storage, console, data.on_damage, ranks)
 
 
@@ -356,54 +352,3 @@ def engine_around(module: TrainingModule, config: Pretrain, device: torch.device
 def evaluation_rows(size: int) -> int:
     """Samples of a batch in evaluation."""
     return max(16, min(EVALUATION_ROWS, EVALUATION_PIXELS // max(1, size) ** 2))
-
-
-def embedder(parts: Parts, engine: Engine, datasets: dict[str, Dataset]) -> Embedder:
-    """The engine's model as evaluators see it; use it inside `engine.evaluating()`."""
-    size = parts.config.towers.size
-
-    within = [getattr(each, "negatives_within", MEASURED_ROWS) for each in parts.config.objectives]
-
-    def source(name: str, dataset: Dataset) -> SplitSource:
-        load = partial(evaluation_loader, dataset, parts.tokenizer, size, parts.world, limits=parts.config.data.limits)
-        return SplitSource(
-            dataset=dataset.folder.name,
-            split=dataset.split,
-            length=len(dataset),
-            batches=partial(load, evaluation_rows(size)),
-            small_batches=partial(load, max(within)),
-            classes=dataset.card.classes,
-            sentences=dataset.card.sentences(),
-        )
-
-    def embed(batch: Batch) -> Features:
-        features: Features = engine.forward("embed", batch)
-        return features
-
-    sources = {name: source(name, dataset) for name, dataset in datasets.items()}
-
-    def ask(batch: Batch, head: str) -> tuple[Tensor, ...]:
-        said: tuple[Tensor, ...] = engine.forward("ask", predict, batch, head)
-        return said
-
-    return Embedder(
-        embed,
-        partial(measure, parts.module, engine),
-        ask,
-        {name: kept.classes for name, kept in parts.labels.items()},
-        parts.tokenizer,
-        sources,
-        size,
-        parts.device,
-    )
-
-
-def measure(module: TrainingModule, engine: Engine, batch: Batch) -> Measured:
-    """What the objectives say of a batch, on the processor."""
-    sums: dict[str, Tensor] = engine.forward("measure", batch)
-    asked: dict[str, Any] = {str(each.name): each for each in module.objectives if each.is_asked and not each.is_global}
-    return Measured(
-        sums={name: float(value) for name, value in sums.items()},
-        counts={name: float(each.count(batch)) for name, each in asked.items()},
-        answers={name: Counter(each.answers(batch).tolist()) for name, each in asked.items()},
-    )

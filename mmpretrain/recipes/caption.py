@@ -24,11 +24,11 @@ from mmpretrain.data.stages import stack
 from mmpretrain.data.transforms import Centre
 from mmpretrain.heads.generation.base import Task
 from mmpretrain.heads.generation.write import Generation, write
-from mmpretrain.objectives.captioning import Captioning
 from mmpretrain.recipes.alone import Alone, load_alone
+from mmpretrain.recipes.combinations import refuse_mute
 from mmpretrain.recipes.looks import Facts, plural, say
 from mmpretrain.recipes.looks import write as write_file
-from mmpretrain.recipes.settings import Pretrain, read_run
+from mmpretrain.recipes.settings import read_run
 from mmpretrain.recipes.written import until_end
 
 WAYS: dict[str, Any] = {kind: way for way in get_args(get_args(Generation)[0]) for kind in kinds_of(way)}
@@ -67,7 +67,10 @@ def caption(
         DataError: no picture could be captioned.
     """
     generation, config = build_generation(way, chosen), read_run(folder)
-    refuse_mute(folder, config)
+    try:
+        refuse_mute(str(folder), config.objectives)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     generation = within_context(generation, config.data.tokenizer.context_length)
     given, began = given_pictures(paths), time.perf_counter()
     alone = load_alone(folder, config)
@@ -97,22 +100,6 @@ def build_generation(way: str, chosen: dict[str, Any]) -> Generation:
             raise ConfigError(f"--{name.replace('_', '-')}: goes with --how {' or '.join(fits)}, not with {way}")
     generation: Generation = build(WAYS[way], chosen, f"--how {way}")
     return generation
-
-
-def refuse_mute(folder: Path, config: Pretrain) -> None:
-    """Raises ConfigError: the run has not learned to begin a caption."""
-    objective = next((each for each in config.objectives if isinstance(each, Captioning)), None)
-    if objective is None:
-        kinds = ", ".join(each.kind for each in config.objectives)
-        raise ConfigError(
-            f"{folder}: learned {kinds} and has no decoder that writes captions; train one with the objective "
-            "captioning and towers.decoder"
-        )
-    if objective.prefix:
-        raise ConfigError(
-            f"{folder}: learned to continue captions behind {objective.prefix} given words, not to begin them; train "
-            "one with captioning and prefix: 0"
-        )
 
 
 def within_context(generation: Generation, context: int) -> Generation:

@@ -138,8 +138,55 @@ def refuse_evaluation(evaluation: Sequence[Any], objectives: Sequence[Any]) -> N
                 f"evaluation.{place}: {evaluator.kind} compares features that no objective trains; add contrastive "
                 "or sigmoid, or leave it out"
             )
+        if evaluator.kind == "captioning":
+            refuse_mute(f"evaluation.{place}", objectives)
+        if hasattr(evaluator, "head"):
+            refuse_heads(place, evaluator, objectives)
         if evaluator.kind == "held_out" and all(each.kind in NOT_ASKED for each in objectives):
             raise ValueError(f"evaluation.{place}: held_out asks none of these objectives anything; leave it out")
+
+
+def refuse_mute(setting: str, objectives: Sequence[Any]) -> None:
+    """Captions asked of a run that has not learned to begin one.
+
+    Args:
+        setting: who asks, for the message.
+
+    Raises:
+        ValueError: names what was learned and the remedy.
+    """
+    captioning = next((each for each in objectives if each.kind == "captioning"), None)
+    if captioning is None:
+        raise ValueError(
+            f"{setting}: learned {', '.join(each.kind for each in objectives)} and has no decoder that writes captions;"
+            " train one with the objective captioning and towers.decoder"
+        )
+    if captioning.prefix:
+        raise ValueError(
+            f"{setting}: learned to continue captions behind {captioning.prefix} given words, not to begin them; train "
+            "one with captioning and prefix: 0"
+        )
+
+
+def refuse_heads(place: int, evaluator: Any, objectives: Sequence[Any]) -> None:
+    """An evaluator of a head that is not there, or of which there are several.
+
+    Raises:
+        ValueError: names the evaluator and the remedy.
+    """
+    kind, names = evaluator.kind, [each.called for each in objectives if each.kind == evaluator.kind]
+    if not names:
+        kinds = ", ".join(dict.fromkeys(each.kind for each in objectives))
+        raise ValueError(
+            f"evaluation.{place}: {kind} asks a head of that kind, and the run learned {kinds} alone; add "
+            f"{{kind: {kind}}} to the objectives, or leave it out"
+        )
+    if evaluator.head and evaluator.head not in names:
+        raise ValueError(
+            f"evaluation.{place}.head: no {kind} head is called {evaluator.head!r}{did_you_mean(evaluator.head, names)}"
+        )
+    if not evaluator.head and len(names) > 1:
+        raise ValueError(f"evaluation.{place}.head: there are the heads {', '.join(names)}; name one of them")
 
 
 def refuse_best(train: Train, evaluation: Sequence[Any]) -> None:

@@ -51,8 +51,8 @@ def dry_run(path: Path, overrides: Sequence[str], console: Console, ranks: int |
         origin = Origin.find(config.init) if config.init else None
         parts = build_parts(part_of(config, world.size, ranks), world, origin=origin)
         check_batch(parts.data, ranks, config.train.micros(ranks), config.data.batch)
-        for evaluator in config.evaluation:
-            open_split(parts, evaluator.split)
+        for split in {split: None for evaluator in config.evaluation for split in evaluator.splits}:
+            open_split(parts, split)
         checkpoint_bytes = require_space_for_checkpoints(parts)
         measure_norms(parts)
         counts = parameters_of(parts.module)  # before stage 3 of DeepSpeed empties the parameters

@@ -16,9 +16,11 @@ from mmpretrain.engines.base import Engine
 from mmpretrain.evaluation.base import Evaluator, Found
 from mmpretrain.evaluation.build import EvaluatorSettings
 from mmpretrain.evaluation.held_out import HeldOutEvaluator
-from mmpretrain.recipes.assemble import Parts, embedder, open_split
+from mmpretrain.recipes.asking import embedder
+from mmpretrain.recipes.assemble import Parts, open_split
 from mmpretrain.recipes.thumbnails import example
 from mmpretrain.recipes.written import written as what_it_writes
+from mmpretrain.report.wording import SPACE, figure_text, interval_text
 from mmpretrain.train.metrics import Display
 
 
@@ -29,7 +31,8 @@ class Evaluation:
         self.parts = parts
         self.place = place
         self.evaluators: list[Evaluator] = [settings.build() for settings in chosen]
-        self.datasets = {e.split: open_split(parts, e.split) for e in self.evaluators}
+        splits = dict.fromkeys(split for settings in chosen for split in settings.splits)
+        self.datasets = {split: open_split(parts, split) for split in splits}
 
     def run(self, engine: Engine, step: int, display: Display | None, with_examples: bool = False) -> list[dict]:
         """Every evaluator once; results go to results.jsonl, the last ones' samples and examples beside it.
@@ -69,6 +72,7 @@ class Evaluation:
             "config_digest": digest(self.parts.config),
             "seconds": round(seconds, 3),
             "metrics": {name: figure.as_dict() for name, figure in found.metrics.items()},
+            **({"remarks": found.remarks} if found.remarks else {}),
             **found.facts,
         }
 
@@ -134,8 +138,9 @@ def headline(record: dict[str, Any], wanted: Sequence[str]) -> str:
     metrics = record["metrics"]
     names = [name for name in wanted if name in metrics] or [name for name in metrics if name.endswith("_accuracy")]
     told = [
-        f"{name} {100 * metrics[name]['value']:.1f} % [{100 * metrics[name]['low']:.1f}, "
-        f"{100 * metrics[name]['high']:.1f}], chance {100 * metrics[name]['chance']:.1f} %"
+        f"{name} {figure_text(name, metrics[name]['value'])} [{interval_text(name, metrics[name])}], chance "
+        f"{figure_text(name, metrics[name]['chance'])}"
         for name in names
     ]
-    return f"{record['task']} {record['dataset']}:{record['split']} at step {record['step']}: {'; '.join(told)}"
+    line = f"{record['task']} {record['dataset']}:{record['split']} at step {record['step']}: {'; '.join(told)}"
+    return line.replace(SPACE, " ")

@@ -17,6 +17,7 @@ from mmpretrain.recipes.assemble import LABELS, Parts
 from mmpretrain.recipes.chosen import read_best
 from mmpretrain.recipes.evaluation import Evaluation
 from mmpretrain.recipes.start import FILE
+from mmpretrain.report.wording import lower_is_better
 from mmpretrain.train import checkpoint
 from mmpretrain.train.loop import Guards, Hooks
 from mmpretrain.train.metrics import Display
@@ -177,4 +178,4 @@ def value_of(records: Sequence[dict[str, Any]], wanted: str) -> float:
 
 def is_better(metric: str, value: float, best: float) -> bool:
     """Losses and ranks are better when they are lower."""
-    return value < best if metric.endswith(("_loss", "_rank")) else value > best
+    return value < best if lower_is_better(metric) else value > best

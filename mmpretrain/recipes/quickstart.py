@@ -8,8 +8,8 @@ from rich.console import Console
 
 from mmpretrain.core.files import read_json_lines
 from mmpretrain.core.run import Run
-from mmpretrain.recipes.evaluate import table
 from mmpretrain.recipes.pretrain import pretrain
+from mmpretrain.recipes.result_table import show
 from mmpretrain.recipes.settings import find_config
 from mmpretrain.report.page import write_report
 
@@ -22,7 +22,7 @@ def quickstart(overrides: Sequence[str], resume: str, console: Console) -> Run:
     place = pretrain(find_config("pretrain", CONFIG), overrides, resume, console)
     newest = {(record["task"], record["split"]): record for record in read_json_lines(place.results)}
     for record in newest.values():
-        console.print(table(record))
+        show(record, console)
     page = write_report(place)
     console.print(
         f"done in {time.perf_counter() - began:.0f} s; open {page}\n"

@@ -80,19 +80,35 @@ def is_rank(metric: str) -> bool:
 
 def is_loss(metric: str) -> bool:
     """Losses are in nats, and less is better."""
-    return metric.endswith("_loss")
+    return metric == "loss" or metric.endswith("_loss")
+
+
+def is_score(metric: str) -> bool:
+    """CIDEr counts in points, of which there may be ten."""
+    return metric.startswith("CIDEr")
+
+
+def is_difference(metric: str) -> bool:
+    """Between a run and something else: above 0 the run is better."""
+    return "_above_" in metric
 
 
 def is_share(metric: str) -> bool:
-    """Everything but ranks and losses is a fraction."""
-    return not is_rank(metric) and not is_loss(metric)
+    """Everything but ranks, losses and points is a fraction."""
+    return not (is_rank(metric) or is_loss(metric) or is_score(metric))
+
+
+def lower_is_better(metric: str) -> bool:
+    """Ranks, losses and errors of calibration."""
+    return is_rank(metric) or is_loss(metric) or metric.endswith("ece")
 
 
 def figure_text(metric: str, value: float) -> str:
     """A metric's value in its own unit."""
-    if is_loss(metric):
-        return f"{value:.3f}"
-    return f"{value:,.1f}" if is_rank(metric) else percent(value)
+    sign = "+" if is_difference(metric) and value > 0 else ""
+    if is_loss(metric) or is_score(metric):
+        return f"{sign}{value:.3f}"
+    return f"{value:,.1f}" if is_rank(metric) else f"{sign}{percent(value)}"
 
 
 def interval_text(metric: str, figure: dict[str, Any]) -> str:
@@ -114,7 +130,7 @@ def against_chance(metric: str, figure: dict[str, Any]) -> str:
     that means anything.
     """
     value, chance = figure["value"], figure["chance"]
-    if not chance or is_loss(metric):
+    if not chance or is_loss(metric) or is_difference(metric):
         return ""
     ratio = value / chance
     return f"1/{times(1 / ratio)} of chance" if is_rank(metric) and 0 < ratio < 0.95 else f"{times(ratio)} × chance"

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmpretrain.evaluation.features import EmbeddedSplit
-from mmpretrain.evaluation.retrieval import examples, rank_split, spread, summarise
-from mmpretrain.evaluation.zero_shot import classification_metrics, confusion_matrix
+from mmpretrain.evaluation.retrieval import examples, rank_split, summarise
+from mmpretrain.evaluation.shown import spread
 
 
 def split_of(images: torch.Tensor, texts: torch.Tensor, galleries: list[str] | None = None) -> EmbeddedSplit:
@@ -118,37 +118,6 @@ def test_spread_takes_as_many_as_it_may_in_order(rows: list[int], count: int):
     chosen = spread(rows, count)
     assert len(chosen) == min(count, len(rows))
     assert chosen == [row for row in rows if row in chosen]
-
-
-def test_classification_counts_first_five_and_each_class_alike():
-    labels = torch.tensor([0, 0, 0, 1])
-    scores = torch.tensor([[9.0, 1, 0, 0, 0, 0], [9, 1, 0, 0, 0, 0], [9, 1, 0, 0, 0, 0], [9, 1, 2, 3, 4, 5]])
-    metrics = classification_metrics(labels, scores)
-    assert metrics["acc1"].value == 0.75
-    assert metrics["acc5"].value == 0.75
-    assert metrics["mean_per_class_recall"].value == 0.5
-    assert metrics["acc1"].chance == pytest.approx(1 / 6)
-    assert confusion_matrix(labels, scores.argmax(dim=1), 2) == [[3, 0], [1, 0]]
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning")
-@given(st.integers(2, 40), st.integers(2, 7), st.integers(0, 99))
-@settings(max_examples=30, deadline=None)
-def test_classification_agrees_with_scikit_learn(n: int, classes: int, seed: int):
-    from sklearn.metrics import balanced_accuracy_score, top_k_accuracy_score
-    from sklearn.metrics import confusion_matrix as theirs
-
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.randint(classes, (n,), generator=generator)
-    scores = torch.randn(n, classes, generator=generator)
-    metrics, predicted = classification_metrics(labels, scores), scores.argmax(dim=1)
-    known = np.arange(classes)
-    if classes > 2:
-        assert metrics["acc5"].value == pytest.approx(top_k_accuracy_score(labels, scores, k=5, labels=known))
-    recall = np.mean([(predicted[labels == c] == c).float().mean() for c in labels.unique()])
-    assert metrics["mean_per_class_recall"].value == pytest.approx(float(recall))
-    assert balanced_accuracy_score(labels, predicted) == pytest.approx(float(recall))
-    assert (np.array(confusion_matrix(labels, predicted, classes)) == theirs(labels, predicted, labels=known)).all()
 
 
 def test_a_class_is_the_mean_of_its_sentences_however_many_it_has():

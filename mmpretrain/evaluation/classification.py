@@ -1,0 +1,175 @@
+"""Classification by a head: which class, how often right, for which classes not, and how sure."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from mmpretrain.core.errors import ConfigError
+from mmpretrain.core.settings import did_you_mean, settings
+from mmpretrain.evaluation import several_labels
+from mmpretrain.evaluation.base import Found, OfSplit
+from mmpretrain.evaluation.features import Embedder, Predicted
+from mmpretrain.evaluation.one_label import calibration_bins, class_table, confusion_matrix, label_figures
+
+MISTAKES = 12
+"""Wrong rows of which a report shows the picture."""
+NAMED = 5
+"""Classes that a remark names."""
+
+
+@settings
+class ClassificationTask(OfSplit):
+    """Ask a classification head about every sample that has a class."""
+
+    kind: Literal["classification"] = "classification"
+    head: str = ""
+    """Name of the head; empty: the only one of its kind."""
+
+    def build(self) -> "ClassificationEvaluator":
+        return ClassificationEvaluator(self)
+
+
+class ClassificationEvaluator:
+    """One class a row: acc1, acc5, recall, precision and F1 as means over classes, calibration error, loss; several:
+    mAP, f1_micro, f1_macro, exact_match, loss. Chance is the best constant answer.
+    """
+
+    name = "classification"
+    headline: Sequence[str] = ("acc1", "mAP")
+
+    def __init__(self, settings: ClassificationTask) -> None:
+        self.split = settings.split
+        self._head = settings.head
+
+    def run(self, model: Embedder) -> Found:
+        """Classify.
+
+        Raises:
+            ConfigError: the split has classes that the head does not know, or none at all.
+        """
+        head = model.head_of(self.name, self._head)
+        predicted = model.predict(self.split, head)
+        place_of = places(head, predicted)
+        probability_NC = model.heads[head].probabilities(predicted.columns[0].double()).numpy()
+        of_rows = of_sets if model.heads[head].several else of_labels
+        return of_rows(head, predicted, place_of, probability_NC)
+
+
+def places(head: str, predicted: Predicted) -> np.ndarray:
+    """Where each class of the split's card stands in the head; -1 where it is not there, and no row has it.
+
+    Raises:
+        ConfigError: a row has a class that is not there.
+    """
+    known = {name: place for place, name in enumerate(predicted.classes)}
+    place_of = np.array([known.get(name, -1) for name in predicted.card_classes], dtype=int)
+    there = {label for labels in predicted.label_sets for label in labels} | set(predicted.labels_N.tolist()) - {-1}
+    for label in sorted(there):
+        if place_of[label] < 0:
+            name = predicted.card_classes[label]
+            raise ConfigError(
+                f"evaluation: {predicted.dataset} has the class {name!r}, which the head {head} does not choose "
+                f"from{did_you_mean(name, predicted.classes)}; evaluate on data with its classes, or train it on these"
+            )
+    return place_of
+
+
+def of_labels(head: str, predicted: Predicted, place_of: np.ndarray, probability_NC: np.ndarray) -> Found:
+    """One class a row.
+
+    Raises:
+        ConfigError: no row has one.
+    """
+    given_N = predicted.labels_N.numpy()
+    rows = np.flatnonzero(given_N >= 0)
+    if not len(rows):
+        raise ConfigError(
+            f"evaluation: no sample of {predicted.dataset} has one class; name the field in dataset.yaml (`label`)"
+        )
+    label_N = place_of[given_N[rows]]
+    probability_NC = probability_NC[rows]
+    named_N, sure_N = probability_NC.argmax(axis=1), probability_NC.max(axis=1)
+    right_N = (named_N == label_N).astype(int)
+    classes, table = predicted.classes, class_table(label_N, named_N, predicted.classes)
+    return Found(
+        metrics=label_figures(label_N, probability_NC),
+        samples={
+            "key": [predicted.keys[row] for row in rows],
+            "label": [classes[c] for c in label_N],
+            "predicted": [classes[c] for c in named_N],
+            "probability": rounded(sure_N),
+            "acc1": right_N.tolist(),
+        },
+        facts={"head": head},
+        remarks=[*unlabelled(len(given_N) - len(rows)), *without_examples(table)],
+        shown={
+            "classes": classes,
+            "confusion": confusion_matrix(label_N, named_N, len(classes)),
+            "table": table,
+            "calibration": calibration_bins(right_N, sure_N),
+            "mistakes": [
+                {"row": int(rows[n]), "label": classes[label_N[n]], "predicted": classes[named_N[n]]}
+                | {"probability": float(sure_N[n])}
+                for n in surest_mistakes(right_N, sure_N)
+            ],
+            "n": len(rows),
+        },
+    )
+
+
+def of_sets(head: str, predicted: Predicted, place_of: np.ndarray, probability_NC: np.ndarray) -> Found:
+    """Several classes a row, or none."""
+    classes, n = predicted.classes, len(predicted.keys)
+    true_NC = np.zeros((n, len(classes)), dtype=bool)
+    # a card of one class a row is a special case
+    given = [
+        (*labels, *([label] if label >= 0 else []))
+        for labels, label in zip(predicted.label_sets, predicted.labels_N.tolist(), strict=True)
+    ]
+    for row, labels in enumerate(given):
+        true_NC[row, place_of[list(labels)]] = True
+    named_NC = probability_NC > several_labels.NAMED_FROM
+    table = several_labels.class_table(true_NC, probability_NC, classes)
+    return Found(
+        metrics=several_labels.label_set_figures(true_NC, probability_NC),
+        samples={
+            "key": predicted.keys,
+            "labels": [names_of(row_C, classes) for row_C in true_NC],
+            "predicted": [names_of(row_C, classes) for row_C in named_NC],
+            "probability": [rounded(row_C[named_C]) for row_C, named_C in zip(probability_NC, named_NC, strict=True)],
+            "exact_match": (true_NC == named_NC).all(axis=1).astype(int).tolist(),
+        },
+        facts={"head": head},
+        remarks=without_examples(table),
+        shown={"table": table, "n": n},
+    )
+
+
+def names_of(row_C: np.ndarray, classes: Sequence[str]) -> list[str]:
+    return [name for name, there in zip(classes, row_C, strict=True) if there]
+
+
+def rounded(values_N: np.ndarray) -> list[float]:
+    """Digits enough for whoever reads them."""
+    return [round(float(value), 6) for value in values_N]
+
+
+def unlabelled(count: int) -> list[str]:
+    return [f"{count:,} samples have no class and were not asked."] if count else []
+
+
+def without_examples(table: Sequence[dict[str, Any]]) -> list[str]:
+    """Classes that the split holds no row of: nothing can be said of them."""
+    names = [row["name"] for row in table if not row["n"]]
+    if not names:
+        return []
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return [f"{len(names)} of {len(table)} classes have no example here: {', '.join(names[:NAMED])}{more}."]
+
+
+def surest_mistakes(right_N: np.ndarray, sure_N: np.ndarray) -> list[int]:
+    """Wrong rows, the surest first."""
+    wrong = np.flatnonzero(right_N == 0)
+    chosen: list[int] = wrong[np.argsort(-sure_N[wrong], kind="stable")][:MISTAKES].tolist()
+    return chosen

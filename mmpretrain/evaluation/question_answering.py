@@ -1,0 +1,209 @@
+"""Visual question answering: VQA's accuracy, by kind of question, beside what the questions alone give away."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from mmpretrain.core.errors import ConfigError
+from mmpretrain.core.settings import settings
+from mmpretrain.data.told import Told
+from mmpretrain.evaluation.base import Found, OfSplit
+from mmpretrain.evaluation.features import Embedder
+from mmpretrain.evaluation.interval import Figure, figures, means
+from mmpretrain.evaluation.shown import spread
+from mmpretrain.evaluation.vqa_rule import accuracies, normalise
+
+NAMED = 5
+"""Answers that a remark names."""
+EXAMPLES = 3
+"""Questions of each kind, right and wrong ones each, of which a report shows the picture."""
+
+
+@settings
+class QuestionAnsweringTask(OfSplit):
+    """Ask a question-answering head about every question of a split."""
+
+    kind: Literal["question_answering"] = "question_answering"
+    head: str = ""
+    """Name of the head; empty: the only one of its kind."""
+
+    def build(self) -> "QuestionAnsweringEvaluator":
+        return QuestionAnsweringEvaluator(self)
+
+
+class QuestionAnsweringEvaluator:
+    """vqa_acc by VQAv2's rule, vqa_acc_TYPE for each kind of question, and question_only_acc of the same questions:
+    the most frequent answer of the training data to the same question, else to the same kind, else to any.
+
+    Chance is the best constant answer to the same questions.
+    """
+
+    name = "question_answering"
+    headline: Sequence[str] = ("vqa_acc", "question_only_acc")
+
+    def __init__(self, settings: QuestionAnsweringTask) -> None:
+        self.split = settings.split
+        self._head = settings.head
+
+    def run(self, model: Embedder) -> Found:
+        """Answer all.
+
+        Raises:
+            ConfigError: the split holds no answers to compare with.
+        """
+        head = model.head_of(self.name, self._head)
+        predicted = model.predict(self.split, head)
+        if not predicted.answers or not all(predicted.answers):
+            raise ConfigError(
+                f"evaluation: {predicted.dataset} has no answers; name their field in dataset.yaml (`answers`)"
+            )
+        probability_NC = model.heads[head].probabilities(predicted.columns[0].double())
+        sure_N, place_N = probability_NC.max(dim=1)
+        said = [predicted.classes[place] for place in place_N]
+        told = model.told(self.split)
+        baseline = QuestionOnly(each for name in model.training for each in model.told(name))
+        guessed = baseline.answers(told) if baseline.knows_any else None
+        return report(told, said, sure_N.numpy(), guessed, predicted.classes, head)
+
+
+def report(
+    told: Sequence[Told],
+    said: Sequence[str],
+    sure_N: np.ndarray,
+    guessed: Sequence[str] | None,
+    classes: Sequence[str],
+    head: str,
+) -> Found:
+    """What came out.
+
+    Args:
+        said: the answer to each question.
+        guessed: the baseline's; None: there is none.
+    """
+    worth = [accuracies(each.answers) for each in told]
+    types = [each.question_type for each in told]
+    columns = {"vqa_acc": scores(said, worth)}
+    if guessed is not None:
+        columns["question_only_acc"] = scores(guessed, worth)
+    known = {normalise(name) for name in classes}
+    reachable = [max((score for answer, score in each.items() if answer in known), default=0.0) for each in worth]
+    outside = Counter(each.answers[0] for each, best in zip(told, reachable, strict=True) if not best)
+    return Found(
+        metrics=vqa_figures(columns, types, worth),
+        samples={
+            "key": [each.key for each in told],
+            "question": [each.caption for each in told],
+            "question_type": types,
+            "answer": list(said),
+            "probability": [round(float(sure), 6) for sure in sure_N],
+            "answers": [list(each.answers) for each in told],
+            **({"question_only": list(guessed)} if guessed is not None else {}),
+            **{name: values_N.tolist() for name, values_N in columns.items()},
+        },
+        facts={"head": head, "outside_vocabulary": outside.total(), "reachable": float(np.mean(reachable))},
+        remarks=[*outside_remark(outside, len(told)), *no_baseline(guessed)],
+        shown={"types": examples_by_type(told, said, sure_N, columns["vqa_acc"]), "n": len(told)},
+    )
+
+
+def scores(said: Sequence[str], worth: Sequence[Mapping[str, float]]) -> np.ndarray:
+    """What each answer is worth."""
+    return np.array([each.get(normalise(answer), 0.0) for answer, each in zip(said, worth, strict=True)])
+
+
+def vqa_figures(
+    columns: Mapping[str, np.ndarray], types: Sequence[str], worth: Sequence[Mapping[str, float]]
+) -> dict[str, Figure]:
+    """Each column, and vqa_acc of each kind of question, all of the same resamples."""
+    chances = dict.fromkeys(columns, best_constant(worth))
+    columns, counts = dict(columns), {}
+    for kind in sorted(set(types) - {""}):
+        own = np.array([each == kind for each in types])
+        name = f"vqa_acc_{kind}"
+        columns[name] = np.where(own, columns["vqa_acc"], np.nan)
+        counts[name] = int(own.sum())
+        chances[name] = best_constant([each for each, asked in zip(worth, own, strict=True) if asked])
+    return figures(means(columns), len(types), chances, counts)
+
+
+def best_constant(worth: Iterable[Mapping[str, float]]) -> float:
+    """What whoever always gives one answer gets."""
+    total: dict[str, float] = defaultdict(float)
+    count = 0
+    for each in worth:
+        count += 1
+        for answer, score in each.items():
+            total[answer] += score
+    return max(total.values()) / count
+
+
+class QuestionOnly:
+    """Answers without a look: what people most often said in the training data."""
+
+    def __init__(self, learned: Iterable[Told]) -> None:
+        self._of_question: dict[str, Counter[str]] = defaultdict(Counter)
+        self._of_type: dict[str, Counter[str]] = defaultdict(Counter)
+        self._of_all: Counter[str] = Counter()
+        for each in learned:
+            for answer in each.answers:
+                self._of_question[each.caption][answer] += 1
+                self._of_type[each.question_type][answer] += 1
+                self._of_all[answer] += 1
+
+    @property
+    def knows_any(self) -> bool:
+        return bool(self._of_all)
+
+    def answers(self, asked: Sequence[Told]) -> list[str]:
+        """To each question; of equally frequent answers the first in the alphabet."""
+        return [self._answer(each) for each in asked]
+
+    def _answer(self, asked: Told) -> str:
+        found = self._of_question.get(asked.caption) or self._of_type.get(asked.question_type) or self._of_all
+        return min(found, key=lambda answer: (-found[answer], answer))
+
+
+def outside_remark(outside: Counter[str], n: int) -> list[str]:
+    if not outside:
+        return []
+    named = ", ".join(repr(answer) for answer, _ in outside.most_common(NAMED))
+    return [
+        f"{outside.total():,} of {n:,} questions have no right answer that the head could choose, such as {named}; "
+        "they count as wrong."
+    ]
+
+
+def no_baseline(guessed: Sequence[str] | None) -> list[str]:
+    if guessed is not None:
+        return []
+    return ["question_only_acc was not computed: the training data have no answers that could be read again."]
+
+
+def examples_by_type(
+    told: Sequence[Told], said: Sequence[str], sure_N: np.ndarray, worth_N: np.ndarray
+) -> list[dict[str, Any]]:
+    """For each kind of question some right and some wrong answers, spread over the split."""
+    by_type: dict[str, list[int]] = defaultdict(list)
+    for row, each in enumerate(told):
+        by_type[each.question_type].append(row)
+    return [
+        {
+            "type": kind,
+            "n": len(rows),
+            "vqa_acc": float(worth_N[rows].mean()),
+            "examples": [
+                {
+                    "row": row,
+                    "answer": said[row],
+                    "probability": float(sure_N[row]),
+                    "vqa_acc": float(worth_N[row]),
+                    "answers": Counter(told[row].answers).most_common(),
+                }
+                for wanted in (worth_N[rows] >= 0.5, worth_N[rows] < 0.5)
+                for row in spread([row for row, fits in zip(rows, wanted, strict=True) if fits], EXAMPLES)
+            ],
+        }
+        for kind, rows in sorted(by_type.items())
+    ]

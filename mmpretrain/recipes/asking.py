@@ -1,0 +1,129 @@
+"""The model of a run as evaluators see it: every question goes through its engine."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+from mmpretrain.core.batch import Batch, Features
+from mmpretrain.data.dataset import Dataset
+from mmpretrain.data.loader import evaluation_loader
+from mmpretrain.data.samples import Reading
+from mmpretrain.data.told import read_told
+from mmpretrain.engines.base import Engine
+from mmpretrain.evaluation.features import Embedder, HeadFacts, Measured, SplitSource
+from mmpretrain.heads.base import HeadLearner, predict
+from mmpretrain.heads.generation.base import Task
+from mmpretrain.heads.generation.write import Generation, write
+from mmpretrain.objectives.combine import TrainingModule
+from mmpretrain.recipes.assemble import Parts, evaluation_rows
+from mmpretrain.recipes.written import until_end
+
+MEASURED_ROWS = 16
+"""Rows of a batch by which held-out figures are resampled."""
+
+
+def embedder(parts: Parts, engine: Engine, datasets: Mapping[str, Dataset]) -> Embedder:
+    """The engine's model and the splits that it may be asked about; use it inside `engine.evaluating()`."""
+    trained = training_sets(parts)
+    sources = {name: split_source(parts, dataset) for name, dataset in {**trained, **datasets}.items()}
+    return Embedder(Behind(parts, engine), heads_of(parts), parts.tokenizer, sources, list(trained), parts.device)
+
+
+def training_sets(parts: Parts) -> dict[str, Dataset]:
+    """What the run learned from, by names that no evaluator gives a split; nothing where it is only streamed."""
+    if parts.config.data.order != "exact":
+        return {}
+    return {f"learned from {n}": dataset for n, dataset in enumerate(parts.data.datasets)}
+
+
+def heads_of(parts: Parts) -> dict[str, HeadFacts]:
+    """The heads of a run by their names."""
+    learners: list[Any] = [each for each in parts.module.objectives if isinstance(each, HeadLearner)]
+    return {
+        each.name: HeadFacts(
+            kind=each.settings.kind,
+            classes=parts.labels[each.name].classes,
+            probabilities=each.probabilities,
+            several=parts.labels[each.name].several,
+        )
+        for each in learners
+        if hasattr(each, "probabilities")
+    }
+
+
+def split_source(parts: Parts, dataset: Dataset) -> SplitSource:
+    """A split's batches on this rank, and what its card says."""
+    size, data = parts.config.towers.size, parts.config.data
+    load = partial(evaluation_loader, dataset, parts.tokenizer, size, parts.world, limits=data.limits)
+    within = max(getattr(each, "negatives_within", MEASURED_ROWS) for each in parts.config.objectives)
+    return SplitSource(
+        dataset=dataset.folder.name,
+        split=dataset.split,
+        length=len(dataset),
+        batches=lambda chosen: load(evaluation_rows(size), chosen=chosen),
+        small_batches=lambda: load(within),
+        told=lambda: read_told(dataset, Reading(limits=data.limits, captions=data.captions)),
+        classes=dataset.card.classes,
+        sentences=dataset.card.sentences(),
+    )
+
+
+class Behind:
+    """What stands behind an `Embedder`: the module of a run in its engine."""
+
+    def __init__(self, parts: Parts, engine: Engine) -> None:
+        self._module = parts.module
+        self._tokenizer = parts.tokenizer
+        # under ZeRO-3 all ranks have to walk the same way
+        self._in_lockstep = parts.config.engine.kind == "deepspeed"
+        self._engine = engine
+        self.has_features = "features" in parts.module.needs
+
+    def embed(self, batch: Batch) -> Features:
+        features: Features = self._engine.forward("embed", batch)
+        return features
+
+    def embed_texts(self, tokens_BL: Tensor, mask_BL: Tensor) -> Tensor:
+        text_BE: Tensor = self._engine.forward("ask", embed_texts, tokens_BL, mask_BL)
+        return text_BE
+
+    def pool(self, batch: Batch) -> Tensor:
+        image_BD: Tensor = self._engine.forward("ask", pool, batch.images_BCHW)
+        return image_BD
+
+    def measure(self, batch: Batch) -> Measured:
+        sums: dict[str, Tensor] = self._engine.forward("measure", batch)
+        every: list[Any] = list(self._module.objectives)
+        asked = {str(each.name): each for each in every if each.is_asked and not each.is_global}
+        return Measured(
+            sums={name: float(value) for name, value in sums.items()},
+            counts={name: float(each.count(batch)) for name, each in asked.items()},
+            answers={name: Counter(each.answers(batch).tolist()) for name, each in asked.items()},
+        )
+
+    def predict(self, batch: Batch, head: str) -> tuple[Tensor, ...]:
+        said: tuple[Tensor, ...] = self._engine.forward("ask", predict, batch, head)
+        return said
+
+    def write(self, batch: Batch, generation: Generation) -> list[str]:
+        start, end = self._tokenizer.ends
+        task = Task(start=start, end=end, positions_P=batch.positions_B, in_lockstep=self._in_lockstep)
+        longest = min(generation.most_tokens, self._tokenizer.context_length - 1)
+        written = self._engine.forward("ask", write, batch.images_BCHW, task, replace(generation, most_tokens=longest))
+        return [until_end(self._tokenizer, tokens_L) for tokens_L in written.tokens_PL.cpu()]
+
+
+def embed_texts(module: TrainingModule, tokens_BL: Tensor, mask_BL: Tensor) -> Tensor:
+    """text_BE of sentences, without a picture."""
+    text_BE: Tensor = module.model.embed_texts(tokens_BL, mask_BL)
+    return text_BE
+
+
+def pool(module: TrainingModule, images_BCHW: Tensor) -> Tensor:
+    """What the image tower pools, B x width."""
+    image_BD: Tensor = module.model.image(images_BCHW)[1]
+    return image_BD
