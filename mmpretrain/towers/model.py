@@ -20,11 +20,14 @@ from mmpretrain.towers.memory import BlockMemory, Memory
 from mmpretrain.towers.text import BidirectionalText, CausalText, Replacement, TextTower, TokenTable
 
 TextSettings = Annotated[CausalText | BidirectionalText, Field(discriminator="kind")]
-Need = Literal["features", "views", "pictures", "image", "teacher", "text", "words", "fusion", "decoder", "pair"]
-"""features: unit vectors of both towers; views: of further views of a picture; image, text: what a tower says; fusion,
-decoder: the blocks where they meet, and what those start from; pictures, words: only that a tower is there, for an
-objective that asks it itself; pair: room for two passages; teacher: vectors that came with the batch."""
-LOOKS_AT_PICTURES = frozenset({"features", "views", "pictures", "image", "fusion", "decoder"})
+Need = Literal[
+    "features", "views", "pictures", "image", "maps", "teacher", "text", "words", "fusion", "decoder", "pair"
+]
+"""features: unit vectors of both towers; views: of further views of a picture; image, text: what a tower says; maps: of
+the image tower's stages; fusion, decoder: the blocks where they meet, and what those start from; pictures, words: only
+that a tower is there, for an objective that asks it itself; pair: room for two passages; teacher: vectors that came
+with the batch."""
+LOOKS_AT_PICTURES = frozenset({"features", "views", "pictures", "image", "maps", "fusion", "decoder"})
 READS_TEXT = frozenset({"features", "text", "words", "fusion", "decoder", "pair"})
 FEATURES: Set[str] = frozenset({"features"})
 
@@ -100,6 +103,8 @@ class Model(nn.Module):
     def __init__(self, towers: Towers, vocabulary: int, context_length: int, needs: Set[str]) -> None:
         super().__init__()
         self.image: ImageTower | None = towers.image.build() if towers.image else None
+        if self.image is not None and "maps" in needs:
+            self.image.hand_out_maps()
         self.text: TextTower = None  # type: ignore[assignment]  # whoever looks at it has asked for it
         if needs & READS_TEXT:
             self.text = towers.text.build(vocabulary, context_length)
@@ -153,9 +158,10 @@ class Model(nn.Module):
         image_BND = text_BLD = nothing[..., None]
         image_BE = text_BE = nothing
         image_BD = text_BD = None
-        if needs & {"features", "image", "fusion", "decoder"}:
+        image_maps: list[Tensor] = []
+        if needs & {"features", "image", "maps", "fusion", "decoder"}:
             assert self.image is not None
-            image_BND, image_BD = look(self.image, batch)
+            image_BND, image_BD, *image_maps = look(self.image, batch, "maps" in needs)
             if self.image_projection is not None:
                 image_BE = F.normalize(at_least_fp32(self.image_projection(image_BD)), dim=-1)
         if needs & {"features", "text"} or self._starts_from_text(needs):
@@ -176,6 +182,7 @@ class Model(nn.Module):
             text_BLD=text_BLD,
             image_BD=image_BD,
             text_BD=text_BD,
+            image_maps=tuple(image_maps),
         )
 
     def _starts_from_text(self, needs: Set[str]) -> bool:
