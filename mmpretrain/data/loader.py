@@ -117,14 +117,19 @@ def evaluation_loader(
     rows: int,
     workers: int = 0,
     limits: Limits | None = None,
+    only: Sequence[int] | None = None,
 ) -> Iterator[Batch]:
     """One pass over a split, equally many batches on each rank.
 
     A round hands `rows` samples to each rank. Where the split does not divide, the last rows repeat samples
     from the start and carry positions of at least len(dataset): whoever collects drops those.
+
+    Args:
+        only: places in the split of the samples to read, in this order; None: all.
     """
-    rounds = -(-len(dataset) // (rows * world.size))
     flat = [Place(0, shard, row) for shard, facts in enumerate(dataset.facts) for row in range(facts.samples)]
+    flat = flat if only is None else [flat[place] for place in only]
+    rounds = -(-len(flat) // (rows * world.size))
 
     def places() -> Iterator[tuple[int, Place]]:
         for number in _share_of_worker(range(rounds)):

@@ -6,9 +6,10 @@ from pydantic import Field
 
 from mmpretrain.evaluation.held_out import HeldOut
 from mmpretrain.evaluation.retrieval import Retrieval
+from mmpretrain.evaluation.segmentation import Segmentation
 from mmpretrain.evaluation.zero_shot import ZeroShot
 
-Evaluators = Retrieval | ZeroShot | HeldOut
+Evaluators = Retrieval | ZeroShot | HeldOut | Segmentation
 EvaluatorSettings = Annotated[Evaluators, Field(discriminator="kind")]
 """The union of all evaluators; another one is another file and another name here."""
 

@@ -43,6 +43,8 @@ class SplitSource:
     batches: Callable[[], Iterator[Batch]]
     small_batches: Callable[[], Iterator[Batch]]
     """The same in batches that figures are resampled by."""
+    some: Callable[[Sequence[int]], Batch]
+    """Chosen samples alone, by their places in the split; equal on all ranks."""
     classes: list[str]
     sentences: list[list[str]]
 
@@ -77,6 +79,7 @@ class Measured(NamedTuple):
 MeasureBatch = Callable[[Batch], Measured]
 EmbedBatch = Callable[[Batch], Features]
 PredictBatch = Callable[[Batch, str], tuple[Tensor, ...]]
+Keep = Callable[[Batch, tuple[Tensor, ...]], tuple[Tensor, ...]]
 EmbedTexts = Callable[[list[str]], Tensor]
 
 
@@ -129,17 +132,26 @@ class Embedder:
             found.append(self._measure(marked.to(self._device)))
         return [measured for part in gather_objects(found) for measured in part]
 
-    def predict(self, name: str, head: str) -> Predicted:
-        """What a head says of each sample of a split."""
+    def classes(self, head: str) -> list[str]:
+        """What a head tells apart."""
+        return list(self._classes[head])
+
+    def predict(self, name: str, head: str, keep: Keep | None = None) -> Predicted:
+        """What a head says of each sample of a split.
+
+        Args:
+            keep: what of a batch and of what is said of it travels between ranks, each B x ...; None: what is said.
+        """
         source = self._sources[name]
 
         def ask(batch: Batch) -> tuple[Tensor, ...]:
-            return tuple(column.cpu() for column in self._predict(batch.to(self._device), head))
+            said = self._say(batch, head)
+            return keep(batch, said) if keep else said
 
         collected = self._collect(source, ask)
         return Predicted(
             columns=tuple(collected.column(place) for place in range(collected.width)),
-            classes=list(self._classes[head]),
+            classes=self.classes(head),
             labels_N=collected.tensors("labels_B"),
             label_sets=collected.items("label_sets"),
             answers=collected.items("answers"),
@@ -147,6 +159,14 @@ class Embedder:
             galleries=collected.items("galleries"),
             keys=collected.items("keys"),
         )
+
+    def predict_some(self, name: str, head: str, rows: Sequence[int]) -> tuple[Batch, tuple[Tensor, ...]]:
+        """Some samples of a split, and what a head says of them; every rank asks about all of them."""
+        batch = self._sources[name].some(rows)
+        return batch, self._say(batch, head)
+
+    def _say(self, batch: Batch, head: str) -> tuple[Tensor, ...]:
+        return tuple(column.cpu() for column in self._predict(batch.to(self._device), head))
 
     def texts(self, sentences: list[str]) -> Tensor:
         """text_NE of sentences; every rank embeds all of them."""

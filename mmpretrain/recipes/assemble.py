@@ -29,7 +29,7 @@ from mmpretrain.data.training import Data, TrainingData
 from mmpretrain.engines.base import Engine, Options
 from mmpretrain.engines.build import backend_of, device_of
 from mmpretrain.evaluation.features import Embedder, Measured, SplitSource
-from mmpretrain.heads.base import Head, predict
+from mmpretrain.heads.base import Head, HeadLearner, predict
 from mmpretrain.objectives.base import Surroundings
 from mmpretrain.objectives.combine import TrainingModule, needs_of
 from mmpretrain.objectives.text_teacher import TextTeacher
@@ -287,13 +287,15 @@ def embedder(parts: Parts, engine: Engine, datasets: dict[str, Dataset]) -> Embe
     within = [getattr(each, "negatives_within", MEASURED_ROWS) for each in parts.config.objectives]
 
     def source(name: str, dataset: Dataset) -> SplitSource:
-        load = partial(evaluation_loader, dataset, parts.tokenizer, size, parts.world, limits=parts.config.data.limits)
+        read = partial(evaluation_loader, dataset, parts.tokenizer, size, limits=parts.config.data.limits)
+        load = partial(read, parts.world)
         return SplitSource(
             dataset=dataset.folder.name,
             split=dataset.split,
             length=len(dataset),
             batches=partial(load, EVALUATION_ROWS),
             small_batches=partial(load, max(within)),
+            some=lambda rows: next(read(World(), len(rows), only=rows)),
             classes=dataset.card.classes,
             sentences=dataset.card.sentences(),
         )
@@ -312,7 +314,7 @@ def embedder(parts: Parts, engine: Engine, datasets: dict[str, Dataset]) -> Embe
         embed,
         partial(measure, parts.module, engine),
         ask,
-        {name: kept.classes for name, kept in parts.labels.items()},
+        {each.name: each.classes for each in parts.module.objectives if isinstance(each, HeadLearner)},
         parts.tokenizer,
         sources,
         size,

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from mmpretrain.core.distributed import on_main
 from mmpretrain.core.errors import ConfigError
+from mmpretrain.core.run import Run
 from mmpretrain.data.training import check_batch, check_division
 from mmpretrain.engines.base import Engine
 from mmpretrain.objectives.parts import parameters_of
@@ -21,12 +22,12 @@ from mmpretrain.recipes.assemble import (
     index_run,
     joined_world,
     measure_norms,
-    open_split,
     require_space_for_checkpoints,
     training_batches,
 )
 from mmpretrain.recipes.combinations import refuse_cut, refuse_ranks
 from mmpretrain.recipes.data_facts import cut_texts
+from mmpretrain.recipes.evaluation import Evaluation
 from mmpretrain.recipes.settings import Pretrain, load_pretrain
 from mmpretrain.recipes.teacher import teacher_of
 from mmpretrain.train.step import train_step
@@ -48,8 +49,7 @@ def dry_run(path: Path, overrides: Sequence[str], console: Console, ranks: int |
         on_main(lambda: index_run(config, world.size, console))
         parts = build_parts(part_of(config, world.size, ranks), world)
         check_batch(parts.data, ranks, config.train.micros(ranks), config.data.batch)
-        for evaluator in config.evaluation:
-            open_split(parts, evaluator.split)
+        Evaluation(parts, Run(Path(config.run.folder)), config.evaluation)
         checkpoint_bytes = require_space_for_checkpoints(parts)
         measure_norms(parts)
         counts = parameters_of(parts.module)  # before stage 3 of DeepSpeed empties the parameters
