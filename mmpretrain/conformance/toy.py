@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import normalize
 
 from mmpretrain.core.batch import Batch
 from mmpretrain.core.counter import seed_torch
+from mmpretrain.data.card import IGNORED
+from mmpretrain.data.labels import Labels
 from mmpretrain.objectives.base import Surroundings
 from mmpretrain.objectives.combine import TrainingModule, needs_of
 from mmpretrain.objectives.text_distillation import TextDistillation
@@ -25,6 +26,7 @@ ROWS = 32
 """Divides by up to 4 ranks of 4 micro-batches, which then hold one group of negatives each."""
 NEGATIVES_WITHIN = 2
 SIZE, WIDTH, LENGTH, VOCABULARY = 32, 16, 8, 64
+CLASSES = ("a", "b", "c")
 TEACHER_LAYERS = 2
 FIRST = 64
 """Position of the first row."""
@@ -55,9 +57,16 @@ def toy_module(
     teacher = toy_teacher(towers.text) if any(each.kind == "text_distillation" for each in objectives) else None
     seed_torch(0)
     model = towers.build(VOCABULARY, 2 * LENGTH, needs)
-    module = TrainingModule(model, objectives, Surroundings(model=model, sources=sources, text_teacher=teacher))
+    labels = {each.called: toy_labels(each.called) for each in objectives}
+    around = Surroundings(model=model, sources=sources, text_teacher=teacher, labels=labels)
+    module = TrainingModule(model, objectives, around)
     disturb(module)
     return module.double()
+
+
+def toy_labels(head: str) -> Labels:
+    """A head that is called `several` learns from pictures of several classes."""
+    return Labels(classes=CLASSES, mask_classes=CLASSES, several=head == "several")
 
 
 def toy_teacher(student: TextSettings) -> TextTeacher:
@@ -85,7 +94,10 @@ def disturb(module: nn.Module) -> None:
 
 
 def toy_batch(rows: int = ROWS, sources: int = 1) -> Batch:
-    """Pictures, texts of different lengths, passages that follow; some rows share a picture or a text."""
+    """Pictures, texts of different lengths, passages that follow, labels, masks and answers.
+
+    Some rows share a picture or a text; some have no label or an answer that no head knows, some pixels no class.
+    """
     generator = torch.Generator().manual_seed(1)
 
     def draw(*shape: int, high: int) -> torch.Tensor:
@@ -94,6 +106,8 @@ def toy_batch(rows: int = ROWS, sources: int = 1) -> Batch:
     rows_B = torch.arange(rows)
     lengths_B = 3 + draw(rows, high=LENGTH - 2)
     mask_BL = torch.arange(LENGTH) < lengths_B[:, None]
+    masks_BHW = draw(rows, SIZE, SIZE, high=len(CLASSES) + 1)
+    said = (*CLASSES, "something else")
     return Batch(
         images_BCHW=draw(rows, 3, SIZE, SIZE, high=256).to(torch.uint8),
         teacher_image_BT=normalize(torch.randn(rows, WIDTH, generator=generator, dtype=torch.float64), dim=-1),
@@ -106,7 +120,10 @@ def toy_batch(rows: int = ROWS, sources: int = 1) -> Batch:
         positions_B=FIRST + rows_B,
         image_group_B=rows_B // 2 * (rows_B % 6 < 2) + rows_B * (rows_B % 6 >= 2) + 100,
         text_group_B=rows_B % 5,
-        labels_B=rows_B * 0 - 1,
+        labels_B=rows_B % (len(CLASSES) + 1) - 1,
+        label_sets=tuple((row % 3, 2)[: row % 4] for row in range(rows)),
+        masks_BHW=torch.where(masks_BHW < len(CLASSES), masks_BHW, IGNORED).to(torch.uint8),
+        answers=tuple((said[row % 4], said[row // 4 % 4]) for row in range(rows)),
         keys=tuple(str(row) for row in range(rows)),
         source_B=rows_B % sources,
     )
@@ -122,5 +139,8 @@ def part_of(batch: Batch, micro: int, rank: int, ranks: int, micros: int) -> Bat
 def select(batch: Batch, rows: slice | torch.Tensor) -> Batch:
     """Some rows of a batch."""
     values = {name: getattr(batch, name) for name in Batch.__dataclass_fields__}
+    places = torch.arange(len(batch))[rows].tolist()
     chosen: dict[str, Any] = {name: value[rows] for name, value in values.items() if isinstance(value, torch.Tensor)}
-    return replace(batch, **chosen, keys=tuple(np.array(batch.keys)[rows]))
+    for name in ("keys", "label_sets", "answers"):
+        chosen[name] = tuple(values[name][place] for place in places)
+    return replace(batch, **chosen)

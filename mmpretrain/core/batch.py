@@ -153,6 +153,8 @@ class Encoded(NamedTuple):
     """What the image tower pools; None where nobody asks it."""
     text_BD: Tensor | None = None
     """What the text tower pools; None where nobody asks it."""
+    image_maps: tuple[Tensor, ...] = ()
+    """Maps of the image tower from the finest scale on, each B x C x H x W, where an objective asks for them."""
     pair_BLD: Tensor | None = None
     """Text tokens of pairs of passages with words hidden, where an objective hides some in them."""
 

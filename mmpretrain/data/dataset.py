@@ -9,7 +9,7 @@ from mmpretrain.data.captions import decode_caption
 from mmpretrain.data.card import CARD, Card, find_dataset, load_card, parse_name, shard_name, shard_paths
 from mmpretrain.data.faults import BadSample
 from mmpretrain.data.manifest import ShardFacts, add_to_manifest, read_manifest
-from mmpretrain.data.order import Order, digest_of_shards
+from mmpretrain.data.order import Order, Part, digest_of_shards
 from mmpretrain.data.samples import Limits, Reading, Sample, ShardReader, decode
 from mmpretrain.data.shard_bytes import sizes
 from mmpretrain.data.shards import OnDamage, Shards
@@ -99,8 +99,10 @@ class Dataset:
         digests = [facts.sha256 for facts in self.facts] or [""] * len(self.paths)  # a stream has names alone
         return digest_of_shards([(path.name, digest) for path, digest in zip(self.paths, digests, strict=True)])
 
-    def order(self, seed: int) -> Order:
-        return Order([facts.samples for facts in self.facts], self.digest, seed)
+    def order(self, seed: int, samples: int | None = None) -> Order:
+        """Args: samples: so many of the split alone, drawn by the seed; None: all."""
+        sizes = [facts.samples for facts in self.facts]
+        return Order(sizes, self.digest, seed) if samples is None else Part(sizes, self.digest, seed, samples)
 
     def sample(self, reader: ShardReader, shard: int, sample: int, position: int, reading: Reading) -> Sample:
         """A sample, decoded.

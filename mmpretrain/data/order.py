@@ -16,6 +16,8 @@ from mmpretrain.core.counter import counter_hash, name_to_int, permutation
 
 RESERVE = name_to_int("reserve")
 """Keeps the draws of reserves apart from those of the order."""
+CHOSEN = name_to_int("chosen")
+"""The same for the draws of samples that a part keeps."""
 
 
 class Order:
@@ -75,6 +77,26 @@ class Order:
         chosen = blocks[window * self._window : (window + 1) * self._window]
         samples = np.concatenate([np.arange(self._blocks[b], self._blocks[b + 1]) for b in chosen])
         return samples[np.argsort(counter_hash(self._key, epoch, samples), kind="stable")]
+
+
+class Part(Order):
+    """The order of some samples alone, drawn by the seed; their reserves are drawn from them too.
+
+    Of one seed, more samples hold all of fewer.
+
+    Args:
+        samples: how many, at most all.
+    """
+
+    def __init__(self, sizes: Sequence[int], digest: str, seed: int, samples: int) -> None:
+        starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        drawn = np.sort(permutation(sum(sizes), name_to_int(f"{digest} {seed}"), CHOSEN)[:samples])
+        shards = np.searchsorted(starts, drawn, side="right") - 1
+        self._rows = drawn - starts[shards]
+        super().__init__(np.bincount(shards, minlength=len(sizes)).tolist(), f"{digest} {samples}", seed)
+
+    def _place(self, sample: int) -> tuple[int, int]:
+        return super()._place(sample)[0], int(self._rows[sample])
 
 
 def digest_of_shards(shards: Sequence[tuple[str, str]]) -> str:

@@ -34,6 +34,9 @@ class Source:
     """The split to train on."""
     weight: Weight | list[tuple[Step, Weight]] = 1.0
     """Share of the batch relative to the other sources, or [step, weight] pairs: each holds from its step on."""
+    samples: Annotated[int, Field(gt=0)] | None = None
+    """Train on so many samples of the split, drawn by data.seed; more hold all of fewer. A tokenizer that learns
+    still reads every caption. None: all of them."""
 
     def stages(self) -> list[tuple[int, float]]:
         """(step, weight) pairs in rising order of step, from step 0 on."""
@@ -51,6 +54,9 @@ class Data:
     """A folder with a dataset.yaml, or the name of one under data_shards; or sources below."""
     split: str = "train"
     """The split to train on."""
+    samples: Annotated[int, Field(gt=0)] | None = None
+    """Train on so many samples of the split, drawn by data.seed; more hold all of fewer. A tokenizer that learns
+    still reads every caption. None: all of them."""
     sources: list[Source] = field(default_factory=list)
     """Several datasets mixed by weight, instead of one by name."""
     batch: Annotated[int, Field(gt=0)]
@@ -84,6 +90,10 @@ class Data:
     def __post_init__(self) -> None:
         if (self.name is None) == (not self.sources):
             raise ValueError("needs either a name or sources")
+        if self.sources and self.samples is not None:
+            raise ValueError("samples: each source has its own; set sources.N.samples")
+        if self.order == "streaming" and self.samples is not None:
+            raise ValueError("samples: streaming draws whole shards; use order=exact, or leave samples out")
         if self.sources and self.order == "streaming":
             raise ValueError("order: streaming reads one dataset by name; a mixture needs the exact order")
         steps = {step for source in self.sources for step, _ in source.stages()}
@@ -94,7 +104,7 @@ class Data:
     @property
     def parts(self) -> list[Source]:
         """The sources, one or several."""
-        return self.sources or [Source(name=str(self.name), split=self.split)]
+        return self.sources or [Source(name=str(self.name), split=self.split, samples=self.samples)]
 
 
 class TrainingData:
@@ -106,9 +116,21 @@ class TrainingData:
             Dataset(part.name, part.split, data.verify, data.on_damage, data.storage, data.order == "exact")
             for part in data.parts
         ]
+        for part, dataset in zip(data.parts, self.datasets, strict=True):
+            if part.samples is not None and part.samples > len(dataset):
+                raise ConfigError(
+                    f"data: samples: {part.samples} is more than the {len(dataset):,} of {part.name}:{part.split}; use "
+                    "fewer, or leave it out for all"
+                )
 
     def __len__(self) -> int:
-        return sum(len(dataset) for dataset in self.datasets)
+        return sum(self.lengths)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Samples of each source that are trained on."""
+        pairs = zip(self.settings.parts, self.datasets, strict=True)
+        return [part.samples or len(dataset) for part, dataset in pairs]
 
     @property
     def without_pictures(self) -> list[str]:
@@ -130,7 +152,11 @@ class TrainingData:
     @property
     def label(self) -> str:
         """What the run is trained on, for tables."""
-        return " + ".join(f"{dataset.folder.name}:{dataset.split}" for dataset in self.datasets)
+        pairs = zip(self.settings.parts, self.datasets, strict=True)
+        return " + ".join(
+            f"{f'{part.samples} of ' if part.samples else ''}{dataset.folder.name}:{dataset.split}"
+            for part, dataset in pairs
+        )
 
     @property
     def notes(self) -> int:
@@ -145,7 +171,8 @@ class TrainingData:
     def plan(self) -> Mixture:
         """What stands at each position."""
         data = self.settings
-        orders = [dataset.order(data.seed) for dataset in self.datasets]
+        pairs = zip(data.parts, self.datasets, strict=True)
+        orders = [dataset.order(data.seed, part.samples) for part, dataset in pairs]
         return Mixture(orders, [part.stages() for part in data.parts], data.batch, data.seed)
 
     def captions(self) -> Iterator[str]:

@@ -9,9 +9,10 @@ from mmpretrain.evaluation.classification import ClassificationTask
 from mmpretrain.evaluation.held_out import HeldOut
 from mmpretrain.evaluation.question_answering import QuestionAnsweringTask
 from mmpretrain.evaluation.retrieval import Retrieval
+from mmpretrain.evaluation.segmentation import Segmentation
 from mmpretrain.evaluation.zero_shot import ZeroShot
 
-Evaluators = Retrieval | ZeroShot | HeldOut | ClassificationTask | QuestionAnsweringTask | CaptioningTask
+Evaluators = Retrieval | ZeroShot | HeldOut | ClassificationTask | QuestionAnsweringTask | CaptioningTask | Segmentation
 EvaluatorSettings = Annotated[Evaluators, Field(discriminator="kind")]
 """The union of all evaluators; another one is another file and another name here."""
 

@@ -87,6 +87,8 @@ class SplitSource:
     """Of the samples at these places of the split; None: of all."""
     small_batches: Callable[[], Iterator[Batch]]
     """Of all, in batches that figures are resampled by."""
+    some: Callable[[Sequence[int]], Batch]
+    """Chosen samples alone, by their places in the split; equal on all ranks."""
     told: Callable[[], Iterator[Told]]
     """All that stands beside the pictures."""
     classes: list[str]
@@ -111,9 +113,12 @@ class HeadFacts:
     kind: str
     classes: Sequence[str]
     probabilities: Callable[[Tensor], Tensor]
-    """logits_NC -> what they say, N x C."""
+    """logits_NC -> what they say, N x C; of a head that says something else, the same."""
     several: bool = False
     """A row may have several classes."""
+
+
+Keep = Callable[[Batch, tuple[Tensor, ...]], tuple[Tensor, ...]]
 
 
 class Asked(Protocol):
@@ -227,12 +232,21 @@ class Embedder:
         """The name of a head: the wanted one, or the only one of its kind; that it is there was checked before."""
         return wanted or next(name for name, facts in self.heads.items() if facts.kind == kind)
 
-    def predict(self, name: str, head: str) -> Predicted:
-        """What a head says of each sample of a split."""
+    def classes(self, head: str) -> list[str]:
+        """What a head tells apart."""
+        return list(self.heads[head].classes)
+
+    def predict(self, name: str, head: str, keep: Keep | None = None) -> Predicted:
+        """What a head says of each sample of a split.
+
+        Args:
+            keep: what of a batch and of what is said of it travels between ranks, each B x ...; None: what is said.
+        """
         source = self._sources[name]
 
         def ask(batch: Batch) -> Said:
-            return tuple(column.cpu() for column in self._asked.predict(batch.to(self._device), head))
+            said = self._say(batch, head)
+            return keep(batch, said) if keep else said
 
         collected = self._collect(source, ask)
         return Predicted(
@@ -267,6 +281,14 @@ class Embedder:
             return (F.adaptive_avg_pool2d(grey_B1HW, THUMBNAIL).flatten(1),)
 
         return self._collect(self._sources[name], shrink, rows).column(0)
+
+    def predict_some(self, name: str, head: str, rows: Sequence[int]) -> tuple[Batch, tuple[Tensor, ...]]:
+        """Some samples of a split, and what a head says of them; every rank asks about all of them."""
+        batch = self._sources[name].some(rows)
+        return batch, self._say(batch, head)
+
+    def _say(self, batch: Batch, head: str) -> tuple[Tensor, ...]:
+        return tuple(column.cpu() for column in self._asked.predict(batch.to(self._device), head))
 
     def texts(self, sentences: list[str]) -> Tensor:
         """text_NE of sentences; ranks take turns."""

@@ -32,6 +32,8 @@ class HeadLearner(Learner):
     """A head at work: its share of the loss in training, and `predict` for evaluators."""
 
     is_asked = False  # heads have evaluators of their own
+    classes: tuple[str, ...]
+    """What it tells apart, in the order of its numbers."""
 
     def predict(self, model: Any, batch: Batch, encoded: Encoded) -> tuple[Tensor, ...]:
         """What it says of each row, such as logits_BC; every tensor B x ..."""

@@ -78,7 +78,8 @@ class ClassificationLearner(HeadLearner):
         (logits_BC,) = self.predict(model, batch, encoded)
         asked_B = self._asked(batch)
         if self.several:
-            target_BC = multi_hot(batch, len(self.classes))
+            # binary cross-entropy computes in the type of its targets
+            target_BC = multi_hot(batch, len(self.classes)).to(logits_BC)
             losses_B = F.binary_cross_entropy_with_logits(logits_BC, target_BC, reduction="none").mean(dim=1)
             right_B = ((logits_BC.detach() > 0) == target_BC.bool()).float().mean(dim=1)
         else:

@@ -72,7 +72,8 @@ class QuestionAnsweringLearner(HeadLearner):
 
     def forward(self, model: Any, batch: Batch, encoded: Encoded, count: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         (logits_BC,) = self.predict(model, batch, encoded)
-        scores_BC = self.scores(batch)
+        # binary cross-entropy computes in the type of its targets
+        scores_BC = self.scores(batch).to(logits_BC)
         asked_B = self._asked(batch, scores_BC)
         if self._softmax:
             target_BC = scores_BC / scores_BC.sum(dim=1, keepdim=True).clamp(min=1e-9)

@@ -70,6 +70,7 @@ def batch_of(cut: Cut, needs: Set[str], first: int) -> Batch:
         teacher_text_BT=torch.rand(cut.rows, cut.teacher_width) if "teacher" in needs else None,
         next_tokens_BL=mask_BL.long() if pair else None,
         next_mask_BL=mask_BL.clone() if pair else None,
+        masks_BHW=torch.zeros(cut.rows, cut.size, cut.size, dtype=torch.uint8) if "maps" in needs else None,
     )
 
 

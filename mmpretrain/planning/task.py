@@ -8,6 +8,7 @@ from pydantic import Field
 
 from mmpretrain.core.counter import seed_torch
 from mmpretrain.core.settings import settings
+from mmpretrain.data.labels import Labels
 from mmpretrain.engines.build import EngineSettings
 from mmpretrain.heads.build import LearnerSettings
 from mmpretrain.objectives.base import Surroundings
@@ -35,6 +36,8 @@ class Task:
     """Names of the datasets that rows come from."""
     seen: int | None = None
     """Words that training texts hold, for objectives that predict no others; None: all of the vocabulary."""
+    labels: dict[str, Labels] = field(default_factory=dict)
+    """What each head tells apart, by its name."""
     cut: Cut
 
     def build(self) -> TrainingModule:
@@ -49,5 +52,6 @@ class Task:
             sources=self.sources,
             mask_id=self.mask_id,
             seen_S=None if self.seen is None else torch.arange(self.seen),
+            labels=self.labels,
         )
         return TrainingModule(model, self.objectives, around)

@@ -1,7 +1,7 @@
 """The model of a run as evaluators see it: every question goes through its engine."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from mmpretrain.core.batch import Batch, Features
+from mmpretrain.core.distributed import World
 from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.loader import evaluation_loader
 from mmpretrain.data.samples import Reading
@@ -46,12 +47,11 @@ def heads_of(parts: Parts) -> dict[str, HeadFacts]:
     return {
         each.name: HeadFacts(
             kind=each.settings.kind,
-            classes=parts.labels[each.name].classes,
-            probabilities=each.probabilities,
+            classes=each.classes,
+            probabilities=getattr(each, "probabilities", lambda said: said),
             several=parts.labels[each.name].several,
         )
         for each in learners
-        if hasattr(each, "probabilities")
     }
 
 
@@ -60,12 +60,17 @@ def split_source(parts: Parts, dataset: Dataset) -> SplitSource:
     size, data = parts.config.towers.size, parts.config.data
     load = partial(evaluation_loader, dataset, parts.tokenizer, size, parts.world, limits=data.limits)
     within = max(getattr(each, "negatives_within", MEASURED_ROWS) for each in parts.config.objectives)
+
+    def alone(rows: Sequence[int]) -> Iterator[Batch]:
+        return evaluation_loader(dataset, parts.tokenizer, size, World(), len(rows), limits=data.limits, chosen=rows)
+
     return SplitSource(
         dataset=dataset.folder.name,
         split=dataset.split,
         length=len(dataset),
         batches=lambda chosen: load(evaluation_rows(size), chosen=chosen),
         small_batches=lambda: load(within),
+        some=lambda rows: next(alone(rows)),
         told=lambda: read_told(dataset, Reading(limits=data.limits, captions=data.captions)),
         classes=dataset.card.classes,
         sentences=dataset.card.sentences(),

@@ -86,8 +86,9 @@ def refuse_towers(towers: Towers, objectives: Sequence[Any]) -> None:
         )
     if "causal_language" in kinds and towers.text.kind != "causal":
         raise ValueError("towers.text.kind: causal_language needs causal: a tower that looks ahead sees the answer")
-    if "masked_image" in kinds and towers.image and towers.image.patch_dropout:
-        raise ValueError("towers.image.patch_dropout: masked_image needs all patches; set it to 0")
+    for kind in ("masked_image", "segmentation"):
+        if kind in kinds and towers.image and towers.image.patch_dropout:
+            raise ValueError(f"towers.image.patch_dropout: {kind} needs all patches; set it to 0")
     if any(getattr(each, "prefix", 0) for each in objectives) and towers.decoder and towers.decoder.start == "text":
         raise ValueError("objectives: captioning with a prefix needs towers.decoder.start=embedding")
 
@@ -144,6 +145,26 @@ def refuse_evaluation(evaluation: Sequence[Any], objectives: Sequence[Any]) -> N
             refuse_heads(place, evaluator, objectives)
         if evaluator.kind == "held_out" and all(each.kind in NOT_ASKED for each in objectives):
             raise ValueError(f"evaluation.{place}: held_out asks none of these objectives anything; leave it out")
+        if hasattr(evaluator, "head"):
+            refuse_head(place, evaluator, objectives)
+
+
+def refuse_head(place: int, evaluator: Any, objectives: Sequence[Any]) -> None:
+    """An evaluator of a head that is not there, or not the only one of its kind.
+
+    Raises:
+        ValueError: names the evaluator and the heads that there are.
+    """
+    names = [objective.called for objective in objectives if objective.kind == evaluator.kind]
+    if not names:
+        raise ValueError(f"evaluation.{place}: no objective of kind {evaluator.kind}; add one, or leave it out")
+    if evaluator.head and evaluator.head not in names:
+        raise ValueError(
+            f"evaluation.{place}.head: no {evaluator.kind} is called {evaluator.head!r}"
+            f"{did_you_mean(evaluator.head, names)}"
+        )
+    if not evaluator.head and len(names) > 1:
+        raise ValueError(f"evaluation.{place}.head: there are {', '.join(names)}; name one")
 
 
 def refuse_mute(setting: str, objectives: Sequence[Any]) -> None:

@@ -55,9 +55,18 @@ EVERY: dict[str, list[Tree]] = {
     ],
     "views": [{"kind": "views"}, {"kind": "contrastive"}],
     "masked_image": [{"kind": "masked_image"}, {"kind": "masked_language"}],
+    "classification": [
+        {"kind": "classification", "hidden": 8, "smoothing": 0.1},
+        {"kind": "classification", "name": "several", "reads": "text"},
+    ],
+    "question_answering": [
+        {"kind": "question_answering"},
+        {"kind": "question_answering", "name": "sigmoid", "reads": "text", "loss": "sigmoid"},
+    ],
+    "segmentation": [{"kind": "segmentation", "width": 16, "dice": 0.5}, {"kind": "classification", "weight": 0.5}],
 }
 """Every objective by itself, and what goes together: BERT's pairs of passages, the mix of ALBEF and CoCa, SLIP with
-hidden parts."""
+hidden parts; and heads, which learn from labels."""
 
 
 def conformance(

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from mmpretrain.core.distributed import on_main
 from mmpretrain.core.errors import ConfigError
+from mmpretrain.core.run import Run
 from mmpretrain.data.training import check_batch, check_division
 from mmpretrain.engines.base import Engine
 from mmpretrain.objectives.parts import parameters_of
@@ -21,13 +22,13 @@ from mmpretrain.recipes.assemble import (
     index_run,
     joined_world,
     measure_norms,
-    open_split,
     require_space_for_checkpoints,
     training_batches,
 )
 from mmpretrain.recipes.beside import beside_of
 from mmpretrain.recipes.combinations import refuse_cut, refuse_ranks
 from mmpretrain.recipes.data_facts import cut_texts
+from mmpretrain.recipes.evaluation import Evaluation
 from mmpretrain.recipes.risks import risks_of
 from mmpretrain.recipes.settings import Pretrain, load_pretrain
 from mmpretrain.recipes.start import Origin
@@ -51,8 +52,7 @@ def dry_run(path: Path, overrides: Sequence[str], console: Console, ranks: int |
         origin = Origin.find(config.init) if config.init else None
         parts = build_parts(part_of(config, world.size, ranks), world, origin=origin)
         check_batch(parts.data, ranks, config.train.micros(ranks), config.data.batch)
-        for split in {split: None for evaluator in config.evaluation for split in evaluator.splits}:
-            open_split(parts, split)
+        Evaluation(parts, Run(Path(config.run.folder)), config.evaluation)
         checkpoint_bytes = require_space_for_checkpoints(parts)
         measure_norms(parts)
         counts = parameters_of(parts.module)  # before stage 3 of DeepSpeed empties the parameters

@@ -2,15 +2,18 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from mmpretrain.core.distributed import on_main
-from mmpretrain.core.errors import MmpretrainError
+from mmpretrain.core.errors import ConfigError, MmpretrainError
 from mmpretrain.core.files import write_atomic
 from mmpretrain.core.run import Run
 from mmpretrain.core.settings import digest
+from mmpretrain.data.dataset import Dataset
+from mmpretrain.data.labels import Labels
 from mmpretrain.data.samples import Reading
 from mmpretrain.engines.base import Engine
 from mmpretrain.evaluation.base import Evaluator, Found
@@ -30,9 +33,12 @@ class Evaluation:
     def __init__(self, parts: Parts, place: Run, chosen: Sequence[EvaluatorSettings]) -> None:
         self.parts = parts
         self.place = place
+        chosen = [with_head(settings, parts.config.objectives) for settings in chosen]
         self.evaluators: list[Evaluator] = [settings.build() for settings in chosen]
         splits = dict.fromkeys(split for settings in chosen for split in settings.splits)
         self.datasets = {split: open_split(parts, split) for split in splits}
+        for number, settings in enumerate(chosen):
+            refuse_other_classes(number, settings, self.datasets[settings.split], parts.labels)
 
     def run(self, engine: Engine, step: int, display: Display | None, with_examples: bool = False) -> list[dict]:
         """Every evaluator once; results go to results.jsonl, the last ones' samples and examples beside it.
@@ -107,6 +113,30 @@ class Evaluation:
         examples = {row: example(sample) for row, sample in enumerate(samples) if row in wanted}
         filled: dict[str, Any] = fill(shown, examples)
         return filled
+
+
+def with_head(settings: Any, objectives: Sequence[Any]) -> Any:
+    """An evaluator that names no head, with the only one of its kind."""
+    if getattr(settings, "head", None) != "":
+        return settings
+    return replace(settings, head=next(each.called for each in objectives if each.kind == settings.kind))
+
+
+def refuse_other_classes(number: int, settings: Any, dataset: Dataset, labels: Mapping[str, Labels]) -> None:
+    """Masks of other classes than those of the head that is asked.
+
+    Raises:
+        ConfigError: names the split and both.
+    """
+    if settings.kind != "segmentation":
+        return
+    there, learned = list(dataset.card.mask_classes), list(labels[settings.head].mask_classes)
+    if there != learned:
+        told = f"masks of {', '.join(there)}" if there else "no masks"
+        raise ConfigError(
+            f"evaluation.{number}.split: {dataset.folder.name}:{dataset.split} has {told}, and {settings.head} learns "
+            f"{', '.join(learned)}; use another split"
+        )
 
 
 def lines(samples: dict[str, Sequence[Any]]) -> list[str]:

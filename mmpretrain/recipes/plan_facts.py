@@ -8,16 +8,18 @@ from typing import Any
 from mmpretrain.core.errors import ConfigError, DataError
 from mmpretrain.data.card import find_dataset, load_card, shard_paths
 from mmpretrain.data.indexing import unindexed
+from mmpretrain.data.labels import Labels
 from mmpretrain.data.mixture import weight_at
 from mmpretrain.data.samples import Reading
 from mmpretrain.data.tokenizer import PAD_MULTIPLE, Tokenizer, WordPieceTokenizer
 from mmpretrain.data.training import Data, TokenizerSettings, TrainingData, check_division
 from mmpretrain.engines.ddp import Ddp
+from mmpretrain.heads.base import Head
 from mmpretrain.objectives.distillation import Distillation, width_of
 from mmpretrain.objectives.text_distillation import TextDistillation
 from mmpretrain.planning.cut import Cut
 from mmpretrain.planning.task import Task
-from mmpretrain.recipes.assemble import seen_words
+from mmpretrain.recipes.assemble import labels_of, seen_words
 from mmpretrain.recipes.combinations import refuse_cut
 from mmpretrain.recipes.data_facts import MEASURED, draw_texts
 from mmpretrain.recipes.settings import Pretrain
@@ -25,6 +27,9 @@ from mmpretrain.recipes.settings import Pretrain
 MOST_CAPTIONS = 200_000
 """Captions of a set from which a plan still learns the vocabulary; of larger ones it takes the number that the config
 asks for."""
+UNKNOWN = 1000
+"""Classes that a head is planned with where no card names them, as many as ImageNet has."""
+UNKNOWN_LABELS = Labels(classes=tuple(map(str, range(UNKNOWN))), mask_classes=tuple(map(str, range(UNKNOWN))))
 MASK_ID = 3
 """Where a vocabulary of word pieces has its hidden word."""
 
@@ -43,6 +48,8 @@ class Facts:
     pairs: int | None
     """Samples of the training split; None: not known."""
     shards: int | None
+    labels: dict[str, Labels]
+    """What each head tells apart."""
     notes: list[str]
     """Where these come from."""
 
@@ -63,7 +70,8 @@ def facts_of(config: Pretrain) -> Facts:
             seen=None,
             pairs=None,
             shards=None,
-            notes=[note],
+            labels={each.called: UNKNOWN_LABELS for each in heads_of(config)},
+            notes=[note, *([f"heads tell {UNKNOWN:,} classes apart: {why}"] if heads_of(config) else [])],
         )
     tokenizer, notes = tokenizer_of(settings, training)
     reading = Reading(limits=config.data.limits)
@@ -80,8 +88,13 @@ def facts_of(config: Pretrain) -> Facts:
         seen=None if seen_S is None else len(seen_S),
         pairs=len(training),
         shards=sum(len(dataset.shards) for dataset in training.datasets),
+        labels=labels_of(config.objectives, training),
         notes=notes,
     )
+
+
+def heads_of(config: Pretrain) -> list[Head]:
+    return [each for each in config.objectives if isinstance(each, Head)]
 
 
 def data_here(data: Data) -> tuple[TrainingData | None, str]:
@@ -132,6 +145,7 @@ def task_of(config: Pretrain, facts: Facts, ranks: int) -> Task:
         mask_id=facts.mask_id,
         sources=[part.name for part in config.data.parts],
         seen=facts.seen,
+        labels=facts.labels,
         cut=Cut(
             ranks=ranks,
             micros=micros,

@@ -52,6 +52,8 @@ class DataFacts:
     description: str
     digest: str
     train_split: str
+    trained_on: str
+    """What of that split, where it is not all."""
     has_pictures: bool
     splits: list[SplitRow]
     basis: str
@@ -72,6 +74,7 @@ def build_data_facts(record: Record) -> DataFacts | None:
         description=data.get("description", ""),
         digest=data.get("digest", ""),
         train_split=data.get("train_split", ""),
+        trained_on=build_part(data),
         has_pictures=record.has_pictures,
         splits=[build_split(name, split) for name, split in data.get("splits", {}).items()],
         basis=build_basis(data),
@@ -79,6 +82,13 @@ def build_data_facts(record: Record) -> DataFacts | None:
         examples=data.get("examples", []),
         sources=[{**source, "link": safe_link(source.get("url", ""))} for source in data.get("sources", [])],
     )
+
+
+def build_part(data: dict[str, Any]) -> str:
+    """How many samples were drawn to train on; empty for all, as in records that know of nothing else."""
+    whole = data.get("splits", {}).get(data.get("train_split", ""), {}).get("samples", 0)
+    part = data.get("trained_on", whole)
+    return f"{wording.count(part)} of them" if part < whole else ""
 
 
 def build_basis(data: dict[str, Any]) -> str:

@@ -33,6 +33,8 @@ class Record:
     """Confusion counts, one entry a split."""
     written: list[dict[str, Any]]
     """Captions and hidden words, one entry a split."""
+    segmentation: list[dict[str, Any]]
+    """Pictures with true and found masks, one entry a split."""
 
     def newest(self, task: str) -> list[dict[str, Any]]:
         """The last result of each evaluated split; at one step, the later line wins."""
@@ -81,6 +83,7 @@ def read_folder(run: Run) -> Record:
         retrieval=_read_predictions(run, "retrieval"),
         zero_shot=_read_predictions(run, "zero_shot"),
         written=_read_predictions(run, "held_out"),
+        segmentation=_read_predictions(run, "segmentation"),
     )
 
 

@@ -15,6 +15,7 @@ from mmpretrain.report.curves import build_curves
 from mmpretrain.report.data_facts import build_data_facts
 from mmpretrain.report.examples import build_examples
 from mmpretrain.report.folder import Record, read_folder
+from mmpretrain.report.masks import build_masks
 from mmpretrain.report.reproduce import build_recipe, build_settings
 from mmpretrain.report.results import build_results
 from mmpretrain.report.verdict import build_verdict
@@ -45,6 +46,7 @@ SECTIONS = (
     Section("searches", "Searches", build_examples, "predictions of retrieval", of_pictures=True),
     Section("written", "Written", build_written, ""),
     Section("confusion", "Confusion", build_heat_maps, "predictions of zero-shot classification", of_pictures=True),
+    Section("masks", "Masks", build_masks, ""),
     Section("settings", "Settings", build_settings, "config.yaml and env.json"),
     Section("reproduce", "Reproduce", build_recipe, "the command in env.json"),
 )

@@ -12,6 +12,7 @@ TITLES = {
     "retrieval": "Retrieval",
     "zero_shot": "Zero-shot classification",
     "held_out": "What the objectives ask",
+    "segmentation": "Segmentation",
 }
 
 

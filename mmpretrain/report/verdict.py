@@ -9,7 +9,7 @@ from mmpretrain.report import wording
 from mmpretrain.report.folder import Record
 from mmpretrain.report.results import Bar, bar_scale, build_bar
 
-HEADLINES = {"retrieval": ("i2t_R@10", "t2i_R@10"), "zero_shot": ("acc1",)}
+HEADLINES = {"retrieval": ("i2t_R@10", "t2i_R@10"), "zero_shot": ("acc1",), "segmentation": ("mIoU",)}
 ACCURACY = "_accuracy"
 
 
@@ -93,6 +93,7 @@ def _headline(names: tuple[str, ...], split: str, figure: dict[str, float]) -> s
         HEADLINES[
             "zero_shot"
         ]: f"On {split}, {share} of the pictures get their right class without training on classes",
+        HEADLINES["segmentation"]: f"On {split}, found and true masks overlap by {share}",
     }.get(names, f"On {split}, {share} {wording.answered(names[0].removesuffix(ACCURACY))}")
     if figure["low"] <= figure["chance"] <= figure["high"]:
         return f"{subject}, which cannot be told from guessing."
@@ -105,6 +106,7 @@ def _detail(names: tuple[str, ...], figure: dict[str, float], metrics: dict[str,
     what, unit = {
         HEADLINES["retrieval"]: ("Mean R@10 of image → text and text → image", "queries"),
         HEADLINES["zero_shot"]: ("Zero-shot accuracy", "queries"),
+        HEADLINES["segmentation"]: ("Mean intersection over union of the classes", "pictures"),
     }.get(names, ("Accuracy", "answers"))
     state = "" if record.complete else f" The run is not finished: {_taken(record)} steps taken."
     return (

@@ -10,6 +10,10 @@ NAMES = {
     "acc1": "accuracy",
     "acc5": "right class among the first 5",
     "mean_per_class_recall": "mean recall per class",
+    "mIoU": "mean IoU",
+    "foreground_IoU": "IoU but of the first class, mean of pictures",
+    "pixel_accuracy": "right pixels",
+    "otsu_mIoU": "mean IoU of Otsu’s threshold",
 }
 ANSWERED = {
     "masked_language": "of hidden words are found",

@@ -1,6 +1,6 @@
 """The image tower: uint8 pictures to tokens in reading order and a pooled vector, around any library's trunk."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isqrt
 from typing import Annotated, Literal
@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.settings import settings
 from mmpretrain.towers.adapt import frozen_norms
+from mmpretrain.towers.maps import Scale, as_map, chosen_maps, picture_of, scales_of
 
 # mean and standard deviation of red, green and blue, on the scale of 0 to 1
 NORMALISATIONS = {
@@ -23,6 +24,7 @@ NORMALISATIONS = {
 }
 
 Encode = Callable[[nn.Module, Tensor], tuple[Tensor, Tensor]]
+EncodeMaps = Callable[[nn.Module, Tensor, Sequence[int] | None], tuple[Tensor, Tensor, Sequence[Tensor]]]
 State = dict[str, Tensor]
 
 
@@ -32,6 +34,9 @@ class Adapter:
 
     encode: Encode
     """(trunk, pixels_BCHW) -> tokens_BND in reading order, and pooled_BD."""
+    encode_maps: EncodeMaps
+    """The same, and the maps after stages or blocks (B x C x H x W) by their places from the input on, or None for all.
+    """
     prefix: Callable[[nn.Module], int | None]
     """Tokens in front of the patches; None: as many as a square grid leaves over."""
     depth: Callable[[nn.Module], list[list[str]]]
@@ -98,6 +103,7 @@ class ImageTower(nn.Module):
         token_width: channels of a token; some trunks widen only what they pool.
         from_file: the weights, and so the statistics of BatchNorm, are those of a file.
         notes: what a person should know about how it was built.
+        scales: of the maps that it hands out, from the finest on; none before `hand_out_maps`.
 
     Raises:
         ConfigError: the trunk does not take pictures of this size.
@@ -115,7 +121,9 @@ class ImageTower(nn.Module):
         self.from_file = image.weights is not None
         self.notes = notes
         self.projects = adapter.projects
+        self.scales: tuple[Scale, ...] = ()
         self._adapter = adapter
+        self._places: list[int] = []
         mean, std = NORMALISATIONS[image.normalisation]
         # on the scale of uint8
         self.register_buffer("mean_C11", torch.tensor([255 * value for value in mean]).view(3, 1, 1), persistent=False)
@@ -131,7 +139,7 @@ class ImageTower(nn.Module):
         was_training = self.training
         self.eval()
         try:
-            tokens_BND, pooled_BD = self(torch.zeros(1, 3, self.size, self.size, dtype=torch.uint8))
+            tokens_BND, pooled_BD = self(picture_of(self.size))
         except (AssertionError, ValueError, TypeError, RuntimeError, IndexError) as error:
             raise ConfigError(f"towers.image.size: this tower takes no {self.size} px pictures: {error}") from error
         self.train(was_training)
@@ -142,6 +150,29 @@ class ImageTower(nn.Module):
         if side * side != count - self.prefix:
             raise ConfigError(f"towers.image: {count} tokens, {self.prefix} in front, are no square grid")
         self.grid = (side, side)
+
+    @torch.no_grad()
+    def hand_out_maps(self) -> None:
+        """Find out which maps there are, and hand them out from now on where they are asked for.
+
+        Raises:
+            ConfigError: the trunk has none, or no map of its last tokens.
+        """
+        name = type(self.trunk).__name__
+        if not self.grid[0]:
+            raise ConfigError(f"towers.image.name: {name} pools its tokens itself, and a map is needed; use another")
+        was_training = self.training
+        self.eval()
+        try:
+            every = self._adapter.encode_maps(self.trunk, self.pixels(picture_of(self.size)), None)[2]
+        except (AttributeError, TypeError) as error:
+            raise ConfigError(
+                f"towers.image.name: {name} hands out no maps of its stages; use a ResNet, ConvNeXt, "
+                "EfficientNet, Swin or ViT, or a newer timm"
+            ) from error
+        self._places = chosen_maps([scale.side for scale in scales_of(every)], self.grid[0])
+        self.scales = scales_of(self(picture_of(self.size), maps=True)[2:])
+        self.train(was_training)
 
     def train(self, mode: bool = True) -> "ImageTower":
         """As ever, but frozen BatchNorm keeps to its fixed statistics."""
@@ -165,10 +196,23 @@ class ImageTower(nn.Module):
         """A state of another tower of this kind for this one: position embeddings resized to its grid."""
         return self._adapter.fit(self.trunk, state)
 
-    def forward(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+    def pixels(self, images_BCHW: Tensor) -> Tensor:
+        """Pictures on the scale that the trunk was trained on."""
         pixels_BCHW = (images_BCHW.float() - self.mean_C11) / self.std_C11
-        tokens_BND, pooled_BD = self._adapter.encode(self.trunk, pixels_BCHW.contiguous(memory_format=self._format))
-        return tokens_BND, F.dropout(pooled_BD, self.dropout, self.training) if self.dropout else pooled_BD
+        return pixels_BCHW.contiguous(memory_format=self._format)
+
+    def forward(self, images_BCHW: Tensor, maps: bool = False) -> tuple[Tensor, ...]:
+        """Tokens, pooled vectors, and with `maps` those of `scales`, the last of which is that of the tokens."""
+        found: Sequence[Tensor] = ()
+        if maps:
+            encode = self._adapter.encode_maps
+            tokens_BND, pooled_BD, found = encode(self.trunk, self.pixels(images_BCHW), self._places)
+            found = (*found, as_map(tokens_BND, self.prefix, self.grid[0]))
+        else:
+            tokens_BND, pooled_BD = self._adapter.encode(self.trunk, self.pixels(images_BCHW))
+        if self.dropout:
+            pooled_BD = F.dropout(pooled_BD, self.dropout, self.training)
+        return tokens_BND, pooled_BD, *found
 
 
 def memory_format(trunk: nn.Module) -> torch.memory_format:

@@ -5,19 +5,18 @@ from torch import Tensor, nn
 from mmpretrain.core.batch import Batch
 
 
-def look(tower: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Tokens and pooled vectors of a batch's pictures; zeros for rows without one, which cost nothing.
+def look(tower: nn.Module, batch: Batch, maps: bool = False) -> tuple[Tensor, ...]:
+    """What an image tower says of a batch's pictures; zeros for rows without one, which cost nothing.
 
     Where no row has one, the tower runs on a single blank row times 0: every rank walks the same graph.
     """
     if batch.pictured_B is None:
-        found: tuple[Tensor, Tensor] = tower(batch.images_BCHW)
+        found: tuple[Tensor, ...] = tower(batch.images_BCHW, maps)
         return found
     rows = batch.pictured_B.nonzero()[:, 0]
     factor = 1.0 if len(rows) else 0.0
     rows = rows if len(rows) else rows.new_zeros(1)
-    tokens_MND, pooled_MD = tower(batch.images_BCHW[rows])
-    return spread(factor * tokens_MND, rows, len(batch)), spread(factor * pooled_MD, rows, len(batch))
+    return tuple(spread(factor * each, rows, len(batch)) for each in tower(batch.images_BCHW[rows], maps))
 
 
 def spread(values: Tensor, rows: Tensor, count: int) -> Tensor:

@@ -21,13 +21,24 @@ from mmpretrain.towers.text import BidirectionalText, CausalText, Replacement, T
 
 TextSettings = Annotated[CausalText | BidirectionalText, Field(discriminator="kind")]
 Need = Literal[
-    "features", "projection", "views", "pictures", "image", "teacher", "text", "words", "fusion", "decoder", "pair"
+    "features",
+    "projection",
+    "views",
+    "pictures",
+    "image",
+    "maps",
+    "teacher",
+    "text",
+    "words",
+    "fusion",
+    "decoder",
+    "pair",
 ]
-"""features: unit vectors of both towers; views: of further views of a picture; image, text: what a tower says; fusion,
-decoder: the blocks where they meet, and what those start from; pictures, words: only that a tower is there, for an
-objective that asks it itself; projection: of what the image tower says; pair: room for two passages; teacher: vectors
-that came with the batch."""
-LOOKS_AT_PICTURES = frozenset({"features", "views", "pictures", "image", "fusion", "decoder"})
+"""features: unit vectors of both towers; projection: that of the image tower alone; views: of further views of a picture;
+image, text: what a tower says; maps: of the image tower's stages; fusion, decoder: the blocks where they meet, and what
+those start from; pictures, words: only that a tower is there, for an objective that asks it itself; pair: room for two
+passages; teacher: vectors that came with the batch."""
+LOOKS_AT_PICTURES = frozenset({"features", "projection", "views", "pictures", "image", "maps", "fusion", "decoder"})
 READS_TEXT = frozenset({"features", "text", "words", "fusion", "decoder", "pair"})
 FEATURES: Set[str] = frozenset({"features"})
 
@@ -106,6 +117,8 @@ class Model(nn.Module):
     def __init__(self, towers: Towers, vocabulary: int, context_length: int, needs: Set[str]) -> None:
         super().__init__()
         self.image: ImageTower | None = towers.image.build() if towers.image else None
+        if self.image is not None and "maps" in needs:
+            self.image.hand_out_maps()
         self.text: TextTower = None  # type: ignore[assignment]  # whoever looks at it has asked for it
         if needs & READS_TEXT:
             self.text = towers.text.build(vocabulary, context_length)
@@ -160,9 +173,13 @@ class Model(nn.Module):
         image_BND = text_BLD = nothing[..., None]
         image_BE = text_BE = nothing
         image_BD = text_BD = None
-        if needs & {"features", "image", "fusion", "decoder"}:
+        image_maps: list[Tensor] = []
+        if needs & {"features", "image", "maps", "fusion", "decoder"}:
             assert self.image is not None
-            image_BND, image_BD = look(self.image, batch) if batch.image_BD is None else (image_BND, batch.image_BD)
+            if batch.image_BD is None:
+                image_BND, image_BD, *image_maps = look(self.image, batch, "maps" in needs)
+            else:
+                image_BD = batch.image_BD
             if self.image_projection is not None:
                 image_BE = F.normalize(at_least_fp32(self.image_projection(image_BD)), dim=-1)
         if needs & {"features", "text"} or self._starts_from_text(needs):
@@ -186,6 +203,7 @@ class Model(nn.Module):
             text_BLD=text_BLD,
             image_BD=image_BD,
             text_BD=text_BD,
+            image_maps=tuple(image_maps),
         )
 
     def _starts_from_text(self, needs: Set[str]) -> bool:

@@ -1,5 +1,6 @@
 """open_clip's image towers by the name of a model config: Vision Transformers, CLIP's ResNets, and timm's inside."""
 
+from collections.abc import Sequence
 from dataclasses import field
 from typing import Any, Literal
 
@@ -16,8 +17,9 @@ from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.settings import did_you_mean, settings
 from mmpretrain.towers.build import finish
 from mmpretrain.towers.image_tower import Adapter, ImageSettings, ImageTower, State, as_tokens, refuse_other_sizes
+from mmpretrain.towers.maps import as_map
 from mmpretrain.towers.pretrained import resize_positions
-from mmpretrain.towers.timm_trunk import TIMM, keep_order, timm_tokens
+from mmpretrain.towers.timm_trunk import TIMM, intermediates, keep_order, timm_tokens
 
 NO_TEXT = {"context_length": 8, "vocab_size": 8, "width": 8, "heads": 1, "layers": 1}
 """The smallest text tower: open_clip builds both, and the one of the config may be large or want a download."""
@@ -100,22 +102,48 @@ def encode(trunk: nn.Module, pixels_BCHW: Tensor) -> tuple[Tensor, Tensor]:
     if isinstance(trunk, TimmModel):
         features = trunk.trunk.forward_features(pixels_BCHW)
         return timm_tokens(trunk.trunk, features), trunk.head(trunk.trunk.forward_head(features))
+    return encode_maps(trunk, pixels_BCHW, ())[:2]
+
+
+def encode_maps(
+    trunk: nn.Module, pixels_BCHW: Tensor, places: Sequence[int] | None
+) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
+    if isinstance(trunk, TimmModel):
+        tokens_BND, features, maps = intermediates(trunk.trunk, pixels_BCHW, places)
+        return tokens_BND, trunk.head(trunk.trunk.forward_head(features)), maps
     if isinstance(trunk, ModifiedResNet):
-        found = trunk.forward_intermediates(pixels_BCHW, indices=1)
-        map_BDHW = found["image_intermediates"][0]
-        return as_tokens(map_BDHW, map_BDHW.shape[1]), found["image_features"]
-    return _encode_vit(trunk, pixels_BCHW)
+        found = trunk.forward_intermediates(pixels_BCHW, indices=_with_last(places, RESNET_STAGES))
+        maps = found["image_intermediates"]
+        tokens_BND = as_tokens(maps[-1], maps[-1].shape[1])
+        return tokens_BND, found["image_features"], maps if places is None else maps[:-1]
+    return _encode_vit(trunk, pixels_BCHW, places)
 
 
-def _encode_vit(trunk: Any, pixels_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+RESNET_STAGES = 5
+"""Of CLIP's ResNets, with the stem."""
+
+
+def _with_last(places: Sequence[int] | None, count: int) -> list[int]:
+    """Places of maps, and the last, whose map is that of the tokens."""
+    return [*range(count)] if places is None else [*places, count - 1]
+
+
+def _encode_vit(
+    trunk: Any, pixels_BCHW: Tensor, places: Sequence[int] | None
+) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
     # CoCa's last norm is for what its attention pool gives, not for tokens
     normed = trunk.attn_pool is None
     found = trunk.forward_intermediates(
-        pixels_BCHW, indices=1, normalize_intermediates=normed, output_fmt="NLC", output_extra_tokens=True
+        pixels_BCHW,
+        indices=_with_last(places, len(trunk.transformer.resblocks)),
+        normalize_intermediates=normed,
+        output_fmt="NLC",
+        output_extra_tokens=True,
     )
-    classes_B1D, patches_BND = found["image_intermediates_prefix"][0], found["image_intermediates"][0]
-    features = found["image_features"]
-    return torch.cat([classes_B1D, patches_BND], dim=1), features
+    patches = found["image_intermediates"]
+    tokens_BND = torch.cat([found["image_intermediates_prefix"][-1], patches[-1]], dim=1)
+    wanted = patches if places is None else patches[:-1]
+    return tokens_BND, found["image_features"], [as_map(each_BND, 0, trunk.grid_size[0]) for each_BND in wanted]
 
 
 def _prefix(trunk: nn.Module) -> int | None:
@@ -162,6 +190,7 @@ def _checkpoint(trunk: nn.Module) -> bool:
 OPEN_CLIP = Adapter(
     projects=True,
     encode=encode,
+    encode_maps=encode_maps,
     prefix=_prefix,
     depth=_depth,
     fit=_fit,

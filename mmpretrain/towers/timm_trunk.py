@@ -2,6 +2,8 @@
 
 import contextlib
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 from timm.layers.patch_dropout import PatchDropout, PatchDropoutWithIndices
 from timm.models import group_parameters
@@ -29,6 +31,21 @@ def encode(trunk: nn.Module, pixels_BCHW: Tensor) -> tuple[Tensor, Tensor]:
     features = trunk.forward_features(pixels_BCHW)  # type: ignore[operator]
     pooled_BD = trunk.forward_head(features, pre_logits=True)  # type: ignore[operator]
     return timm_tokens(trunk, features), pooled_BD
+
+
+def encode_maps(
+    trunk: nn.Module, pixels_BCHW: Tensor, places: Sequence[int] | None
+) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
+    tokens_BND, features, maps = intermediates(trunk, pixels_BCHW, places)
+    return tokens_BND, trunk.forward_head(features, pre_logits=True), maps  # type: ignore[operator]
+
+
+def intermediates(trunk: Any, pixels_BCHW: Tensor, places: Sequence[int] | None) -> tuple[Tensor, Any, list[Tensor]]:
+    """Tokens, what the head pools, and the maps after some stages or blocks; None: after all."""
+    # the last one too: without it Hiera stops early
+    indices = None if places is None else [*places, -1]
+    features, maps = trunk.forward_intermediates(pixels_BCHW, indices=indices)
+    return timm_tokens(trunk, features), features, maps if places is None else maps[: len(places)]
 
 
 def timm_tokens(trunk: nn.Module, features: Tensor | list[Tensor]) -> Tensor:
@@ -82,6 +99,7 @@ def fit_timm(trunk: nn.Module, state: State) -> State:
 
 TIMM = Adapter(
     encode=encode,
+    encode_maps=encode_maps,
     prefix=prefix_of,
     depth=timm_depth,
     fit=fit_timm,

@@ -1,6 +1,6 @@
 """Image encoders of torchvision by name: its classification backbones without their classifiers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import field
 from typing import Any, Literal, NamedTuple
 
@@ -16,6 +16,7 @@ from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.settings import did_you_mean, settings
 from mmpretrain.towers.build import finish
 from mmpretrain.towers.image_tower import Adapter, ImageSettings, ImageTower, State, as_tokens, refuse_other_sizes
+from mmpretrain.towers.maps import as_map
 from mmpretrain.towers.pretrained import resize_positions
 
 VIT = torchvision.models.VisionTransformer
@@ -140,17 +141,25 @@ def _take_off_classifier(trunk: nn.Module) -> None:
 
 
 def encode(trunk: nn.Module, pixels_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+    return encode_maps(trunk, pixels_BCHW, ())[:2]
+
+
+def encode_maps(
+    trunk: nn.Module, pixels_BCHW: Tensor, places: Sequence[int] | None
+) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
     if isinstance(trunk, VIT):
-        tokens_BND = _encode_vit(trunk, pixels_BCHW)
-        return tokens_BND, tokens_BND[:, 0]
-    features = pixels_BCHW
-    for block in _blocks(trunk):
-        features = _run(trunk, block, features)
+        tokens_BND, maps = _encode_vit(trunk, pixels_BCHW, places)
+        return tokens_BND, tokens_BND[:, 0], maps
+    features, maps = pixels_BCHW, []
     swin = isinstance(trunk, torchvision.models.SwinTransformer)
+    for place, block in enumerate(_blocks(trunk)):
+        features = _run(trunk, block, features)
+        if places is None or place in places:
+            maps.append(features.permute(0, 3, 1, 2) if swin else features)
     tokens_BND = as_tokens(features, 0 if swin else features.shape[1])
     mean_BD11 = tokens_BND.mean(dim=1)[:, :, None, None]
     head: nn.Module = getattr(trunk, FAMILIES[type(trunk).__name__].head)
-    return tokens_BND, head(mean_BD11).flatten(1)
+    return tokens_BND, head(mean_BD11).flatten(1), maps
 
 
 def _blocks(trunk: nn.Module) -> Iterator[nn.Module]:
@@ -159,14 +168,17 @@ def _blocks(trunk: nn.Module) -> Iterator[nn.Module]:
         yield from module if isinstance(module, nn.Sequential) else (module,)
 
 
-def _encode_vit(trunk: Any, pixels_BCHW: Tensor) -> Tensor:
-    """The forward pass of torchvision's VisionTransformer up to its classifier."""
-    patches_BND = trunk.conv_proj(pixels_BCHW).flatten(2).transpose(1, 2)
+def _encode_vit(trunk: Any, pixels_BCHW: Tensor, places: Sequence[int] | None) -> tuple[Tensor, list[Tensor]]:
+    """The forward pass of torchvision's VisionTransformer up to its classifier, and the maps after some blocks."""
+    map_BDHW, maps = trunk.conv_proj(pixels_BCHW), []
+    patches_BND = map_BDHW.flatten(2).transpose(1, 2)
     tokens_BND = torch.cat([trunk.class_token.expand(len(patches_BND), -1, -1), patches_BND], dim=1)
     tokens_BND = trunk.encoder.dropout(tokens_BND + trunk.encoder.pos_embedding)
-    for block in trunk.encoder.layers:
+    for place, block in enumerate(trunk.encoder.layers):
         tokens_BND = _run(trunk, block, tokens_BND)
-    return trunk.encoder.ln(tokens_BND)
+        if places is None or place in places:
+            maps.append(as_map(tokens_BND, 1, map_BDHW.shape[2]))
+    return trunk.encoder.ln(tokens_BND), maps
 
 
 def _run(trunk: nn.Module, block: nn.Module, x: Tensor) -> Tensor:
@@ -203,6 +215,7 @@ def _checkpoint(trunk: nn.Module) -> bool:
 
 TORCHVISION = Adapter(
     encode=encode,
+    encode_maps=encode_maps,
     prefix=lambda trunk: 1 if isinstance(trunk, VIT) else 0,
     depth=depth,
     fit=_fit,

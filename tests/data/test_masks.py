@@ -1,7 +1,6 @@
 """Masks: the class of each pixel, read with its picture and turned with it."""
 
 import io
-import json
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +17,9 @@ from mmpretrain.data.loader import evaluation_loader, training_loader
 from mmpretrain.data.samples import Reading, decode
 from mmpretrain.data.training import Data, TrainingData
 from mmpretrain.data.transforms import Augmentation, Centre, OrBlank
-from tests.conftest import write_card, write_tar
 from tests.data.test_loader import open_toys
+from tests.masks import SIDE, pack_boxes, png, scene
 
-SIDE = 24
 TREE = {
     "title": "x",
     "image": "png",
@@ -32,36 +30,13 @@ TREE = {
 CARD = build(Card, TREE)
 
 
-def png(array: np.ndarray, mode: str | None = None) -> bytes:
-    buffer = io.BytesIO()
-    image = Image.fromarray(array)
-    (image.convert(mode) if mode else image).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def scene(number: int) -> tuple[np.ndarray, np.ndarray]:
-    """A red box on black, and 1 where the box is."""
-    mask = np.zeros((SIDE, SIDE), dtype=np.uint8)
-    mask[2 + number % 5 : 14, 3 : 12 + number % 7] = 1
-    return np.stack([mask * 255, mask * 0, mask * 0], axis=2), mask
-
-
 def members(mask: bytes) -> dict[str, bytes]:
     return {"png": png(scene(0)[0]), "mask.png": mask, "txt": b"a box"}
 
 
 @pytest.fixture
 def boxes(tmp_path: Path) -> Path:
-    samples = []
-    for number in range(12):
-        picture, mask = scene(number)
-        facts = json.dumps({"artist": "ada", "concept": str(number), "category": "red"}).encode()
-        texts = {"txt": b"a box", "json": facts}
-        samples.append({"__key__": f"box-{number}", "png": png(picture), "mask.png": png(mask), **texts})
-    write_tar(tmp_path / "train-00000.tar", samples)
-    more = {"mask": "mask.png", "mask_classes": ["ground", "thing"]}
-    write_card(tmp_path, {"train": (["train-00000.tar"], 12)}, **more)
-    return tmp_path
+    return pack_boxes(tmp_path)
 
 
 def red(images_BCHW: torch.Tensor) -> torch.Tensor:

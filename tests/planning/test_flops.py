@@ -49,6 +49,7 @@ MIX = [
     {"kind": "image_masked_language"},
     {"kind": "captioning"},
 ]
+LABELS = {"classes": ["a", "b", "c"], "mask_classes": ["a", "b"]}
 MANY = {"objectives": MIX, "towers__text": BOTH_WAYS, "towers__fusion": {}, "towers__decoder": {"start": "embedding"}}
 RUNS: dict[str, dict[str, Any]] = {
     "contrastive": {"objectives": [{"kind": "contrastive"}]},
@@ -93,6 +94,23 @@ RUNS: dict[str, dict[str, Any]] = {
     },
     "pictures": {"objectives": [{"kind": "views"}, {"kind": "masked_image"}, {"kind": "contrastive"}]},
     "teacher": {"objectives": [{"kind": "distillation", "teacher": "any"}], "cut__teacher_width": 24},
+    "heads": {
+        "objectives": [
+            {"kind": "segmentation", "width": 32},
+            {"kind": "classification", "hidden": 32},
+            {"kind": "question_answering"},
+        ],
+        "towers__image": {**RESNET, "size": 64},
+        "towers__text": BOTH_WAYS,
+        "towers__fusion": {},
+        "cut__size": 64,
+        "labels": dict.fromkeys(("segmentation", "classification", "question_answering"), LABELS),
+    },
+    "pixels of a transformer": {
+        "objectives": [{"kind": "segmentation", "dice": 1.0}],
+        "labels": {"segmentation": LABELS},
+        "cut__micros": 2,
+    },
     "bf16": {"objectives": [{"kind": "contrastive"}], "engine": {"kind": "single", "precision": "bf16"}},
 }
 
@@ -102,6 +120,15 @@ def test_operations_of_a_step_are_those_that_torch_counts_on_real_tensors(name: 
     found = task(**RUNS[name])
     kind = product_type(found.engine.precision, torch.device("cpu"))
     assert sum(walked(found, kind).flops.values()) == pytest.approx(counted(found), rel=0.01)
+
+
+def test_operations_of_heads_stand_under_their_names():
+    """A linear layer of 64 x 3 takes a product forward and two backward; a decoder's convolutions take more."""
+    flops = walked(task(**RUNS["heads"])).flops
+    width = task(**RUNS["heads"]).build().model.image.width
+    assert flops["classification"] == 3 * 2 * 16 * (width * 32 + 32 * 3)
+    assert flops["question_answering"] == 3 * 2 * 16 * 64 * 3
+    assert flops["segmentation"] > 100 * flops["classification"]
 
 
 def test_blocks_that_are_computed_again_take_the_kernel_of_their_first_pass():

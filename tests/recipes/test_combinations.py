@@ -12,6 +12,8 @@ from tests.conftest import ConfigWriter
 
 CONTRASTIVE = {"kind": "contrastive"}
 BIDIRECTIONAL = {"kind": "bidirectional", "width": 16, "layers": 1, "heads": 2}
+SEGMENTATION = {"kind": "segmentation"}
+ASKED = {"kind": "segmentation", "split": "val"}
 TAUGHT = {"kind": "text_distillation", "teacher": "runs/teacher"}
 TEXT_ALONE = {"towers__image": None, "towers__text": BIDIRECTIONAL, "evaluation": []}
 
@@ -47,6 +49,27 @@ REFUSED = [
         },
         "masked_image needs all patches",
     ),
+    (
+        {
+            "objectives": [SEGMENTATION],
+            "towers__image": {"kind": "timm", "name": "test_vit", "size": 32, "patch_dropout": 0.5},
+            "evaluation": [],
+        },
+        "segmentation needs all patches",
+    ),
+    (
+        {"objectives": [CONTRASTIVE], "evaluation": [ASKED]},
+        r"evaluation\.0: no objective of kind segmentation; add one, or leave it out",
+    ),
+    (
+        {"objectives": [SEGMENTATION, {**SEGMENTATION, "name": "parts"}], "evaluation": [ASKED]},
+        r"evaluation\.0\.head: there are segmentation, parts; name one",
+    ),
+    (
+        {"objectives": [{**SEGMENTATION, "name": "parts"}], "evaluation": [{**ASKED, "head": "prats"}]},
+        r"evaluation\.0\.head: no segmentation is called 'prats'; did you mean 'parts'",
+    ),
+    ({"objectives": [{**SEGMENTATION, "width": 40}], "evaluation": []}, "objectives.0.width"),
     ({"objectives": [CONTRASTIVE, {"kind": "contrastive"}]}, "contrastive stands twice"),
     ({"objectives": [{"kind": "contrastive", "sources": ["shapse"]}]}, "'shapse' is no source"),
     ({"objectives": [{"kind": "contrastive", "weight": 0}]}, "is 0 at every step; leave the objective out"),
