@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from mmpretrain.core.settings import settings
 from mmpretrain.evaluation.features import Embedder
@@ -13,6 +13,8 @@ from mmpretrain.evaluation.interval import Figure
 class OfSplit:
     """Settings that all evaluators share."""
 
+    asks: ClassVar[Sequence[str]] = ()
+    """Kinds of heads that it asks."""
     split: str
     """Split to evaluate: SPLIT of the training dataset (the first of a mixture), or NAME:SPLIT of another."""
 

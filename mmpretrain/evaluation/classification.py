@@ -22,6 +22,7 @@ NAMED = 5
 class ClassificationTask(OfSplit):
     """Ask a classification head about every sample that has a class."""
 
+    asks = ("classification",)
     kind: Literal["classification"] = "classification"
     head: str = ""
     """Name of the head; empty: the only one of its kind."""

@@ -25,6 +25,7 @@ EXAMPLES = 3
 class QuestionAnsweringTask(OfSplit):
     """Ask a question-answering head about every question of a split."""
 
+    asks = ("question_answering", "answer_writing")
     kind: Literal["question_answering"] = "question_answering"
     head: str = ""
     """Name of the head; empty: the only one of its kind."""

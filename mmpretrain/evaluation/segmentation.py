@@ -32,6 +32,7 @@ Measure = Callable[[np.ndarray], np.ndarray]
 class Segmentation(OfSplit):
     """Masks of a head against those of a split, at the size that the image tower looks at."""
 
+    asks = ("segmentation",)
     kind: Literal["segmentation"] = "segmentation"
     head: str = ""
     """Name of the head; empty: the run's only one for segmentation."""

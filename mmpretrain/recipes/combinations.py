@@ -145,26 +145,6 @@ def refuse_evaluation(evaluation: Sequence[Any], objectives: Sequence[Any]) -> N
             refuse_heads(place, evaluator, objectives)
         if evaluator.kind == "held_out" and all(each.kind in NOT_ASKED for each in objectives):
             raise ValueError(f"evaluation.{place}: held_out asks none of these objectives anything; leave it out")
-        if hasattr(evaluator, "head"):
-            refuse_head(place, evaluator, objectives)
-
-
-def refuse_head(place: int, evaluator: Any, objectives: Sequence[Any]) -> None:
-    """An evaluator of a head that is not there, or not the only one of its kind.
-
-    Raises:
-        ValueError: names the evaluator and the heads that there are.
-    """
-    names = [objective.called for objective in objectives if objective.kind == evaluator.kind]
-    if not names:
-        raise ValueError(f"evaluation.{place}: no objective of kind {evaluator.kind}; add one, or leave it out")
-    if evaluator.head and evaluator.head not in names:
-        raise ValueError(
-            f"evaluation.{place}.head: no {evaluator.kind} is called {evaluator.head!r}"
-            f"{did_you_mean(evaluator.head, names)}"
-        )
-    if not evaluator.head and len(names) > 1:
-        raise ValueError(f"evaluation.{place}.head: there are {', '.join(names)}; name one")
 
 
 def refuse_mute(setting: str, objectives: Sequence[Any]) -> None:
@@ -195,7 +175,7 @@ def refuse_heads(place: int, evaluator: Any, objectives: Sequence[Any]) -> None:
     Raises:
         ValueError: names the evaluator and the remedy.
     """
-    kind, names = evaluator.kind, [each.called for each in objectives if each.kind == evaluator.kind]
+    kind, names = evaluator.kind, [each.called for each in objectives if each.kind in evaluator.asks]
     if not names:
         kinds = ", ".join(dict.fromkeys(each.kind for each in objectives))
         raise ValueError(

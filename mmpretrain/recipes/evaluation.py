@@ -119,7 +119,7 @@ def with_head(settings: Any, objectives: Sequence[Any]) -> Any:
     """An evaluator that names no head, with the only one of its kind."""
     if getattr(settings, "head", None) != "":
         return settings
-    return replace(settings, head=next(each.called for each in objectives if each.kind == settings.kind))
+    return replace(settings, head=next(each.called for each in objectives if each.kind in settings.asks))
 
 
 def refuse_other_classes(number: int, settings: Any, dataset: Dataset, labels: Mapping[str, Labels]) -> None:

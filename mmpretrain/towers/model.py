@@ -34,10 +34,10 @@ Need = Literal[
     "decoder",
     "pair",
 ]
-"""features: unit vectors of both towers; projection: that of the image tower alone; views: of further views of a picture;
-image, text: what a tower says; maps: of the image tower's stages; fusion, decoder: the blocks where they meet, and what
-those start from; pictures, words: only that a tower is there, for an objective that asks it itself; pair: room for two
-passages; teacher: vectors that came with the batch."""
+"""features: unit vectors of both towers; projection: that of the image tower alone; views: of further views of a
+picture; image, text: what a tower says; maps: of the image tower's stages; fusion, decoder: the blocks where they meet,
+and what those start from; pictures, words: only that a tower is there, for an objective that asks it itself; pair: room
+for two passages; teacher: vectors that came with the batch."""
 LOOKS_AT_PICTURES = frozenset({"features", "projection", "views", "pictures", "image", "maps", "fusion", "decoder"})
 READS_TEXT = frozenset({"features", "text", "words", "fusion", "decoder", "pair"})
 FEATURES: Set[str] = frozenset({"features"})

@@ -188,9 +188,7 @@ def run(
                 hooks.save(done, last or stopping)
             clock.restart()
         if evaluating and not stopping:
-            with phase("evaluate"):
-                enough = hooks.evaluate(done)
-            if enough:
+            if _evaluate(hooks, done):
                 return "complete"
             stopping, restarting = _asked(stop)
             if stopping:
@@ -198,6 +196,11 @@ def run(
         if stopping and not last:
             return "restart" if restarting else "stopped"
     return "complete"
+
+
+def _evaluate(hooks: Hooks, step: int) -> bool:
+    with phase("evaluate"):
+        return hooks.evaluate(step)
 
 
 def _asked(stop: StopRequest) -> tuple[bool, bool]:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from sklearn.metrics import jaccard_score
 from mmpretrain.core.batch import Batch
 from mmpretrain.data.card import IGNORED
 from mmpretrain.evaluation.drawn_masks import SIDE, colour_of, drawn_mask
-from mmpretrain.evaluation.features import Embedder, SplitSource
+from mmpretrain.evaluation.features import Embedder, HeadFacts, SplitSource
 from mmpretrain.evaluation.interval import bootstrap_means
 from mmpretrain.evaluation.otsu import otsu_mask, otsu_masks, otsu_threshold
 from mmpretrain.evaluation.overlaps import (
@@ -165,15 +166,17 @@ def model_of(classes: list[str], say: Any) -> Embedder:
         dataset="boxes",
         split="val",
         length=ROWS,
-        batches=lambda: iter([batch_of(every[start : start + 6]) for start in range(0, ROWS, 6)]),
+        batches=lambda chosen: iter([batch_of(every[start : start + 6]) for start in range(0, ROWS, 6)]),
         small_batches=lambda: iter(()),
         some=lambda rows: batch_of(list(rows)),
+        told=lambda: iter(()),
         classes=[],
         sentences=[],
     )
     nothing: Any = None
-    heads = {"parts": classes}
-    return Embedder(nothing, nothing, say, heads, nothing, {"val": source}, SIDES, torch.device("cpu"))
+    heads = {"parts": HeadFacts(kind="segmentation", classes=classes, probabilities=nothing)}
+    asked: Any = SimpleNamespace(predict=say)
+    return Embedder(asked, heads, nothing, {"val": source}, [], torch.device("cpu"))
 
 
 def one_row_too_many(batch: Batch, head: str) -> tuple[torch.Tensor, ...]:

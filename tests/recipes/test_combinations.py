@@ -59,15 +59,15 @@ REFUSED = [
     ),
     (
         {"objectives": [CONTRASTIVE], "evaluation": [ASKED]},
-        r"evaluation\.0: no objective of kind segmentation; add one, or leave it out",
+        r"evaluation\.0: segmentation asks a head of that kind, and the run learned contrastive alone; add {kind: segm",
     ),
     (
         {"objectives": [SEGMENTATION, {**SEGMENTATION, "name": "parts"}], "evaluation": [ASKED]},
-        r"evaluation\.0\.head: there are segmentation, parts; name one",
+        r"evaluation\.0\.head: there are the heads segmentation, parts; name one of them",
     ),
     (
         {"objectives": [{**SEGMENTATION, "name": "parts"}], "evaluation": [{**ASKED, "head": "prats"}]},
-        r"evaluation\.0\.head: no segmentation is called 'prats'; did you mean 'parts'",
+        r"evaluation\.0\.head: no segmentation head is called 'prats'; did you mean 'parts'",
     ),
     ({"objectives": [{**SEGMENTATION, "width": 40}], "evaluation": []}, "objectives.0.width"),
     ({"objectives": [CONTRASTIVE, {"kind": "contrastive"}]}, "contrastive stands twice"),
