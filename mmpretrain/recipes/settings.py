@@ -154,6 +154,9 @@ def take_from_run(tree: dict[str, Any], folder: Path) -> None:
     for part in ("fusion", "decoder"):
         kept |= {part} if part in needed else set()
         towers = {key: value for key, value in towers.items() if key != part or part in needed}
+    if "fusion" not in needed and isinstance(towers.get("decoder"), dict) and towers["decoder"]["shares"] == "fusion":
+        # the weights that it shared are loaded into its own
+        towers["decoder"] = {**towers["decoder"], "shares": "nothing", "own_attention": False}
     tree["towers"] = {**own, **{key: value for key, value in towers.items() if key in kept}}
     tree.setdefault("data", {})["tokenizer"] = run["data"]["tokenizer"]
 

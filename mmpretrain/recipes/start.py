@@ -13,7 +13,7 @@ from mmpretrain.core.errors import ConfigError
 from mmpretrain.data.tokenizer import Tokenizer, load_tokenizer
 from mmpretrain.heads.adaptation import LowRankAdaptation
 from mmpretrain.heads.classification import ClassificationLearner
-from mmpretrain.objectives.combine import TrainingModule
+from mmpretrain.objectives.combine import TrainingModule, needs_of
 from mmpretrain.recipes.chosen import chosen_checkpoint
 from mmpretrain.recipes.settings import Pretrain, read_run, run_of
 from mmpretrain.towers.low_rank import merged
@@ -93,7 +93,20 @@ class Origin:
         tensors = found.average or found.weights
         if isinstance(self.config.adaptation, LowRankAdaptation):
             tensors = merged(tensors, self.config.adaptation.scale)
+        for names in self._shared():
+            stored = next((name for name in names if name in tensors), None)
+            tensors |= dict.fromkeys(names, tensors[stored]) if stored else {}
         return {self._rename(name): tensor for name, tensor in tensors.items()}
+
+    def _shared(self) -> list[list[str]]:
+        """Names of each weight that stands in several places: a checkpoint has it once, under the first."""
+        tokenizer, needs = self.tokenizer(), needs_of(self.config.objectives)
+        length = tokenizer.context_length * (2 if "pair" in needs else 1)
+        model = self.config.towers.without_files().build(tokenizer.vocabulary, length, needs)
+        named: dict[int, list[str]] = {}
+        for name, parameter in model.named_parameters(remove_duplicate=False):
+            named.setdefault(id(parameter), []).append(f"model.{name}")
+        return [names for names in named.values() if len(names) > 1]
 
     def _rename(self, name: str) -> str:
         if not name.startswith("objectives."):
@@ -125,7 +138,7 @@ def start_from(origin: Origin, module: TrainingModule) -> Start:
         origin=origin.label,
         started=[name for name in parameters if name in taken],
         new=[name for name in parameters if name not in taken],
-        left_out=[name for name in tensors if name not in {foreign[each] for each in taken}],
+        left_out=left_out(tensors, {foreign[each] for each in taken}),
     )
     if not start.started:
         raise ConfigError(f"init: {origin.label} has no weights of these towers; take its towers, or another run")
@@ -152,6 +165,12 @@ def begin_zero_shot(origin: Origin, learner: ClassificationLearner, sentences: l
     parts = text_TE.split([len(of_class) for of_class in sentences])
     class_CE = F.normalize(torch.stack([part.mean(dim=0) for part in parts]), dim=-1)
     learner.begin_zero_shot(class_CE, float(scale.exp()))
+
+
+def left_out(tensors: dict[str, Tensor], taken: set[str]) -> list[str]:
+    """Names of tensors that nobody took, by any of their names."""
+    used = {tensors[name].data_ptr() for name in taken}
+    return [name for name, tensor in tensors.items() if tensor.data_ptr() not in used]
 
 
 def renamed(name: str, names: dict[str, str]) -> str:

@@ -145,6 +145,9 @@ class Model(nn.Module):
         self.output: TokenTable | None = None
         if self.image is not None and needs & {"fusion", "decoder"}:
             self._add_readers(towers, self.image, needs)
+            if not (needs & {"features", "text", "words", "pair"} or self._starts_from_text(needs)):
+                # only its embedding is read; blocks that a reader shares stand under the reader's name
+                self.text.blocks, self.text.final_norm = nn.ModuleList(), None
 
     def _add_readers(self, towers: Towers, image: ImageTower, needs: Set[str]) -> None:
         width = image.token_width

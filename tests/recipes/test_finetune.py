@@ -168,3 +168,23 @@ def test_settings_that_overfit_or_forget_are_told_and_those_that_do_not_are_not(
     dry_run(task(toy_config, "calm", origin, adaptation={"kind": "probe"}), [], calm)
     assert "overfits" not in calm.export_text()
     assert "forgets" not in calm.export_text()
+
+
+def test_a_decoder_takes_the_weights_that_it_shared_along(toy_config: ConfigWriter):
+    shared = {
+        "towers__text": {"kind": "bidirectional", "width": 16, "layers": 2, "heads": 2},
+        "towers__fusion": {"start": "embedding", "shares": "text"},
+        "towers__decoder": {"start": "embedding", "shares": "fusion", "own_attention": True},
+        "objectives": [{"kind": "contrastive"}, {"kind": "matching", "negatives_within": 12}, {"kind": "captioning"}],
+        "evaluation": [],
+    }
+    origin = pretrain(toy_config("blip", **shared), [], "auto", QUIET)
+    config = task(toy_config, "captions", origin, objectives=[{"kind": "captioning"}], train__steps=3)
+    run = pretrain(config, [], "auto", QUIET)
+    start = json.loads((run.checkpoints / "step_00000003" / "start.json").read_text())
+    assert start["new"] == []
+    assert not any(".text.blocks." in name for name in start["started"])
+    before, after = weights(origin), weights(run, 3)
+    name = "model.decoder.blocks.1.mlp.input.weight"
+    assert name not in before, "stored once, as the text tower's"
+    torch.testing.assert_close(after[name], before[name.replace("decoder", "text")], atol=5e-3, rtol=0)
