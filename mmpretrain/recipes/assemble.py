@@ -85,7 +85,8 @@ def build_parts(config: Pretrain, world: World, tokenizer: Tokenizer | None = No
     data = on_all(lambda: TrainingData(replace(config.data, verify=False)))
     refuse_other_copies(data)
     refuse_data(config.objectives, data)
-    refuse_cut(config.objectives, config.data.batch, world.size, config.train.micros(world.size))
+    if trains:
+        refuse_cut(config.objectives, config.data.batch, world.size, config.train.micros(world.size))
     starts_anew = tokenizer is None
     if tokenizer is None:
         learned = on_main(lambda: config.data.tokenizer.build(data.captions()).to_json())
