@@ -55,13 +55,19 @@ def report(run: Path) -> None:
     "--to",
     "others",
     multiple=True,
-    required=True,
     type=click.Path(path_type=Path),
-    help="A run to compare with; repeat it for several.",
+    help="A run to compare with; repeat it for several. Not needed between two runs.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the records instead of a table.")
 def compare(runs: tuple[Path, ...], others: tuple[Path, ...], as_json: bool) -> None:
-    """Compare the retrievals of RUNS (seeds of one recipe) with others, query by query."""
+    """Compare two runs, or RUNS (seeds of one recipe) with others, in every evaluation that all have.
+
+    Samples are paired.
+    """
+    if not others:
+        if len(runs) != 2:
+            raise click.UsageError("name two runs, or those to compare with behind --to")
+        runs, others = runs[:1], runs[1:]
     from rich.console import Console
 
     from mmpretrain.recipes.compare import compare as recipe

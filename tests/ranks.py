@@ -1,4 +1,4 @@
-"""Two ranks of a script, for tests that want their tensors."""
+"""Some ranks of a script, for tests that want their tensors."""
 
 import os
 import signal
@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 
-def launch(script: Path, folder: str, timeout: float) -> None:
-    """Two ranks on a free port; nothing of them is left behind, whatever happens."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+def launch(script: Path, folder: str, timeout: float, ranks: int = 2) -> None:
+    """Ranks on a free port; nothing of them is left behind, whatever happens."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(ranks)]
     command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", str(script), folder]
     # a compiler that fails: DeepSpeed must not try to build an extension
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CXX": "/bin/false", "TORCH_EXTENSIONS_DIR": f"{folder}/built"}

@@ -21,6 +21,9 @@ class Told:
     caption: str
     captions: tuple[str, ...]
     """All that describe the picture, `caption` first, each once."""
+    text_groups: tuple[int, ...]
+    """Of each caption, equal for texts that mean the same."""
+    gallery: str
     image_group: int
     """Equal for equal pictures."""
     label: int
@@ -54,10 +57,15 @@ def _told(dataset: Dataset, reader: ShardReader, shard: ShardIndex, row: int, re
     if group is None:
         picture = find_picture(members, card)
         group = texts.text_group if picture is None else name_to_int(picture)
+    captions = references(texts.caption, texts.facts.get(card.captions or "", []), reading.captions.languages)
+    # where the card says what a text means, it says so of all texts of a picture
+    others = [texts.text_group if card.text_group else name_to_int(caption) for caption in captions[1:]]
     return Told(
         key=shard.keys[row],
         caption=texts.caption,
-        captions=references(texts.caption, texts.facts.get(card.captions or "", []), reading.captions.languages),
+        captions=captions,
+        text_groups=(texts.text_group, *others),
+        gallery=texts.gallery,
         image_group=group,
         label=texts.label,
         labels=texts.labels,

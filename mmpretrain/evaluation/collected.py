@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mmpretrain.core.batch import Batch
 
-Said = tuple[Tensor | list[str], ...]
+Said = tuple[Tensor | list[Any], ...]
 """Columns over the rows of a batch."""
 
 
@@ -47,9 +47,9 @@ class Collected:
         """A column of what was said."""
         return torch.cat([said[place] for _, said in self._everyone])[self._order]  # type: ignore[misc]
 
-    def texts(self, place: int) -> list[str]:
-        """The same of a column of texts."""
-        return self._in_order([text for _, said in self._everyone for text in said[place]])
+    def items_said(self, place: int) -> list[Any]:
+        """The same of a column that is no tensor."""
+        return self._in_order([item for _, said in self._everyone for item in said[place]])
 
     def _in_order(self, every: list[Any]) -> list[Any]:
         return [every[row] for row in self._order]

@@ -145,6 +145,9 @@ class Asked(Protocol):
     def write(self, batch: Batch, generation: Generation) -> list[str]:
         """A text about each picture; what is drawn is keyed by the batch's positions."""
 
+    def match(self, batch: Batch, texts: Sequence[Sequence[str]]) -> list[Tensor]:
+        """How well each of some texts fits each picture: the log-odds of belonging together."""
+
 
 class Embedder:
     """The contract's model: splits and sentences in, answers out, equal on all ranks.
@@ -271,7 +274,20 @@ class Embedder:
             own = replace(batch, positions_B=places_N[batch.positions_B % len(rows)])
             return (self._asked.write(own.to(self._device), generation),)
 
-        return self._collect(self._sources[name], ask, rows).texts(0)
+        return self._collect(self._sources[name], ask, rows).items_said(0)
+
+    def match(self, name: str, rows: Sequence[int], texts: Sequence[Sequence[str]]) -> list[Tensor]:
+        """The log-odds that each of some texts belongs to the picture at a place of a split.
+
+        Args:
+            texts: those asked of each place, at least one.
+        """
+
+        def ask(batch: Batch) -> Said:
+            own = [texts[place] for place in (batch.positions_B % len(rows)).tolist()]
+            return (self._asked.match(batch.to(self._device), own),)
+
+        return self._collect(self._sources[name], ask, rows).items_said(0)
 
     def thumbnails(self, name: str, rows: Sequence[int]) -> Tensor:
         """The pictures at some places of a split in grey, N x 1,024, from 0 to 1: what needs no model."""

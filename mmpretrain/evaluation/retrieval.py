@@ -1,124 +1,115 @@
 """Retrieval both ways: R@K, median rank and the chance of each, one gallery a source."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
+from pydantic import Field
 
 from mmpretrain.core.settings import settings
 from mmpretrain.evaluation.base import Found, OfSplit
-from mmpretrain.evaluation.features import EmbeddedSplit, Embedder
+from mmpretrain.evaluation.features import Embedder
+from mmpretrain.evaluation.galleries import Gallery, galleries
 from mmpretrain.evaluation.interval import Figure, bootstrap_means, bootstrap_medians, figure
+from mmpretrain.evaluation.ranking import DIRECTIONS, Ranking, rank
+from mmpretrain.evaluation.rerank import reranked
 from mmpretrain.evaluation.shown import spread
 
 KS = (1, 5, 10)
 EXAMPLES = 8
 SHOWN = 5
-QUERY_ROWS = 1024
-"""Queries scored at a time, so that memory grows with the gallery and not with its square."""
 
 
 @settings
 class Retrieval(OfSplit):
-    """Find the text of a picture (i2t) and the picture of a text (t2i)."""
+    """Find the texts of a picture (i2t) and the pictures of a text (t2i)."""
 
     kind: Literal["retrieval"] = "retrieval"
+    captions: Literal["all", "first"] = "all"
+    """Of samples with several captions: all of them are texts to search for, or only the first."""
+    rerank: Annotated[int, Field(ge=0)] = 0
+    """So many of the best answers of each query are judged again by the objective matching, pair by pair; 0: none."""
 
     def build(self) -> "RetrievalEvaluator":
-        return RetrievalEvaluator(self.split)
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """One direction in one gallery."""
-
-    direction: str
-    gallery: str
-    rows: Tensor
-    """Samples of the gallery, as rows of the split."""
-    ranks: np.ndarray
-    """Wrong answers ahead of the first right one, by query; ties count as ahead."""
-    top_NK: Tensor
-    """Rows of the best answers."""
-    scores_NK: Tensor
-    hits_NK: Tensor
-    positives: np.ndarray
-    """Right answers in the gallery, by query."""
-    any_hits: dict[int, np.ndarray]
-    """K -> whether any right answer is among the first K, ties broken by row: what is usually printed."""
+        return RetrievalEvaluator(self)
 
 
 class RetrievalEvaluator:
-    """Metrics averaged over galleries, each query equally often drawn within its gallery."""
+    """Metrics averaged over galleries, each query equally often drawn within its gallery.
 
+    R@K: a right answer is ahead of all but K - 1 wrong ones; where several are right any of them counts. any_hit@K: the
+    same with ties broken by place, which is CLIP_benchmark's recall@K. found_share@K: the mean share of right answers
+    among the first K, where most queries have several.
+    """
+
+    name = "retrieval"
     headline: Sequence[str] = ("i2t_R@10", "t2i_R@10")
 
-    def __init__(self, split: str) -> None:
-        self.name = "retrieval"
-        self.split = split
+    def __init__(self, settings: Retrieval) -> None:
+        self.split = settings.split
+        self._every_caption = settings.captions == "all"
+        self._rerank = settings.rerank
 
     def run(self, model: Embedder) -> Found:
-        split = model.split(self.split)
-        rankings = rank_split(split)
+        searched = galleries(model, self.split, self._every_caption)
+        rankings = [
+            rank(each, direction, max(*KS, SHOWN, self._rerank)) for each in searched for direction in DIRECTIONS
+        ]
+        if self._rerank:
+            rankings = reranked(model, self.split, rankings, self._rerank)
         count = max(2, EXAMPLES * 2 // len(rankings))
-        ranks = [{"direction": r.direction, "gallery": r.gallery, "ranks": r.ranks.tolist()} for r in rankings]
-        galleries = {name: split.galleries.count(name) for name in sorted(set(split.galleries))}
-        queries = [query for ranking in rankings for query in examples(split, ranking, count)]
+        keys = [each.key for each in model.told(self.split)]
+        sizes = {each.name: len(each.rows_P) for each in searched}
+        texts = {each.name: len(each.rows_T) for each in searched}
+        facts = {"galleries": sizes, **({"texts": texts} if texts != sizes else {})}
         return Found(
             metrics=summarise(rankings),
-            facts={"galleries": galleries},
-            shown={"k": SHOWN, "galleries": galleries, "queries": queries, "ranks": ranks},
+            samples=lines(rankings, keys),
+            facts={**facts, **({"rerank": self._rerank} if self._rerank else {})},
+            shown={
+                "k": SHOWN,
+                **facts,
+                "queries": [query for ranking in rankings for query in examples(ranking, count)],
+                "ranks": [
+                    {
+                        "direction": each.direction,
+                        "gallery": each.gallery.name,
+                        "ranks": each.ranks.tolist(),
+                        "pictures": pictures_of(each),
+                    }
+                    for each in rankings
+                ],
+            },
         )
 
 
-def rank_split(split: EmbeddedSplit) -> list[Ranking]:
-    """Both directions in every gallery of a split."""
-    return [rank(split, gallery, direction) for gallery in sorted(set(split.galleries)) for direction in ("i2t", "t2i")]
+def pictures_of(ranking: Ranking) -> list[int]:
+    """Which picture of the gallery each query is, or was said of: they are drawn together."""
+    if ranking.direction == "i2t":
+        return list(range(len(ranking.gallery.rows_P)))
+    found: list[int] = ranking.gallery.picture_T.tolist()
+    return found
 
 
-def rank(split: EmbeddedSplit, gallery: str, direction: str) -> Ranking:
-    """Score every query of a gallery against all of its answers.
-
-    A right answer shares the query's picture or its text. A query's rank counts wrong answers that score at
-    least as high as its best right one: duplicates among wrong answers cannot flatter, nor can a constant model.
-    """
-    rows = split.rows(gallery)
-    images, texts = split.image_NE[rows], split.text_NE[rows]
-    queries, answers = (images, texts) if direction == "i2t" else (texts, images)
-    image_group, text_group = split.image_group_N[rows], split.text_group_N[rows]
-    parts = []
-    for chosen in torch.arange(len(rows)).split(QUERY_ROWS):
-        positive = (image_group[chosen, None] == image_group) | (text_group[chosen, None] == text_group)
-        parts.append(_score(queries[chosen] @ answers.T, positive))
-    ranks, top, scores, hits, positives = (torch.cat(column) for column in zip(*parts, strict=True))
-    any_hits = {k: hits[:, :k].any(dim=1).numpy().astype(float) for k in KS}
-    return Ranking(direction, gallery, rows, ranks.numpy(), top, scores, hits, positives.numpy(), any_hits)
-
-
-def _score(similarity: Tensor, positive: Tensor) -> tuple[Tensor, ...]:
-    # the best right answer's score comes out of the same product, or it could differ in the last bit
-    best = similarity.masked_fill(~positive, float("-inf")).max(dim=1, keepdim=True).values
-    ranks = ((similarity >= best) & ~positive).sum(dim=1)
-    scores, top = similarity.topk(min(max(KS), similarity.shape[1]), dim=1)
-    return ranks, top, scores, positive.gather(1, top), positive.sum(dim=1)
-
-
-def summarise(rankings: list[Ranking]) -> dict[str, Figure]:
+def summarise(rankings: Sequence[Ranking]) -> dict[str, Figure]:
     """Each metric as the mean over galleries, with the interval of that mean."""
     metrics: dict[str, Figure] = {}
-    for direction in ("i2t", "t2i"):
+    for direction in DIRECTIONS:
         chosen = [ranking for ranking in rankings if ranking.direction == direction]
         n = sum(len(ranking.ranks) for ranking in chosen)
+        several = any(np.median(ranking.positives) > 1 for ranking in chosen)
         for k in KS:
             hits = [(ranking.ranks < k).astype(float) for ranking in chosen]
-            metrics[f"{direction}_R@{k}"] = _mean(hits, np.mean([_chance_at(r, k) for r in chosen]), n)
-            metrics[f"{direction}_any_hit@{k}"] = _mean(
-                [r.any_hits[k] for r in chosen], metrics[f"{direction}_R@{k}"].chance, n
-            )
+            chance = float(np.mean([_chance_at(each, k) for each in chosen]))
+            metrics[f"{direction}_R@{k}"] = _mean(hits, chance, n)
+            metrics[f"{direction}_any_hit@{k}"] = _mean([each.any_hit(k) for each in chosen], chance, n)
+            if several:
+                share = float(np.mean([min(1.0, k / each.size) for each in chosen]))
+                metrics[f"{direction}_found_share@{k}"] = _mean([each.found_share(k) for each in chosen], share, n)
+            again = [(each.again < k).astype(float) for each in chosen if each.again is not None]
+            if again:
+                metrics[f"{direction}_R@{k}_rerank"] = _mean(again, chance, n)
         medians = [bootstrap_medians(ranking.ranks + 1, seed) for seed, ranking in enumerate(chosen)]
         metrics[f"{direction}_median_rank"] = figure(
             float(np.mean([np.median(ranking.ranks + 1) for ranking in chosen])),
@@ -129,15 +120,16 @@ def summarise(rankings: list[Ranking]) -> dict[str, Figure]:
     return metrics
 
 
-def _mean(values: list[np.ndarray], chance: Any, n: int) -> Figure:
+def _mean(values: Sequence[np.ndarray], chance: float, n: int) -> Figure:
     resampled = np.mean([bootstrap_means(part, seed) for seed, part in enumerate(values)], axis=0)
-    return figure(float(np.mean([part.mean() for part in values])), resampled, float(chance), n)
+    return figure(float(np.mean([part.mean() for part in values])), resampled, chance, n)
 
 
 def _chance_at(ranking: Ranking, k: int) -> float:
     """Mean probability that k answers drawn without replacement hold a right one."""
-    size = len(ranking.rows)
-    return float(np.mean([1 - _misses_all(size, int(p), k) for p in ranking.positives]))
+    counts, often = np.unique(ranking.positives, return_counts=True)
+    chances = [1 - _misses_all(ranking.size, int(right), k) for right in counts]
+    return float(np.average(chances, weights=often))
 
 
 def _misses_all(size: int, positives: int, k: int) -> float:
@@ -147,31 +139,58 @@ def _misses_all(size: int, positives: int, k: int) -> float:
 
 def _chance_median(ranking: Ranking) -> float:
     """The median of 1 + wrong answers ahead under a random order, for the mean number of positives."""
-    size = len(ranking.rows)
-    misses = partial(_misses_all, size, round(float(ranking.positives.mean())))
-    return float(next(place for place in range(1, size + 1) if misses(place) <= 0.5))
+    misses = partial(_misses_all, ranking.size, round(float(ranking.positives.mean())))
+    low, high = 1, ranking.size
+    while low < high:  # the first place by which no right answer has come in less than half of all orders
+        middle = (low + high) // 2
+        low, high = (low, middle) if misses(middle) <= 0.5 else (middle + 1, high)
+    return float(low)
 
 
-def examples(split: EmbeddedSplit, ranking: Ranking, count: int, shown: int = SHOWN) -> list[dict[str, Any]]:
+def lines(rankings: Sequence[Ranking], keys: Sequence[str]) -> dict[str, Sequence[Any]]:
+    """A line a query: how far down its first right answer is, and what came first."""
+    columns: dict[str, list[Any]] = {
+        name: [] for name in ("key", "direction", "gallery", "text", "rank", "right", "first", "score")
+    }
+    for ranking in rankings:
+        own, asks_pictures = ranking.gallery, ranking.direction == "i2t"
+        queries, answers = (own.rows_P, own.rows_T) if asks_pictures else (own.rows_T, own.rows_P)
+        columns["key"] += [keys[row] for row in queries]
+        columns["direction"] += [ranking.direction] * len(queries)
+        columns["gallery"] += [own.name] * len(queries)
+        columns["text"] += [""] * len(queries) if asks_pictures else own.texts_T
+        columns["rank"] += ranking.ranks.tolist()
+        columns["right"] += ranking.positives.tolist()
+        columns["first"] += [keys[answers[place]] for place in ranking.found.top_QK[:, 0]]
+        columns["score"] += [round(score, 6) for score in ranking.found.score_QK[:, 0].tolist()]
+    return dict(columns)
+
+
+def examples(ranking: Ranking, count: int, shown: int = SHOWN) -> list[dict[str, Any]]:
     """Some queries with their first answers, hits and misses in turn, spread over the gallery."""
-    hit = [row for row in range(len(ranking.ranks)) if ranking.ranks[row] < shown]
-    missed = [row for row in range(len(ranking.ranks)) if ranking.ranks[row] >= shown]
+    hit = np.flatnonzero(ranking.ranks < shown).tolist()
+    missed = np.flatnonzero(ranking.ranks >= shown).tolist()
     chosen = sorted(spread(hit, count - min(count // 2, len(missed))) + spread(missed, count // 2))
+    found, asks_pictures = ranking.found, ranking.direction == "i2t"
     return [
         {
             "direction": ranking.direction,
-            "gallery": ranking.gallery,
-            "rank": int(ranking.ranks[row]),
-            "query": {"row": int(ranking.rows[row])},
+            "gallery": ranking.gallery.name,
+            "rank": int(ranking.ranks[query]),
+            "query": shown_one(ranking.gallery, query, asks_pictures),
             "top": [
-                {"row": int(ranking.rows[answer]), "score": float(score), "hit": bool(is_hit)}
-                for answer, score, is_hit in zip(
-                    ranking.top_NK[row, :shown],
-                    ranking.scores_NK[row, :shown],
-                    ranking.hits_NK[row, :shown],
-                    strict=True,
+                {**shown_one(ranking.gallery, int(place), not asks_pictures), "score": float(score), "hit": bool(hit)}
+                for place, score, hit in zip(
+                    found.top_QK[query, :shown], found.score_QK[query, :shown], found.hit_QK[query, :shown], strict=True
                 )
             ],
         }
-        for row in chosen
+        for query in chosen
     ]
+
+
+def shown_one(searched: Gallery, place: int, is_picture: bool) -> dict[str, Any]:
+    """A picture or a text of a gallery."""
+    if is_picture:
+        return {"row": searched.rows_P[place]}
+    return {"row": searched.rows_T[place], "caption": searched.texts_T[place]}

@@ -6,10 +6,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mmpretrain.core.batch import Batch, Features
-from mmpretrain.core.distributed import World
+from mmpretrain.core.distributed import World, global_max
+from mmpretrain.core.precision import at_least_fp32
 from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.loader import evaluation_loader
 from mmpretrain.data.samples import Reading
@@ -20,9 +22,12 @@ from mmpretrain.heads.base import HeadLearner, predict
 from mmpretrain.heads.generation.base import Task
 from mmpretrain.heads.generation.write import Generation, write
 from mmpretrain.objectives.combine import TrainingModule
+from mmpretrain.objectives.matching import MatchingLearner
 from mmpretrain.recipes.assemble import Parts, evaluation_rows
 from mmpretrain.recipes.written import until_end
 
+PAIRS = 256
+"""Of picture and text, judged at a time."""
 MEASURED_ROWS = 16
 """Rows of a batch by which held-out figures are resampled."""
 
@@ -120,6 +125,30 @@ class Behind:
         longest = min(generation.most_tokens, self._tokenizer.context_length - 1)
         written = self._engine.forward("ask", write, batch.images_BCHW, task, replace(generation, most_tokens=longest))
         return [until_end(self._tokenizer, tokens_L) for tokens_L in written.tokens_PL.cpu()]
+
+    def match(self, batch: Batch, texts: Sequence[Sequence[str]]) -> list[Tensor]:
+        picture_R = torch.tensor([row for row, own in enumerate(texts) for _ in own])
+        flat = [text for own in texts for text in own]
+        parts = list(range(0, len(flat), PAIRS))
+        # the texts of a batch are many or few: all ranks have to walk equally often
+        rounds = int(global_max(torch.tensor(len(parts), device=batch.positions_B.device)))
+        judged = []
+        for first in [*parts, *[parts[-1]] * (rounds - len(parts))]:
+            tokens_RL, mask_RL = self._tokenizer(flat[first : first + PAIRS])
+            own_R = picture_R[first : first + PAIRS]
+            device, images_PCHW = batch.positions_B.device, batch.images_BCHW[own_R[0] : own_R[-1] + 1]
+            arguments = (images_PCHW, (own_R - own_R[0]).to(device), tokens_RL.to(device), mask_RL.to(device))
+            judged.append(self._engine.forward("ask", match, *arguments).float().cpu())
+        return list(torch.cat(judged[: len(parts)]).split([len(own) for own in texts]))
+
+
+def match(module: TrainingModule, images_PCHW: Tensor, picture_R: Tensor, tokens_RL: Tensor, mask_RL: Tensor) -> Tensor:
+    """The log-odds that texts belong to the pictures `picture_R`, fp32, R."""
+    learner: Any = next(each for each in module.objectives if isinstance(each, MatchingLearner))
+    model = module.model
+    image_PND = model.pool(model.image(images_PCHW)[0])
+    logits_R2 = at_least_fp32(learner.head(model.fuse(tokens_RL, mask_RL, image_PND[picture_R])[:, 0]))
+    return logits_R2[:, 1] - logits_R2[:, 0]
 
 
 def embed_texts(module: TrainingModule, tokens_BL: Tensor, mask_BL: Tensor) -> Tensor:

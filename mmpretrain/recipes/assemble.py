@@ -99,7 +99,8 @@ def build_parts(
     data = on_all(lambda: TrainingData(replace(config.data, verify=False)))
     refuse_other_copies(data)
     refuse_data(config.objectives, data)
-    refuse_cut(config.objectives, config.data.batch, world.size, config.train.micros(world.size))
+    if trains:
+        refuse_cut(config.objectives, config.data.batch, world.size, config.train.micros(world.size))
     tokenizer = tokenizer_of(config, data, restored, origin)
     teacher = text_teacher_of(config.objectives, tokenizer) if trains else None
     seen_S = seen_words(config.objectives, data, tokenizer)

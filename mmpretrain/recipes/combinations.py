@@ -139,6 +139,11 @@ def refuse_evaluation(evaluation: Sequence[Any], objectives: Sequence[Any]) -> N
                 f"evaluation.{place}: {evaluator.kind} compares features that no objective trains; add contrastive "
                 "or sigmoid, or leave it out"
             )
+        if getattr(evaluator, "rerank", 0) and all(each.kind != "matching" for each in objectives):
+            raise ValueError(
+                f"evaluation.{place}.rerank: the objective matching judges pairs, and the run has not learned it; add "
+                "it, or set rerank to 0"
+            )
         if evaluator.kind == "captioning":
             refuse_mute(f"evaluation.{place}", objectives)
         if hasattr(evaluator, "head"):

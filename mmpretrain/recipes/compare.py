@@ -1,9 +1,9 @@
-"""Two recipes on the same queries: the difference of each recall with a paired interval."""
+"""Two recipes on the same data: the difference of each figure with a paired interval, of recalls query by query."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich import box
@@ -14,35 +14,53 @@ from rich.text import Text
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.files import read_json_lines
 from mmpretrain.core.run import Run
-from mmpretrain.evaluation.interval import Figure, bootstrap_means, figure
+from mmpretrain.evaluation.interval import Figure, figure, resampled
+from mmpretrain.evaluation.ranking import DIRECTIONS
 from mmpretrain.evaluation.retrieval import KS
+from mmpretrain.recipes.compare_samples import compare_samples, names_of, samples_table
 
-DIRECTIONS = ("i2t", "t2i")
-Ranks = dict[tuple[str, str], np.ndarray]
-"""(direction, gallery) -> rank of each query, for each run: runs x queries."""
+
+class Searched(NamedTuple):
+    """What the runs of one recipe say of one direction in one gallery."""
+
+    ranks: np.ndarray
+    """Of each query, runs x queries."""
+    pictures: np.ndarray
+    """Which picture of the gallery each query is, or was said of."""
+
+
+Searches = dict[tuple[str, str], Searched]
+"""By direction and gallery."""
 
 
 def compare(ours: Sequence[Path], theirs: Sequence[Path], console: Console) -> list[dict[str, Any]]:
-    """Print, for every split that all runs have, the mean recall of each group of runs and their difference.
+    """Print what every evaluation that all runs have says of each group of runs, and their difference.
 
     Args:
         ours: runs of one recipe, usually one a seed.
         theirs: runs of the other.
 
     Raises:
-        ConfigError: a run has no retrieval results, or searched other galleries.
+        ConfigError: the runs have no evaluation in common, or not of the same samples.
     """
-    splits = sorted(set.intersection(*(splits_of(path) for path in (*ours, *theirs))))
-    if not splits:
-        raise ConfigError("compare: the runs have no retrieval split in common; evaluate each on the same one first")
-    records = [record for split in splits for record in compare_split(split, ours, theirs)]
-    console.print(table(records))
+    every = (*ours, *theirs)
+    splits = sorted(set.intersection(*(splits_of(path) for path in every)))
+    tasks = sorted(set.intersection(*(names_of(path) for path in every)))
+    if not splits and not tasks:
+        raise ConfigError("compare: the runs have no evaluated split in common; evaluate each on the same one first")
+    searches = [record for split in splits for record in compare_split(split, ours, theirs)]
+    samples = [record for name in tasks for record in compare_samples(name, ours, theirs)]
+    if searches:
+        console.print(table(searches))
+    if samples:
+        console.print(samples_table(samples))
+    told = f"over {len(ours)} and {len(theirs)} runs" if len(every) > 2 else "of one run each"
     console.print(
-        "R@K in percent ± standard deviation over "
-        f"{len(ours)} and {len(theirs)} runs (times chance); difference with its 95 % paired interval over queries",
+        f"percent (CIDEr in points) ± standard deviation {told}; difference with its 95 % paired interval; R@K: times "
+        "chance; p: paired sign-flip test, two-sided",
         soft_wrap=True,
     )
-    return records
+    return [*searches, *samples]
 
 
 def table(records: list[dict[str, Any]]) -> Table:
@@ -70,48 +88,80 @@ def splits_of(folder: Path) -> set[str]:
 def compare_split(split: str, ours: Sequence[Path], theirs: Sequence[Path]) -> list[dict[str, Any]]:
     """One record for each direction, and for both together, and for each K."""
     left, right = (stack(split, runs) for runs in (ours, theirs))
-    if {key: value.shape[1] for key, value in left.items()} != {key: value.shape[1] for key, value in right.items()}:
+    shapes = [{key: value.ranks.shape[1] for key, value in side.items()} for side in (left, right)]
+    if shapes[0] != shapes[1]:
         raise ConfigError(f"compare: the runs searched other galleries of {split}; evaluate them on the same data")
     records = []
-    for direction in (*DIRECTIONS, *(["mean"] if is_paired(left) else [])):
+    for direction in (*DIRECTIONS, "mean"):
+        chosen = DIRECTIONS if direction == "mean" else (direction,)
         for k in KS:
-            one, other = hits(left, direction, k), hits(right, direction, k)
-            chances = [chance_of(ours[0], split, f"{d}_R@{k}") for d in DIRECTIONS if direction in (d, "mean")]
+            one, other = (mean_of(side, chosen, k) for side in (left, right))
+            chances = [chance_of(ours[0], split, f"{each}_R@{k}") for each in chosen]
             records.append(
                 {
                     "split": split,
                     "metric": f"{direction}_R@{k}",
-                    "ours": mean_of(one),
+                    "ours": float(one.mean()),
                     "ours_spread": spread_of(one),
-                    "theirs": mean_of(other),
+                    "theirs": float(other.mean()),
                     "theirs_spread": spread_of(other),
                     "chance": float(np.mean(chances)),
-                    "difference": paired(one, other).as_dict(),
+                    "difference": paired(left, right, chosen, k).as_dict(),
                 }
             )
     return records
 
 
-def is_paired(ranks: Ranks) -> bool:
-    """Whether every gallery was searched with as many pictures as texts, so that rows are pairs."""
-    return all(ranks["i2t", gallery].shape == ranks["t2i", gallery].shape for _, gallery in ranks)
-
-
-def hits(ranks: Ranks, direction: str, k: int) -> list[np.ndarray]:
-    """For each gallery 1 where a query's match is among the first k, runs x queries.
-
-    `mean` is the mean over both directions of each pair: a pair is drawn as one, or its interval came out too narrow.
-    """
-    chosen = DIRECTIONS if direction == "mean" else (direction,)
-    galleries = sorted({gallery for _, gallery in ranks})
-    return [np.mean([(ranks[d, gallery] < k).astype(float) for d in chosen], axis=0) for gallery in galleries]
-
-
-def stack(split: str, runs: Sequence[Path]) -> Ranks:
-    """The ranks of all runs of one recipe, query by query."""
+def stack(split: str, runs: Sequence[Path]) -> Searches:
+    """The searches of all runs of one recipe, query by query."""
     files = [json.loads((Run.open(run).predictions / f"retrieval_{split}.json").read_text()) for run in runs]
-    keys = [(entry["direction"], entry["gallery"]) for entry in files[0]["ranks"]]
-    return {key: np.array([file["ranks"][place]["ranks"] for file in files]) for place, key in enumerate(keys)}
+    found = {}
+    for place, entry in enumerate(files[0]["ranks"]):
+        ranks = np.array([file["ranks"][place]["ranks"] for file in files])
+        # results of earlier versions have one text a picture
+        pictures = np.array(entry.get("pictures", range(ranks.shape[1])))
+        found[entry["direction"], entry["gallery"]] = Searched(ranks=ranks, pictures=pictures)
+    return found
+
+
+def mean_of(searches: Searches, directions: Sequence[str], k: int) -> np.ndarray:
+    """R@K of each run; every gallery and direction weighs the same."""
+    own = [each.ranks < k for (direction, _), each in searches.items() if direction in directions]
+    return np.mean([hits.mean(axis=1) for hits in own], axis=0)
+
+
+def spread_of(by_run: np.ndarray) -> float:
+    """Standard deviation over runs; 0 for a single run."""
+    return float(by_run.std(ddof=1)) if len(by_run) > 1 else 0.0
+
+
+def paired(ours: Searches, theirs: Searches, directions: Sequence[str], k: int) -> Figure:
+    """The difference, with an interval over pictures: both recipes, and a picture's texts, are resampled alike."""
+    by_gallery, n = [], 0
+    for seed, gallery in enumerate(sorted({gallery for _, gallery in ours})):
+        statistics = []
+        for direction in directions:
+            one, other = ours[direction, gallery], theirs[direction, gallery]
+            difference_Q = (one.ranks < k).mean(axis=0) - (other.ranks < k).mean(axis=0)
+            statistics.append(mean_by_picture(difference_Q, one.pictures))
+            n += len(difference_Q)
+        pictures = ours["i2t", gallery].ranks.shape[1]
+        drawn = resampled(lambda weights_RP: average(statistics, weights_RP), pictures, seed)["mean"]  # noqa: B023
+        by_gallery.append((average(statistics, np.ones((1, pictures)))["mean"][0], drawn))
+    value = float(np.mean([whole for whole, _ in by_gallery]))
+    return figure(value, np.mean([drawn for _, drawn in by_gallery], axis=0), 0.0, n)
+
+
+def mean_by_picture(value_Q: np.ndarray, picture_Q: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """The mean over queries where pictures are drawn with all that is asked of them: weights_RP -> R."""
+    sums_P = np.bincount(picture_Q, weights=value_Q)
+    counts_P = np.bincount(picture_Q).astype(float)
+    return lambda weights_RP: weights_RP @ sums_P / (weights_RP @ counts_P)
+
+
+def average(statistics: Sequence[Callable[[np.ndarray], np.ndarray]], weights_RP: np.ndarray) -> dict[str, np.ndarray]:
+    """The mean of several means of the same pictures."""
+    return {"mean": np.mean([statistic(weights_RP) for statistic in statistics], axis=0)}
 
 
 def chance_of(folder: Path, split: str, metric: str) -> float:
@@ -121,22 +171,3 @@ def chance_of(folder: Path, split: str, metric: str) -> float:
     wanted = ("retrieval", asked["dataset"], asked["split"])
     records = [r for r in read_json_lines(place.results) if (r["task"], r["dataset"], r["split"]) == wanted]
     return float(records[-1]["metrics"][metric]["chance"])
-
-
-def mean_of(galleries: list[np.ndarray]) -> float:
-    """Mean over runs and queries, each gallery weighing the same."""
-    return float(np.mean([hits.mean() for hits in galleries]))
-
-
-def spread_of(galleries: list[np.ndarray]) -> float:
-    """Standard deviation over runs; 0 for a single run."""
-    by_run = np.mean([hits.mean(axis=1) for hits in galleries], axis=0)
-    return float(by_run.std(ddof=1)) if len(by_run) > 1 else 0.0
-
-
-def paired(ours: list[np.ndarray], theirs: list[np.ndarray]) -> Figure:
-    """The difference, with an interval over queries: both recipes are resampled alike."""
-    differences = [one.mean(axis=0) - other.mean(axis=0) for one, other in zip(ours, theirs, strict=True)]
-    resampled = np.mean([bootstrap_means(part, seed) for seed, part in enumerate(differences)], axis=0)
-    value = float(np.mean([part.mean() for part in differences]))
-    return figure(value, resampled, 0.0, sum(len(part) for part in differences))

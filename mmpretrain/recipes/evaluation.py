@@ -154,13 +154,13 @@ def rows_in(shown: Any) -> list[int]:
 
 
 def fill(shown: Any, examples: dict[int, dict[str, Any]]) -> Any:
-    """The tree with the example of its `row` in each object that has one."""
+    """The tree with the example of its `row` in each object that has one; what an object says itself stays."""
     if isinstance(shown, list):
         return [fill(value, examples) for value in shown]
     if not isinstance(shown, dict):
         return shown
     filled = {key: fill(value, examples) for key, value in shown.items() if key != "row"}
-    return {**filled, **examples[shown["row"]]} if isinstance(shown.get("row"), int) else filled
+    return {**examples[shown["row"]], **filled} if isinstance(shown.get("row"), int) else filled
 
 
 def headline(record: dict[str, Any], wanted: Sequence[str]) -> str:

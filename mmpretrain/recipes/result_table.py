@@ -25,19 +25,26 @@ def table(record: dict[str, Any]) -> Table:
     shown.add_column("metric", no_wrap=True)
     for heading in ("value", "95 % interval", "chance", "n"):
         shown.add_column(heading, justify="right", no_wrap=True)
-    for cells in rows(record["metrics"]):
-        shown.add_row(*cells)
+    for row in rows(record["metrics"]):
+        shown.add_row(*row)
     return shown
 
 
 def rows(metrics: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    """Each metric in its own unit: percent, places, nats or points."""
+    """Each metric in its own unit: percent, places, nats or points; hits that forgive ties only where there are any."""
     for name, figure in metrics.items():
-        chance = "" if wording.is_difference(name) else wording.figure_text(name, figure["chance"])
-        yield (
-            name,
-            wording.figure_text(name, figure["value"]),
-            wording.interval_text(name, figure),
-            chance,
-            wording.count(figure["n"]),
-        )
+        strict = name.replace("any_hit@", "R@")
+        if strict == name or metrics.get(strict) != figure:
+            yield cells(name, figure)
+
+
+def cells(name: str, figure: dict[str, Any]) -> tuple[str, ...]:
+    """One metric."""
+    chance = "" if wording.is_difference(name) else wording.figure_text(name, figure["chance"])
+    return (
+        name,
+        wording.figure_text(name, figure["value"]),
+        wording.interval_text(name, figure),
+        chance,
+        wording.count(figure["n"]),
+    )

@@ -150,6 +150,10 @@ def metric_name(metric: str) -> str:
     """What a table calls a metric that has lost its direction."""
     if metric.startswith("any_hit@"):
         return f"any right answer among the first {metric.removeprefix('any_hit@')}"
+    if metric.startswith("found_share@"):
+        return f"share of right answers among the first {metric.removeprefix('found_share@')}"
+    if metric.endswith("_rerank"):
+        return f"{metric.removesuffix('_rerank')}, the best judged again"
     return NAMES.get(metric, metric.replace("_", " "))
 
 

@@ -181,6 +181,8 @@ def told(key: str, group: int, *captions: str) -> Told:
         key=key,
         caption=captions[0],
         captions=captions,
+        text_groups=(0,) * len(captions),
+        gallery="",
         image_group=group,
         label=-1,
         labels=(),

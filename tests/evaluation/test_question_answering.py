@@ -99,6 +99,8 @@ def told(question: str, answer: str | list[str], kind: str = "", key: str = "") 
         key=key or question,
         caption=question,
         captions=(question,),
+        text_groups=(0,),
+        gallery="",
         image_group=0,
         label=-1,
         labels=(),

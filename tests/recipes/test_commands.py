@@ -7,12 +7,10 @@ from rich.console import Console
 
 from mmpretrain.__main__ import cli
 from mmpretrain.core.errors import ConfigError
-from mmpretrain.recipes.compare import compare, paired
 from mmpretrain.recipes.configs import deepspeed
 from mmpretrain.recipes.doctor import checks
 from mmpretrain.recipes.dry_run import dry_run
-from mmpretrain.recipes.pretrain import pretrain
-from tests.conftest import ConfigWriter, toy_samples, write_card, write_tar
+from tests.conftest import ConfigWriter
 
 QUIET = Console(quiet=True)
 
@@ -77,48 +75,6 @@ def test_the_embedded_data_is_as_its_card_says_and_leaks_nowhere():
     output = " ".join(invoke("data", "check", "emoji").split())
     assert "emoji:train: 4,372 samples" in output
     assert "no picture and no text of train, val or test stands in another" in output
-
-
-def test_two_recipes_are_compared_query_by_query(toy_config: ConfigWriter):
-    runs = [pretrain(toy_config(name, train__seed=seed), [], "auto", QUIET).folder for seed, name in enumerate("abc")]
-    records = json.loads(invoke("compare", str(runs[0]), str(runs[1]), "--to", str(runs[2]), "--json"))
-    assert {record["metric"] for record in records} == {
-        f"{d}_R@{k}" for d in ("i2t", "t2i", "mean") for k in (1, 5, 10)
-    }
-    for record in records:
-        value = record["difference"]
-        assert value["value"] == pytest.approx(record["ours"] - record["theirs"])
-        assert value["low"] <= value["value"] <= value["high"]
-    assert "± standard deviation over 1 and 1 runs" in invoke("compare", str(runs[0]), "--to", str(runs[0]))
-
-
-def test_splits_of_one_name_in_two_datasets_are_compared_each_by_itself(
-    toy_config: ConfigWriter, shapes: Path, tmp_path: Path
-):
-    other = tmp_path / "fewer"
-    other.mkdir()
-    write_tar(other / "val-00000.tar", toy_samples(5, "eve"))
-    write_card(other, {"val": (["val-00000.tar"], 5)})
-    both = [{"kind": "retrieval", "split": split} for split in ("val", f"{other}:val")]
-    folder = pretrain(toy_config("a", evaluation=both), [], "auto", QUIET).folder
-    records = json.loads(invoke("compare", str(folder), "--to", str(folder), "--json"))
-    chances = {record["split"]: record["chance"] for record in records if record["metric"] == "i2t_R@1"}
-    assert chances == {"val": pytest.approx(1 / 13), "fewer-val": pytest.approx(1 / 5)}
-
-
-def test_a_recipe_does_not_differ_from_itself():
-    import numpy as np
-
-    hits = [np.array([[1.0, 0, 1, 0, 1]])]
-    difference = paired(hits, hits)
-    assert (difference.value, difference.low, difference.high) == (0.0, 0.0, 0.0)
-
-
-def test_runs_without_a_common_split_are_not_compared(toy_config: ConfigWriter):
-    with_results = pretrain(toy_config("a"), [], "auto", QUIET).folder
-    without = pretrain(toy_config("b", evaluation=[]), [], "auto", QUIET).folder
-    with pytest.raises(ConfigError, match="no retrieval split in common"):
-        compare([with_results], [without], QUIET)
 
 
 def test_the_doctor_knows_what_is_installed():

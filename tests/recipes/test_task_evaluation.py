@@ -150,3 +150,40 @@ def test_captions_are_written_once_a_picture_and_scored_beside_two_baselines(
     assert beam["generation"]["kind"] == "beam"
     with pytest.raises(ConfigError, match="tokenizer"):
         evaluate(place.folder, "captioning", ":val", [], None, ["tokenizer=none"])
+
+
+# -- searches ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_a_picture_has_several_right_texts_however_they_were_packed(
+    toy_config: ConfigWriter, tmp_path: Path, rows: int
+):
+    data = described(tmp_path / "described", rows)
+    towers = {"image": TINY, "text": TEXT, "fusion": {"layers": 1}, "embedding": 16}
+    objectives = [{"kind": "contrastive"}, {"kind": "matching", "negatives_within": 12}]
+    place = train(toy_config, f"judge{rows}", data__name=str(data), towers=towers, objectives=objectives)
+    record = evaluate(place.folder, "retrieval", ":val", [], None, ["rerank=4"])
+    metrics = record["metrics"]
+    assert (metrics["i2t_R@1"]["n"], metrics["t2i_R@1"]["n"]) == (11, 33)
+    assert (record["galleries"], record["texts"], record["rerank"]) == ({"": 11}, {"": 33}, 4)
+    assert {"i2t_found_share@5", "i2t_R@1_rerank", "t2i_R@10_rerank"} < set(metrics)
+    assert len(lines(place, "retrieval")) == 44
+    first = evaluate(place.folder, "retrieval", ":val", [], None, ["captions=first"])
+    assert first["metrics"]["t2i_R@1"]["n"] == 11 * rows
+
+
+def test_only_a_run_that_matches_can_judge_again(toy_config: ConfigWriter):
+    place = train(toy_config, "pairs")
+    with pytest.raises(ConfigError, match="the objective matching judges pairs, and the run has not learned it"):
+        evaluate(place.folder, "retrieval", ":val", [], None, ["rerank=4"])
+
+
+def test_a_dataset_alone_means_its_split_for_choosing_recipes(toy_config: ConfigWriter, shapes: Path, tmp_path: Path):
+    place = train(toy_config, "pairs")
+    assert evaluate(place.folder, "zeroshot", str(shapes), [], None)["split"] == "val"
+    odd = tmp_path / "odd"
+    odd.mkdir()
+    write_card(odd, {"monday": (["monday.tar"], 1)})
+    with pytest.raises(ConfigError, match=r"names no split; write one of .*odd:monday"):
+        evaluate(place.folder, "zeroshot", str(odd), [], None)
