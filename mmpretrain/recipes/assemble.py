@@ -352,4 +352,4 @@ def engine_around(module: TrainingModule, config: Pretrain, device: torch.device
 
 def evaluation_rows(size: int) -> int:
     """Samples of a batch in evaluation."""
-    return max(16, min(EVALUATION_ROWS, EVALUATION_PIXELS // max(1, size) ** 2))
+    return min(EVALUATION_ROWS, max(16, EVALUATION_PIXELS // max(1, size) ** 2))

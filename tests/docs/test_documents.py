@@ -12,13 +12,13 @@ from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.settings import build, read_yaml
 from mmpretrain.data.card import find_dataset, load_card
 from mmpretrain.recipes.configs import diff, schema, show
-from mmpretrain.recipes.settings import load_pretrain
+from mmpretrain.recipes.settings import VERBS, load_pretrain
 from mmpretrain.towers.model import Towers
 from tests.faults.table import PLACE, RESULTS, table
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-CONFIGS = sorted((ROOT / "configs" / "pretrain").glob("*.yaml"))
+CONFIGS = [path for verb in VERBS for path in sorted((ROOT / "configs" / verb).glob("*.yaml"))]
 MODELS = sorted((ROOT / "configs" / "models").glob("*.yaml"))
 CARDS = sorted((ROOT / "data_shards").rglob("dataset.yaml"))
 
@@ -33,7 +33,9 @@ def test_every_config_loads_strictly_and_opens_with_its_command_and_hardware(pat
 
 
 def test_configs_lie_in_the_folder_of_their_verb_and_models_in_one_of_their_own():
-    assert {path.parent.name for path in (ROOT / "configs").rglob("*.yaml")} == {"pretrain", "models"}
+    assert {path.parent.name for path in (ROOT / "configs").rglob("*.yaml")} == {*VERBS, "models"}
+    names = [path.stem for path in CONFIGS]
+    assert len(names) == len(set(names)), "a name finds one config, whichever the verb"
 
 
 @pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)

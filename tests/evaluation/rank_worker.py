@@ -10,21 +10,23 @@ from mmpretrain.core.distributed import World
 from mmpretrain.core.run import Run
 from mmpretrain.core.settings import build
 from mmpretrain.evaluation.build import tasks
-from mmpretrain.recipes import asking
-from mmpretrain.recipes.alone import read_config
+from mmpretrain.recipes import assemble
 from mmpretrain.recipes.assemble import joined_world
-from mmpretrain.recipes.evaluate import load, newest, suited
+from mmpretrain.recipes.chosen import chosen_checkpoint
+from mmpretrain.recipes.evaluate import load, suited
 from mmpretrain.recipes.evaluation import Evaluation
+from mmpretrain.recipes.settings import read_run
+from mmpretrain.train import checkpoint
 
 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
-    asking.EVALUATION_ROWS = 4  # so that a toy split has many windows, the last of them not full
+    assemble.EVALUATION_ROWS = 4  # so that a toy split has many windows, the last of them not full
     wanted = json.loads((folder / "wanted.json").read_text())
     place = Run.open(Path(wanted["run"]))
-    config = suited(read_config(place.folder), World.from_environment().size)
+    config = suited(read_run(place.folder), World.from_environment().size)
     with joined_world(config) as world:
-        parts, engine = load(config, newest(place), world)
+        parts, engine = load(config, checkpoint.load(chosen_checkpoint(place.folder)), world)
         chosen = [build(tasks()[each["kind"]], each) for each in wanted["evaluators"]]
         records = Evaluation(parts, place, chosen).run(engine, 0, None, with_examples=True)
         if world.is_main:
