@@ -64,6 +64,8 @@ def data() -> None:
     metavar="[LANG=]NAME",
     help="Column with captions; repeat it for several, the first one trains. Sniffed.",
 )
+@click.option("--label-column", metavar="NAME", help="Column with the class of each picture. Sniffed.")
+@click.option("--answer-column", metavar="NAME", help="Column with answers, where captions are questions. Sniffed.")
 @click.option("--split-name", default="train", help="Split of samples whose source names none.")
 @click.option(
     "--resize",

@@ -19,6 +19,8 @@ def pack_options(source: Path, options: dict[str, Any]) -> tuple[Callable[[Pack,
         encoding=options["encoding"],
         image_column=options["image_column"],
         caption_columns=options["caption_column"],
+        label_column=options["label_column"],
+        answer_column=options["answer_column"],
         follow_links=options["follow_links"],
     )
     chosen = Pack(

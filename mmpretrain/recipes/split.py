@@ -9,6 +9,7 @@ from rich.table import Table
 
 from mmpretrain.core.errors import DataError
 from mmpretrain.core.settings import build
+from mmpretrain.data.card import Card
 from mmpretrain.data.duplicates import Near
 from mmpretrain.data.fingerprints import Fingerprints, shards_of
 from mmpretrain.data.rewrite import derived_card, new_folder, write_dataset
@@ -43,6 +44,8 @@ def split(
     prints = read_fingerprints(shards_of(datasets), workers, console, perceptual=pictures)
     grouped = datasets[0].card.text_group is not None  # else the group is the caption once more
     known = [link for link in LINKS if (grouped or link != "text_group") and (pictures or link != "near")]
+    if captions_repeat(datasets[0].card, prints):
+        without = [*without, "caption"]
     links = [link for link in known if link not in without]
     labels_N = linked(prints, build(Near, near, "near"), links)
     split_N = assign(labels_N, prints.bytes_N, shares, seed)
@@ -66,6 +69,11 @@ def split(
     held_out = 1 - facts["splits"][REST]["share"]
     say(console, f"{folder}: {100 * held_out:.1f} % held out, nothing shared. next: mmpretrain data check {folder}")
     return facts
+
+
+def captions_repeat(card: Card, prints: Fingerprints) -> bool:
+    """Whether captions say nothing of one picture alone: questions, and names of classes, stand beside many."""
+    return bool(card.answers) or 0 < len(np.unique(prints.caption_N)) <= len(card.classes)
 
 
 def sources(prints: Fingerprints, chosen_N: np.ndarray) -> list:

@@ -3,6 +3,7 @@ import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
@@ -242,3 +243,60 @@ def test_a_packed_set_of_questions_says_where_its_answers_are(tmp_path: Path):
     assert [card.classes[sample.label] for sample in samples] == ["red", "one", "yes", "yes"]
     checked = CliRunner().invoke(cli, ["data", "check", str(tmp_path / "out")])
     assert checked.exit_code == 0, checked.output
+
+
+def table_of(folder: Path, header: list[str], rows: list[list[str]]) -> Path:
+    pictures = folder / "pictures"
+    pictures.mkdir()
+    rng = np.random.default_rng(0)
+    for row in {row[0] for row in rows}:
+        Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(pictures / row)
+    table = folder / "table.csv"
+    table.write_text("\n".join(",".join(row) for row in [header, *rows]) + "\n")
+    return table
+
+
+def packed(tmp_path: Path, header: list[str], rows: list[list[str]], *more: str) -> Path:
+    table = table_of(tmp_path, header, rows)
+    pack(tmp_path / "pictures", "--captions", table, "--out", tmp_path / "out", "--max-bad", 0.2, *more)
+    return tmp_path / "out"
+
+
+def test_a_table_of_pictures_and_classes_needs_no_captions(tmp_path: Path):
+    rows = [[f"{number}.png", ("cat", "dog")[number % 2]] for number in range(8)]
+    out = packed(tmp_path, ["image", "label"], [*rows, ["0.png", ""]])
+    card = load_card(out)
+    assert (card.label, card.classes) == ("label", ["cat", "dog"])
+    samples = list(Dataset(str(out), "train").samples())
+    assert [(sample.caption, sample.label) for sample in samples[:2]] == [("cat", 0), ("dog", 1)]
+    assert "missing_label" in (out / "pack_errors.csv").read_text()
+
+
+def test_a_class_column_beside_captions_is_the_class(tmp_path: Path):
+    rows = [[f"{number}.png", f"a small {kind}", kind] for number, kind in enumerate(["cat", "dog"] * 4)]
+    out = packed(tmp_path, ["image", "caption", "species"], rows, "--label-column", "species")
+    assert load_card(out).classes == ["cat", "dog"]
+    assert next(iter(Dataset(str(out), "train").samples())).caption == "a small cat"
+
+
+def test_a_table_of_questions_and_answers_is_a_sample_a_question(tmp_path: Path):
+    rows = [[f"{n // 2}.png", ("what is it?", "is it red?")[n % 2], ("cat", "no")[n % 2]] for n in range(8)]
+    out = packed(tmp_path, ["image", "question", "answer"], rows)
+    card = load_card(out)
+    assert (card.answers, card.classes) == ("answer", ["cat", "no"])
+    samples = list(Dataset(str(out), "train").samples())
+    assert len(samples) == 8
+    assert (samples[0].caption, samples[0].answers) == ("what is it?", ("cat",))
+
+
+def test_captions_that_are_classes_or_questions_do_not_hold_a_split_together(tmp_path: Path):
+    rows = [[f"{number}.png", ("cat", "dog")[number % 2]] for number in range(40)]
+    out = packed(tmp_path, ["image", "label"], rows)
+    new = tmp_path / "split"
+    answer = CliRunner().invoke(cli, ["data", "split", str(out), "--out", str(new)], catch_exceptions=False)
+    assert answer.exit_code == 0, answer.output
+    assert {split: bool(len(Dataset(str(new), split))) for split in load_card(new).splits} == {
+        "train": True,
+        "val": True,
+        "test": True,
+    }

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,9 @@ CAPTION_NAMES = [
     "alt", "comment", "raw", "prompt", "question", "texto", "titel", "titre", "legende", "beschreibung",
 ]
 # fmt: on
+LABEL_NAMES = ["label", "class", "category", "class_name", "label_name", "labels", "classes", "categories"]
+ANSWER_NAMES = ["answer", "answers", "multiple_choice_answer", "response", "antwort"]
+QUESTION_NAMES = ["question", "questions", "query", "frage"]
 _NUMBERED = re.compile(r"(caption|text|comment|sentence)[ _-]?\d+")
 _OF_LANGUAGE = re.compile(r"(?:caption|text|title|description)[ _-]([a-z]{2,3}(?:[-_][a-z]{2,4})?)")
 
@@ -35,11 +38,23 @@ class Columns:
     captions: tuple[str, ...]
     languages: tuple[str, ...] = ()
     """The language of each caption column; empty where they do not differ by language."""
+    label: str | None = None
+    """Class of the picture; where nothing else is said of it, its caption too."""
+    answer: str | None = None
+    """Answer to the caption, which then is a question."""
+
+    @property
+    def joins(self) -> bool:
+        """Rows with the same picture are one sample: captions are, questions are not."""
+        return self.answer is None
 
     @property
     def said(self) -> str:
         plural = "s" if len(self.captions) > 1 else ""
-        return f"picture column {self.image!r}, caption column{plural} {', '.join(map(repr, self.captions))}"
+        label = f", class column {self.label!r}" if self.label else ""
+        answer = f", answer column {self.answer!r}" if self.answer else ""
+        captions = ", ".join(map(repr, self.captions))
+        return f"picture column {self.image!r}, caption column{plural} {captions}{label}{answer}"
 
 
 @dataclass(frozen=True)
@@ -51,6 +66,8 @@ class Wanted:
     image_column: str | None = None
     caption_columns: tuple[str, ...] = ()
     """Several in their order; `de=titel` says that the column titel is German."""
+    label_column: str | None = None
+    answer_column: str | None = None
     follow_links: bool = False
 
 
@@ -63,15 +80,31 @@ def choose_columns(names: Sequence[str], rows: Sequence[Mapping[str, Any]], want
     image = _wanted(wanted.image_column, names, "--image-column", table) or _image_column(names, rows)
     if image is None:
         raise ConfigError(f"{table}: no column names pictures; choose with --image-column one of {', '.join(names)}")
-    if wanted.caption_columns:
-        return _as_wanted(image, wanted.caption_columns, names, table)
     others = [name for name in names if name != image]
-    found = _caption_columns(others, rows)
+    label = _wanted(wanted.label_column, names, "--label-column", table) or _first_known(others, LABEL_NAMES)
+    answer = _wanted(wanted.answer_column, names, "--answer-column", table)
+    if wanted.caption_columns:
+        return replace(_as_wanted(image, wanted.caption_columns, names, table), label=label, answer=answer)
+    question = _first_known(others, QUESTION_NAMES)
+    answer = answer or (_first_known(others, ANSWER_NAMES) if question else None)
+    if question and answer:
+        return Columns(image, (question,), label=label, answer=answer)
+    found = _caption_columns([name for name in others if name not in (label, answer)], rows) or (
+        [label] if label else []
+    )
     if not found:
-        raise ConfigError(f"{table}: no column holds captions; choose with --caption-column one of {', '.join(others)}")
+        raise ConfigError(
+            f"{table}: no column holds captions; choose with --caption-column (or, for classes, --label-column) one of "
+            f"{', '.join(others)}"
+        )
     spoken = [_OF_LANGUAGE.fullmatch(name.lower()) for name in found]
     languages = tuple(match[1] for match in spoken if match)
-    return Columns(image, tuple(found), languages if len(languages) == len(found) else ())
+    return Columns(image, tuple(found), languages if len(languages) == len(found) else (), label, answer)
+
+
+def _first_known(names: Sequence[str], known: Sequence[str]) -> str | None:
+    """The column whose name comes first among the known ones."""
+    return next((name for each in known for name in names if _plain(name) == each), None)
 
 
 def _as_wanted(image: str, given: Sequence[str], names: Sequence[str], table: str) -> Columns:
@@ -133,7 +166,30 @@ def record_of(row: Mapping[str, Any], columns: Columns, folder: Path, origin: st
         picture: Picture = locate(folder, row.get(columns.image), follow)
     except BadSample as error:
         return LeftOut(origin, error.reason, error.detail)
-    return Record(origin, picture, captions_of(row, columns), facts_of(row, columns))
+    return said_of(row, columns, origin, picture)
+
+
+def said_of(row: Mapping[str, Any], columns: Columns, origin: str, picture: Picture) -> Record | LeftOut:
+    """What a row says of a picture."""
+    captions, facts = captions_of(row, columns), facts_of(row, columns)
+    if columns.label:
+        said = row.get(columns.label)
+        if said is None or said == "":
+            return LeftOut(origin, "missing_label", f"the column {columns.label!r} is empty")
+        facts[columns.label] = said if isinstance(said, list) else str(said)
+    if columns.answer:
+        answers = texts(row.get(columns.answer))
+        if not answers:
+            return LeftOut(origin, "missing_answer", f"the column {columns.answer!r} is empty")
+        facts |= {"question": first_of(captions), "answer": answers[0]}
+        facts |= {"answers": answers} if len(answers) > 1 else {}
+    return Record(origin, picture, captions, facts)
+
+
+def first_of(captions: Captions) -> str:
+    """The caption that trains."""
+    every = captions if isinstance(captions, list) else [text for part in captions.values() for text in part]
+    return every[0] if every else ""
 
 
 def captions_of(row: Mapping[str, Any], columns: Columns) -> Captions:
@@ -159,7 +215,7 @@ def texts(cell: Any) -> list[str]:
 
 def facts_of(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
     """Every other field that says something."""
-    named = {columns.image, *columns.captions}
+    named = {columns.image, columns.answer, *columns.captions}
     return {
         name: value for name, value in row.items() if name not in named and name and value is not None and value != ""
     }

@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from mmpretrain.core.errors import ConfigError, DataError
-from mmpretrain.data.convert.columns import CAPTION_NAMES, IMAGE_NAMES, Columns, Wanted, choose_columns, record_of
+from mmpretrain.data.convert.columns import (
+    ANSWER_NAMES,
+    CAPTION_NAMES,
+    IMAGE_NAMES,
+    LABEL_NAMES,
+    QUESTION_NAMES,
+    Columns,
+    Wanted,
+    choose_columns,
+    record_of,
+)
 from mmpretrain.data.convert.encoding import ESCAPED, check_encoding, sniff_encoding
 from mmpretrain.data.convert.picture import names_picture
 from mmpretrain.data.convert.record import LeftOut, Record
@@ -18,6 +28,7 @@ SUFFIXES = frozenset({".csv", ".tsv", ".tab", ".psv", ".txt", ".token"})
 SEPARATORS = (",", ";", "\t", "|")
 SPOKEN = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
 SAMPLE_LINES = 200
+KNOWN = {*IMAGE_NAMES, *CAPTION_NAMES, *LABEL_NAMES, *ANSWER_NAMES, *QUESTION_NAMES}
 MAX_CELL = 10_000_000
 
 
@@ -52,9 +63,15 @@ class Delimited:
     columns: Columns
     follow_links: bool = False
     kind: str = "CSV"
-    joins: bool = True
     has_pictures: bool = True
-    label: str | None = None
+
+    @property
+    def joins(self) -> bool:
+        return self.columns.joins
+
+    @property
+    def label(self) -> str | None:
+        return None if self.columns.answer else self.columns.label
 
     @property
     def said(self) -> str:
@@ -147,7 +164,13 @@ def _fitness(lines: Sequence[str], separator: str, quoted: bool) -> float:
 
 
 def _known(cells: Sequence[str]) -> set[str]:
-    return {cell.strip("\ufeff ").lower().replace(" ", "_") for cell in cells} & {*IMAGE_NAMES, *CAPTION_NAMES}
+    return {cell.strip("\ufeff ").lower().replace(" ", "_") for cell in cells} & {
+        *IMAGE_NAMES,
+        *CAPTION_NAMES,
+        *LABEL_NAMES,
+        *ANSWER_NAMES,
+        *QUESTION_NAMES,
+    }
 
 
 def _is_header(cells: Sequence[str]) -> bool:
@@ -156,7 +179,8 @@ def _is_header(cells: Sequence[str]) -> bool:
 
 
 def _names_wanted(cells: Sequence[str], wanted: Wanted) -> bool:
-    named = {wanted.image_column, *(name.rpartition("=")[2] for name in wanted.caption_columns)} - {None}
+    asked = (wanted.image_column, wanted.label_column, wanted.answer_column)
+    named = {*asked, *(name.rpartition("=")[2] for name in wanted.caption_columns)} - {None}
     return bool(named & set(cells))
 
 

@@ -30,9 +30,15 @@ class JsonTable:
     columns: Columns
     follow_links: bool = False
     kind: str = "JSON Lines"
-    joins: bool = True
     has_pictures: bool = True
-    label: str | None = None
+
+    @property
+    def joins(self) -> bool:
+        return self.columns.joins
+
+    @property
+    def label(self) -> str | None:
+        return None if self.columns.answer else self.columns.label
 
     @property
     def said(self) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpretrain.core.errors import ConfigError, DataError
-from mmpretrain.data.convert.columns import Columns, Wanted, captions_of, choose_columns, facts_of, record_of
+from mmpretrain.data.convert.columns import Columns, Wanted, choose_columns, record_of, said_of
 from mmpretrain.data.convert.record import LeftOut, Record
 from mmpretrain.data.faults import BadSample
 
@@ -55,9 +55,15 @@ class Parquet:
     """The pictures are in the table."""
     follow_links: bool = False
     kind: str = "Parquet"
-    joins: bool = True
     has_pictures: bool = True
-    label: str | None = None
+
+    @property
+    def joins(self) -> bool:
+        return self.columns.joins
+
+    @property
+    def label(self) -> str | None:
+        return None if self.columns.answer else self.columns.label
 
     @property
     def said(self) -> str:
@@ -78,7 +84,7 @@ class Parquet:
         if not self.stored:
             return record_of(cells, self.columns, self.folder, origin, self.follow_links)
         picture = StoredPicture(str(self.path), group, row, self.columns.image)
-        return Record(origin, picture, captions_of(cells, self.columns), facts_of(cells, self.columns))
+        return said_of(cells, self.columns, origin, picture)
 
 
 def open_parquet(path: Path, folder: Path, wanted: Wanted) -> Parquet:
