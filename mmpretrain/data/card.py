@@ -157,16 +157,9 @@ class Card:
             if name not in self.classes:
                 raise ValueError(f"descriptions: {name!r} is no class{did_you_mean(name, self.classes)}")
 
-    def sentences(self) -> list[list[str]]:
-        """For each class every template with every description."""
-        return [
-            [
-                template.replace("{c}", text)
-                for text in self.descriptions.get(name, [name])
-                for template in self.templates
-            ]
-            for name in self.classes
-        ]
+    def spoken(self) -> list[list[str]]:
+        """What templates call each class."""
+        return [self.descriptions.get(name, [name]) for name in self.classes]
 
 
 def find_dataset(name: str) -> Path:

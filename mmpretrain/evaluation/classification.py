@@ -1,7 +1,7 @@
 """Classification by a head: which class, how often right, for which classes not, and how sure."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -11,11 +11,10 @@ from mmpretrain.evaluation import several_labels
 from mmpretrain.evaluation.base import Found, OfSplit
 from mmpretrain.evaluation.features import Embedder, Predicted
 from mmpretrain.evaluation.one_label import calibration_bins, class_table, confusion_matrix, label_figures
+from mmpretrain.evaluation.shown import without_examples
 
 MISTAKES = 12
 """Wrong rows of which a report shows the picture."""
-NAMED = 5
-"""Classes that a remark names."""
 
 
 @settings
@@ -157,15 +156,6 @@ def rounded(values_N: np.ndarray) -> list[float]:
 
 def unlabelled(count: int) -> list[str]:
     return [f"{count:,} samples have no class and were not asked."] if count else []
-
-
-def without_examples(table: Sequence[dict[str, Any]]) -> list[str]:
-    """Classes that the split holds no row of: nothing can be said of them."""
-    names = [row["name"] for row in table if not row["n"]]
-    if not names:
-        return []
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return [f"{len(names)} of {len(table)} classes have no example here: {', '.join(names[:NAMED])}{more}."]
 
 
 def surest_mistakes(right_N: np.ndarray, sure_N: np.ndarray) -> list[int]:

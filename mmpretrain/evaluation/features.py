@@ -37,7 +37,9 @@ class EmbeddedSplit:
     keys: list[str]
     galleries: list[str]
     classes: list[str]
-    sentences: list[list[str]]
+    descriptions: list[list[str]]
+    """What templates call each class."""
+    templates: list[str]
 
     def rows(self, gallery: str) -> Tensor:
         """Which samples belong to one gallery, int64."""
@@ -54,7 +56,9 @@ class SeenSplit:
     labels_N: Tensor
     keys: list[str]
     classes: list[str]
-    sentences: list[list[str]]
+    descriptions: list[list[str]]
+    """What templates call each class."""
+    templates: list[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +94,9 @@ class SplitSource:
     told: Callable[[], Iterator[Told]]
     """All that stands beside the pictures."""
     classes: list[str]
-    sentences: list[list[str]]
+    descriptions: list[list[str]]
+    """What templates call each class."""
+    templates: list[str]
 
 
 class Measured(NamedTuple):
@@ -211,7 +217,8 @@ class Embedder:
             labels_N=collected.tensors("labels_B"),
             keys=collected.items("keys"),
             classes=source.classes,
-            sentences=source.sentences,
+            descriptions=source.descriptions,
+            templates=source.templates,
         )
 
     def measure(self, name: str) -> list[Measured]:
@@ -314,7 +321,8 @@ class Embedder:
             keys=collected.items("keys"),
             galleries=collected.items("galleries"),
             classes=source.classes,
-            sentences=source.sentences,
+            descriptions=source.descriptions,
+            templates=source.templates,
         )
 
     def _collect(

@@ -74,7 +74,8 @@ def split_source(parts: Parts, dataset: Dataset) -> SplitSource:
         small_batches=lambda: load(within),
         told=lambda: read_told(dataset, Reading(limits=data.limits, captions=data.captions)),
         classes=dataset.card.classes,
-        sentences=dataset.card.sentences(),
+        descriptions=dataset.card.spoken(),
+        templates=dataset.card.templates,
     )
 
 
