@@ -146,6 +146,9 @@ class Asked(Protocol):
     def write(self, batch: Batch, generation: Generation) -> list[str]:
         """A text about each picture; what is drawn is keyed by the batch's positions."""
 
+    def scale(self) -> float:
+        """The inverse temperature that the run learned for its features."""
+
     def match(self, batch: Batch, texts: Sequence[Sequence[str]]) -> list[Tensor]:
         """How well each of some texts fits each picture: the log-odds of belonging together."""
 
@@ -183,6 +186,10 @@ class Embedder:
     def has_features(self) -> bool:
         """Whether pictures and texts share a space."""
         return self._asked.has_features
+
+    def scale(self) -> float:
+        """The inverse temperature that the run learned for its features."""
+        return self._asked.scale()
 
     def split(self, name: str) -> EmbeddedSplit:
         """The embeddings of a split, computed at the first call."""
