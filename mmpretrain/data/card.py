@@ -159,14 +159,11 @@ class Card:
 
     def sentences(self) -> list[list[str]]:
         """For each class every template with every description."""
-        return [
-            [
-                template.replace("{c}", text)
-                for text in self.descriptions.get(name, [name])
-                for template in self.templates
-            ]
-            for name in self.classes
-        ]
+        return [[each.replace("{c}", text) for text in spoken for each in self.templates] for spoken in self.spoken()]
+
+    def spoken(self) -> list[list[str]]:
+        """What templates call each class."""
+        return [self.descriptions.get(name, [name]) for name in self.classes]
 
 
 def find_dataset(name: str) -> Path:

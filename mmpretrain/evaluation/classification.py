@@ -1,7 +1,7 @@
 """Classification by a head: which class, how often right, for which classes not, and how sure."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -10,12 +10,8 @@ from mmpretrain.core.settings import did_you_mean, settings
 from mmpretrain.evaluation import several_labels
 from mmpretrain.evaluation.base import Found, OfSplit
 from mmpretrain.evaluation.features import Embedder, Predicted
-from mmpretrain.evaluation.one_label import calibration_bins, class_table, confusion_matrix, label_figures
-
-MISTAKES = 12
-"""Wrong rows of which a report shows the picture."""
-NAMED = 5
-"""Classes that a remark names."""
+from mmpretrain.evaluation.labelled import labelled, rounded
+from mmpretrain.evaluation.shown import without_examples
 
 
 @settings
@@ -88,34 +84,14 @@ def of_labels(head: str, predicted: Predicted, place_of: np.ndarray, probability
         raise ConfigError(
             f"evaluation: no sample of {predicted.dataset} has one class; name the field in dataset.yaml (`label`)"
         )
-    label_N = place_of[given_N[rows]]
-    probability_NC = probability_NC[rows]
-    named_N, sure_N = probability_NC.argmax(axis=1), probability_NC.max(axis=1)
-    right_N = (named_N == label_N).astype(int)
-    classes, table = predicted.classes, class_table(label_N, named_N, predicted.classes)
-    return Found(
-        metrics=label_figures(label_N, probability_NC),
-        samples={
-            "key": [predicted.keys[row] for row in rows],
-            "label": [classes[c] for c in label_N],
-            "predicted": [classes[c] for c in named_N],
-            "probability": rounded(sure_N),
-            "acc1": right_N.tolist(),
-        },
-        facts={"head": head},
-        remarks=[*unlabelled(len(given_N) - len(rows)), *without_examples(table)],
-        shown={
-            "classes": classes,
-            "confusion": confusion_matrix(label_N, named_N, len(classes)),
-            "table": table,
-            "calibration": calibration_bins(right_N, sure_N),
-            "mistakes": [
-                {"row": int(rows[n]), "label": classes[label_N[n]], "predicted": classes[named_N[n]]}
-                | {"probability": float(sure_N[n])}
-                for n in surest_mistakes(right_N, sure_N)
-            ],
-            "n": len(rows),
-        },
+    return labelled(
+        rows.tolist(),
+        predicted.keys,
+        place_of[given_N[rows]],
+        probability_NC[rows],
+        predicted.classes,
+        {"head": head},
+        unlabelled(len(given_N) - len(rows)),
     )
 
 
@@ -151,26 +127,5 @@ def names_of(row_C: np.ndarray, classes: Sequence[str]) -> list[str]:
     return [name for name, there in zip(classes, row_C, strict=True) if there]
 
 
-def rounded(values_N: np.ndarray) -> list[float]:
-    """Digits enough for whoever reads them."""
-    return [round(float(value), 6) for value in values_N]
-
-
 def unlabelled(count: int) -> list[str]:
     return [f"{count:,} samples have no class and were not asked."] if count else []
-
-
-def without_examples(table: Sequence[dict[str, Any]]) -> list[str]:
-    """Classes that the split holds no row of: nothing can be said of them."""
-    names = [row["name"] for row in table if not row["n"]]
-    if not names:
-        return []
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return [f"{len(names)} of {len(table)} classes have no example here: {', '.join(names[:NAMED])}{more}."]
-
-
-def surest_mistakes(right_N: np.ndarray, sure_N: np.ndarray) -> list[int]:
-    """Wrong rows, the surest first."""
-    wrong = np.flatnonzero(right_N == 0)
-    chosen: list[int] = wrong[np.argsort(-sure_N[wrong], kind="stable")][:MISTAKES].tolist()
-    return chosen

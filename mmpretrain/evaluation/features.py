@@ -37,7 +37,9 @@ class EmbeddedSplit:
     keys: list[str]
     galleries: list[str]
     classes: list[str]
-    sentences: list[list[str]]
+    descriptions: list[list[str]]
+    """What templates call each class."""
+    templates: list[str]
 
     def rows(self, gallery: str) -> Tensor:
         """Which samples belong to one gallery, int64."""
@@ -54,7 +56,9 @@ class SeenSplit:
     labels_N: Tensor
     keys: list[str]
     classes: list[str]
-    sentences: list[list[str]]
+    descriptions: list[list[str]]
+    """What templates call each class."""
+    templates: list[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +96,9 @@ class SplitSource:
     told: Callable[[], Iterator[Told]]
     """All that stands beside the pictures."""
     classes: list[str]
-    sentences: list[list[str]]
+    descriptions: list[list[str]]
+    """What templates call each class."""
+    templates: list[str]
 
 
 class Measured(NamedTuple):
@@ -145,6 +151,9 @@ class Asked(Protocol):
     def write(self, batch: Batch, generation: Generation) -> list[str]:
         """A text about each picture; what is drawn is keyed by the batch's positions."""
 
+    def scale(self) -> float:
+        """The inverse temperature that the run learned for its features."""
+
     def match(self, batch: Batch, texts: Sequence[Sequence[str]]) -> list[Tensor]:
         """How well each of some texts fits each picture: the log-odds of belonging together."""
 
@@ -183,6 +192,10 @@ class Embedder:
         """Whether pictures and texts share a space."""
         return self._asked.has_features
 
+    def scale(self) -> float:
+        """The inverse temperature that the run learned for its features."""
+        return self._asked.scale()
+
     def split(self, name: str) -> EmbeddedSplit:
         """The embeddings of a split, computed at the first call."""
         if name not in self._splits:
@@ -216,7 +229,8 @@ class Embedder:
             labels_N=collected.tensors("labels_B"),
             keys=collected.items("keys"),
             classes=source.classes,
-            sentences=source.sentences,
+            descriptions=source.descriptions,
+            templates=source.templates,
         )
 
     def measure(self, name: str) -> list[Measured]:
@@ -336,7 +350,8 @@ class Embedder:
             keys=collected.items("keys"),
             galleries=collected.items("galleries"),
             classes=source.classes,
-            sentences=source.sentences,
+            descriptions=source.descriptions,
+            templates=source.templates,
         )
 
     def _collect(

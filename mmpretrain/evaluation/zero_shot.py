@@ -1,70 +1,71 @@
-"""Zero-shot classification: a class is the mean embedding of its templates (Radford et al. 2021)."""
+"""Zero-shot classification: a class is the mean embedding of its sentences (Radford et al. 2021)."""
 
 from collections.abc import Sequence
 from typing import Literal
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+import numpy as np
 
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.settings import settings
-from mmpretrain.evaluation.base import Found, OfSplit
+from mmpretrain.evaluation.base import Found
+from mmpretrain.evaluation.class_sentences import Saying, SaysClasses, class_embeddings
 from mmpretrain.evaluation.features import Embedder
-from mmpretrain.evaluation.one_label import accuracy_figures, confusion_matrix, random_chances
+from mmpretrain.evaluation.one_label import accuracy_figures, class_table, confusion_matrix, random_chances
+from mmpretrain.evaluation.shown import without_examples
 
 
 @settings
-class ZeroShot(OfSplit):
-    """Name the class of a picture out of the card's classes, by the card's templates."""
+class ZeroShot(SaysClasses):
+    """Name the class of a picture out of the card's classes, by what is said of them."""
 
     kind: Literal["zero_shot"] = "zero_shot"
 
     def build(self) -> "ZeroShotEvaluator":
-        return ZeroShotEvaluator(self.split)
+        return ZeroShotEvaluator(self)
 
 
 class ZeroShotEvaluator:
-    """acc1, acc5 and mean_per_class_recall."""
+    """acc1, acc5 and mean_per_class_recall; chance is a draw among all classes."""
 
+    name = "zero_shot"
     headline: Sequence[str] = ("acc1",)
 
-    def __init__(self, split: str) -> None:
-        self.name = "zero_shot"
-        self.split = split
+    def __init__(self, settings: ZeroShot) -> None:
+        self.split = settings.split
+        self._saying = Saying(settings)
 
     def run(self, model: Embedder) -> Found:
         """Classify.
 
         Raises:
-            ConfigError: the dataset's card names no classes.
+            ConfigError: the dataset's card names no classes, or the settings name others.
         """
         split = model.split(self.split)
         if not split.classes:
             raise ConfigError(f"evaluation: {split.dataset} has no classes; add `label` and `classes` to its card")
-        class_CE = class_embeddings(model, split.sentences)
-        chosen = split.labels_N >= 0
-        label_N, scores_NC = split.labels_N[chosen].numpy(), (split.image_NE[chosen] @ class_CE.T).numpy()
+        names = self._saying.names(split.dataset, split.classes)
+        spoken = self._saying.sentences(split.dataset, split.classes, split.descriptions, split.templates)
+        rows = np.flatnonzero(split.labels_N.numpy() >= 0)
+        if not len(rows):
+            raise ConfigError(f"evaluation: no sample of {split.dataset} has one class; see `label` of its card")
+        label_N = split.labels_N.numpy()[rows]
+        scores_NC = (split.image_NE[rows] @ class_embeddings(model, spoken).T).numpy()
         named_N = scores_NC.argmax(axis=1)
-        count = len(split.classes)
+        table = class_table(label_N, named_N, names)
         return Found(
-            metrics=accuracy_figures(label_N, scores_NC, random_chances(count)),
+            metrics=accuracy_figures(label_N, scores_NC, random_chances(len(names))),
             samples={
-                "key": [split.keys[row] for row in chosen.nonzero().flatten().tolist()],
-                "label": [split.classes[label] for label in label_N],
-                "predicted": [split.classes[label] for label in named_N],
+                "key": [split.keys[row] for row in rows],
+                "label": [names[label] for label in label_N],
+                "predicted": [names[label] for label in named_N],
                 "acc1": (named_N == label_N).astype(int).tolist(),
             },
+            facts={"sentences": sum(map(len, spoken))},
+            remarks=without_examples(table),
             shown={
-                "classes": split.classes,
-                "confusion": confusion_matrix(label_N, named_N, count),
-                "n": len(label_N),
+                "classes": names,
+                "confusion": confusion_matrix(label_N, named_N, len(names)),
+                "table": table,
+                "n": len(rows),
             },
         )
-
-
-def class_embeddings(model: Embedder, sentences: list[list[str]]) -> Tensor:
-    """class_CE of unit length: for each class the mean over its sentences."""
-    text_TE = model.texts([sentence for of_class in sentences for sentence in of_class])
-    by_class = text_TE.split([len(of_class) for of_class in sentences])
-    return F.normalize(torch.stack([part.mean(dim=0) for part in by_class]), dim=-1)

@@ -23,9 +23,11 @@ from mmpretrain.heads.generation.base import Task
 from mmpretrain.heads.generation.write import Generation, write
 from mmpretrain.objectives.combine import TrainingModule
 from mmpretrain.objectives.matching import MatchingLearner
+from mmpretrain.objectives.pairs import PairLearner
 from mmpretrain.recipes.assemble import Parts, evaluation_rows
 from mmpretrain.recipes.written import until_end
 
+CLIP_SCALE = 100.0
 PAIRS = 256
 """Of picture and text, judged at a time."""
 MEASURED_ROWS = 16
@@ -78,7 +80,8 @@ def split_source(parts: Parts, dataset: Dataset) -> SplitSource:
         some=lambda rows: next(alone(rows)),
         told=lambda: read_told(dataset, Reading(limits=data.limits, captions=data.captions)),
         classes=dataset.card.classes,
-        sentences=dataset.card.sentences(),
+        descriptions=dataset.card.spoken(),
+        templates=dataset.card.templates,
     )
 
 
@@ -126,6 +129,9 @@ class Behind:
         written = self._engine.forward("ask", write, batch.images_BCHW, task, replace(generation, most_tokens=longest))
         return [until_end(self._tokenizer, tokens_L) for tokens_L in written.tokens_PL.cpu()]
 
+    def scale(self) -> float:
+        return float(self._engine.forward("ask", scale))
+
     def match(self, batch: Batch, texts: Sequence[Sequence[str]]) -> list[Tensor]:
         picture_R = torch.tensor([row for row, own in enumerate(texts) for _ in own])
         flat = [text for own in texts for text in own]
@@ -149,6 +155,12 @@ def match(module: TrainingModule, images_PCHW: Tensor, picture_R: Tensor, tokens
     image_PND = model.pool(model.image(images_PCHW)[0])
     logits_R2 = at_least_fp32(learner.head(model.fuse(tokens_RL, mask_RL, image_PND[picture_R])[:, 0]))
     return logits_R2[:, 1] - logits_R2[:, 0]
+
+
+def scale(module: TrainingModule) -> Tensor:
+    """The inverse temperature of the first objective that has one, else CLIP's at its end."""
+    learner: Any = next((each for each in module.objectives if isinstance(each, PairLearner)), None)
+    return torch.tensor(CLIP_SCALE) if learner is None else learner.scale().detach().float().cpu()
 
 
 def embed_texts(module: TrainingModule, tokens_BL: Tensor, mask_BL: Tensor) -> Tensor:

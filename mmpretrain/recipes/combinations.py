@@ -139,6 +139,14 @@ def refuse_evaluation(evaluation: Sequence[Any], objectives: Sequence[Any]) -> N
                 f"evaluation.{place}: {evaluator.kind} compares features that no objective trains; add contrastive "
                 "or sigmoid, or leave it out"
             )
+        if evaluator.kind in ("probe", "few_shot") and not needs_of(objectives) & LOOKS_AT_PICTURES:
+            raise ValueError(
+                f"evaluation.{place}: {evaluator.kind} looks at pictures, and the run has no image tower; leave it out"
+            )
+        if getattr(evaluator, "vectors", "") == "features" and not has_features:
+            raise ValueError(
+                f"evaluation.{place}.vectors: the run has no features, which pictures share with texts; use image"
+            )
         if getattr(evaluator, "rerank", 0) and all(each.kind != "matching" for each in objectives):
             raise ValueError(
                 f"evaluation.{place}.rerank: the objective matching judges pairs, and the run has not learned it; add "

@@ -171,7 +171,8 @@ def model_of(classes: list[str], say: Any) -> Embedder:
         some=lambda rows: batch_of(list(rows)),
         told=lambda: iter(()),
         classes=[],
-        sentences=[],
+        descriptions=[],
+        templates=[],
     )
     nothing: Any = None
     heads = {"parts": HeadFacts(kind="segmentation", classes=classes, probabilities=nothing)}

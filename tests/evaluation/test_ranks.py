@@ -24,6 +24,8 @@ EVALUATORS = [
     {"kind": "classification", "split": "val"},
     {"kind": "question_answering", "split": "val"},
     {"kind": "captioning", "split": "val", "tokenizer": "approx", "java_scores": []},
+    {"kind": "probe", "split": "val", "vectors": "image"},
+    {"kind": "few_shot", "split": "val", "shots": [1, 2], "seeds": 2},
 ]
 
 

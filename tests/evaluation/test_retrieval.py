@@ -267,16 +267,3 @@ def test_spread_takes_as_many_as_it_may_in_order(rows: list[int], count: int):
     chosen = spread(rows, count)
     assert len(chosen) == min(count, len(rows))
     assert chosen == [row for row in rows if row in chosen]
-
-
-def test_a_class_is_the_mean_of_its_sentences_however_many_it_has():
-    from mmpretrain.evaluation.zero_shot import class_embeddings
-
-    class Speaks:
-        def texts(self, sentences: list[str]) -> torch.Tensor:
-            return F.normalize(torch.tensor([[float(len(s)), float(s.count("a")), 1.0] for s in sentences]), dim=-1)
-
-    spoken = [["a cat", "a dog", "animal"], ["car"]]
-    found = class_embeddings(Speaks(), spoken)
-    assert torch.allclose(found[1], Speaks().texts(["car"])[0])
-    assert torch.allclose(found[0], F.normalize(Speaks().texts(spoken[0]).mean(dim=0), dim=-1))

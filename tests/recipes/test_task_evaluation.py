@@ -187,3 +187,39 @@ def test_a_dataset_alone_means_its_split_for_choosing_recipes(toy_config: Config
     write_card(odd, {"monday": (["monday.tar"], 1)})
     with pytest.raises(ConfigError, match=r"names no split; write one of .*odd:monday"):
         evaluate(place.folder, "zeroshot", str(odd), [], None)
+
+
+# -- what learns from vectors -----------------------------------------------------------------------------
+
+
+def test_a_probe_and_few_examples_learn_from_a_run_that_stays_as_it_is(toy_config: ConfigWriter, shapes: Path):
+    place = train(toy_config, "pairs", data__batch=12)
+    record = evaluate(place.folder, "probe", ":val", [], None)
+    assert record["metrics"]["acc1"]["value"] > 0.5, "four colours in 48 pictures"
+    assert record["vectors"] == "features"
+    assert str(record["C"]) in {str(float(each)) for each in record["chosen_by"]}
+    assert "calibration" in shown(place, "probe")
+    pooled = evaluate(place.folder, "probe", f"{shapes}:val", [], None, ["vectors=image", "penalties=[1.0]"])
+    assert (pooled["vectors"], pooled["C"], pooled["learned"]) == ("image", 1.0, 48)
+    few = evaluate(place.folder, "fewshot", ":val", [], None, ["shots=[1,4]", "seeds=2"])
+    names = [f"{method}_k{k}_acc1" for k in (1, 4) for method in ("probe", "prototypes", "tip_adapter")]
+    assert list(few["metrics"]) == ["zero_shot_acc1", *names]
+    assert len(shown(place, "few_shot")["curves"]) == 7
+    assert few["metrics"]["probe_k4_acc1"]["value"] == pytest.approx(
+        sum(row["probe_k4_acc1"] for row in lines(place, "few_shot")) / 13
+    )
+
+
+def test_a_classifier_without_a_text_tower_is_probed_by_what_its_image_tower_pools(classifier: Run):
+    few = evaluate(classifier.folder, "fewshot", ":val", [], None, ["shots=[2]", "seeds=2"])
+    assert few["vectors"] == "image"
+    assert set(few["metrics"]) == {"probe_k2_acc1", "prototypes_k2_acc1"}
+    assert "tip_adapter needs features of texts; left out." in few["remarks"]
+    assert evaluate(classifier.folder, "probe", ":val", [], None)["vectors"] == "image"
+
+
+def test_a_run_of_texts_alone_has_nothing_to_probe(toy_config: ConfigWriter):
+    towers = {"text": TEXT, "image": None}
+    place = train(toy_config, "texts", towers=towers, objectives=[{"kind": "causal_language"}])
+    with pytest.raises(ConfigError, match="probe looks at pictures, and the run has no image tower"):
+        evaluate(place.folder, "probe", ":val", [], None)
