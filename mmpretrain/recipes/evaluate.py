@@ -81,7 +81,8 @@ def choose(config: Pretrain, task: str, data: str, overrides: Sequence[str]) -> 
     if kind not in known:
         raise ConfigError(f"--task: unknown task {task!r}{did_you_mean(task, [*known, *ALIASES])}")
     settings: Any = known[kind]
-    tree = dump(settings(split=split_name(config, data)))
+    # defaults first, so that an override may enter a part of them; of another split, which may not go with all of them
+    tree = {**dump(settings(split="?")), "split": split_name(config, data)}
     chosen: EvaluatorSettings = build(settings, apply_overrides(tree, overrides), f"--task {task}")
     try:
         refuse_evaluation([chosen], config.objectives)

@@ -11,7 +11,7 @@ from mmpretrain.core.distributed import on_main
 from mmpretrain.core.errors import ConfigError, MmpretrainError
 from mmpretrain.core.files import write_atomic
 from mmpretrain.core.run import Run
-from mmpretrain.core.settings import digest
+from mmpretrain.core.settings import digest, dump
 from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.labels import Labels
 from mmpretrain.data.samples import Reading
@@ -33,6 +33,7 @@ class Evaluation:
     def __init__(self, parts: Parts, place: Run, chosen: Sequence[EvaluatorSettings]) -> None:
         self.parts = parts
         self.place = place
+        self.chosen = chosen
         chosen = [with_head(settings, parts.config.objectives) for settings in chosen]
         self.evaluators: list[Evaluator] = [settings.build() for settings in chosen]
         splits = dict.fromkeys(split for settings in chosen for split in settings.splits)
@@ -52,14 +53,14 @@ class Evaluation:
         records = []
         with engine.evaluating():
             model = embedder(self.parts, engine, self.datasets)
-            for evaluator in self.evaluators:
+            for settings, evaluator in zip(self.chosen, self.evaluators, strict=True):
                 began = time.perf_counter()
                 found = evaluator.run(model)
                 if with_examples and isinstance(evaluator, HeldOutEvaluator):
                     # all ranks write together; what they wrote is the main one's to keep
                     written = what_it_writes(self.parts, engine, self.datasets[evaluator.split])
                     found.shown["samples"] = written or []
-                records.append(self._record(evaluator, found, step, time.perf_counter() - began))
+                records.append(self._record(settings, evaluator, found, step, time.perf_counter() - began))
                 failure = on_main(partial(self._try_to_keep, evaluator, found, records[-1], with_examples))
                 if failure and not display:
                     raise MmpretrainError(failure)
@@ -67,8 +68,11 @@ class Evaluation:
                     display.say(failure or headline(records[-1], evaluator.headline))
         return records
 
-    def _record(self, evaluator: Evaluator, found: Found, step: int, seconds: float) -> dict[str, Any]:
+    def _record(
+        self, settings: EvaluatorSettings, evaluator: Evaluator, found: Found, step: int, seconds: float
+    ) -> dict[str, Any]:
         dataset = self.datasets[evaluator.split]
+        chosen = changed(settings)
         return {
             "dataset": dataset.folder.name,
             "split": dataset.split,
@@ -78,6 +82,7 @@ class Evaluation:
             "config_digest": digest(self.parts.config),
             "seconds": round(seconds, 3),
             "metrics": {name: figure.as_dict() for name, figure in found.metrics.items()},
+            **({"settings": chosen} if chosen else {}),
             **({"remarks": found.remarks} if found.remarks else {}),
             **found.facts,
         }
@@ -97,9 +102,10 @@ class Evaluation:
         self.place.predictions.mkdir(exist_ok=True)
         home = record["dataset"] == self.parts.data.datasets[0].folder.name
         label = record["split"] if home else f"{record['dataset']}-{record['split']}"
-        facts = {"dataset": record["dataset"], "split": record["split"], "step": record["step"]}
+        facts = {name: record[name] for name in ("dataset", "split", "step", "head") if name in record}
         shown = self._with_pictures(evaluator.split, found.shown)
-        file = self.place.predictions / f"{evaluator.name}_{label}.json"
+        head = record.get("settings", {}).get("head")
+        file = self.place.predictions / f"{evaluator.name}_{label}{f'_{head}' if head else ''}.json"
         write_atomic(file, json.dumps({**facts, **shown}, ensure_ascii=False))
         if found.samples:
             write_atomic(file.with_suffix(".jsonl"), "".join(f"{line}\n" for line in lines(found.samples)))
@@ -137,6 +143,22 @@ def refuse_other_classes(number: int, settings: Any, dataset: Dataset, labels: M
             f"evaluation.{number}.split: {dataset.folder.name}:{dataset.split} has {told}, and {settings.head} learns "
             f"{', '.join(learned)}; use another split"
         )
+
+
+def changed(settings: EvaluatorSettings) -> dict[str, Any]:
+    """What differs from the defaults of the evaluator, by path, as `mmpretrain evaluate` takes it."""
+    plain = dump(type(settings)(split="?"))
+    told = differing(plain, {**dump(settings), "split": "?"}, "")
+    # a kind decides which other settings there are
+    return dict(sorted(told.items(), key=lambda item: not item[0].endswith("kind")))
+
+
+def differing(old: Any, new: Any, path: str) -> dict[str, Any]:
+    """Values of nested dictionaries that are not those of others; lists are one value."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return {} if old == new else {path: new}
+    parts = [differing(old.get(key), value, f"{path}.{key}".lstrip(".")) for key, value in new.items()]
+    return {name: value for part in parts for name, value in part.items()}
 
 
 def lines(samples: dict[str, Sequence[Any]]) -> list[str]:

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mmpretrain.report import wording
-from mmpretrain.report.folder import Record
+from mmpretrain.report.folder import Record, place_of
 from mmpretrain.report.panel import Panel, Series
-from mmpretrain.report.verdict import HEADLINES, mean_figure
+from mmpretrain.report.verdict import HEADLINES, MEASURES, mean_figure
 
 TITLES = {
     "scale": "Logit scale (1 / temperature)",
@@ -40,8 +40,7 @@ def choose_panels(record: Record) -> list[Panel]:
     lines = record.metrics
     panels = [
         Panel(title="Loss", series=loss_series(lines), noisy=True),
-        quality_panel(record, "retrieval", "Mean R@10", HEADLINES["retrieval"]),
-        quality_panel(record, "zero_shot", "Zero-shot accuracy", HEADLINES["zero_shot"]),
+        *(quality_panel(record, task, MEASURES[task][0], names) for task, names in HEADLINES.items()),
         *held_out_panels(record),
         Panel(title="Learning rate", series=[series(lines, "rate", "rate")], from_zero=True),
         *objective_panels(lines),
@@ -88,19 +87,18 @@ def held_out_panels(record: Record) -> list[Panel]:
     names = dict.fromkeys(name for result in record.newest("held_out") for name in result["metrics"])
     panels = [quality_panel(record, "held_out", f"Held out: {wording.metric_name(name)}", (name,)) for name in names]
     shares = [wording.is_share(name) for name in names]
-    return [replace(panel, percent=share, from_zero=share) for panel, share in zip(panels, shares, strict=True)]
+    return [replace(panel, from_zero=share) for panel, share in zip(panels, shares, strict=True)]
 
 
 def quality_panel(record: Record, task: str, title: str, names: tuple[str, ...]) -> Panel:
     """The mean of some metrics over the steps at which they were taken, one line a split."""
     lines = []
     for newest in record.newest(task):
-        place = (task, newest["dataset"], newest["split"])
-        own = [r for r in record.results if (r["task"], r["dataset"], r["split"]) == place]
+        own = [r for r in record.results if r["task"] == task and place_of(r) == place_of(newest)]
         told = {r["step"]: r for r in own if all(name in r["metrics"] for name in names)}
         figures = {step: mean_figure(told[step], names) for step in sorted(told)}
-        lines.append(_figure_series(record.label(*place[1:]), figures))
-    return Panel(title=title, series=lines, percent=True, from_zero=True)
+        lines.append(_figure_series(record.label_of(task, newest), figures))
+    return Panel(title=title, series=lines, percent=wording.is_share(names[0]), from_zero=True)
 
 
 def _figure_series(name: str, figures: dict[int, dict[str, float]]) -> Series:

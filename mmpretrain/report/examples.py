@@ -44,8 +44,7 @@ class SplitExamples:
 
 def build_examples(record: Record) -> list[SplitExamples] | None:
     """Every split with predictions, None without any."""
-    found = [split for split in record.in_order(record.retrieval) if split.get("queries")]
-    return [build_split_examples(record, split) for split in found] or None
+    return [build_split_examples(record, split) for split in record.shown("retrieval", "queries")] or None
 
 
 def build_split_examples(record: Record, found: dict[str, Any]) -> SplitExamples:
@@ -64,7 +63,9 @@ def build_split_examples(record: Record, found: dict[str, Any]) -> SplitExamples
 
 def build_direction(name: str, queries: list[dict[str, Any]], found: dict[str, Any]) -> Direction:
     """A mix of searches that found a right answer and searches that did not."""
-    built = [build_query(query, found.get("galleries", {})) for query in queries]
+    # a picture looks for texts, of which there may be more
+    sizes = found.get("texts" if name == "i2t" and "texts" in found else "galleries", {})
+    built = [build_query(query, sizes) for query in queries]
     chosen = mix(built)
     hits = sum(query.found for query in chosen)
     return Direction(

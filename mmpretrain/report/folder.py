@@ -9,7 +9,7 @@ from typing import Any
 from mmpretrain.core.errors import MmpretrainError
 from mmpretrain.core.files import read_json_lines
 from mmpretrain.core.run import Run
-from mmpretrain.report.wording import sentence
+from mmpretrain.report import wording
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,20 +27,18 @@ class Record:
     """One entry for each line of metrics.jsonl."""
     results: list[dict[str, Any]]
     """One entry for each evaluation, several steps among them."""
-    retrieval: list[dict[str, Any]]
-    """Queries with their first answers, one entry a split."""
-    zero_shot: list[dict[str, Any]]
-    """Confusion counts, one entry a split."""
-    written: list[dict[str, Any]]
-    """Captions and hidden words, one entry a split."""
-    segmentation: list[dict[str, Any]]
-    """Pictures with true and found masks, one entry a split."""
+    predictions: dict[str, list[dict[str, Any]]]
+    """What each task shows, one entry a split: queries with answers, confusion counts, captions and the like."""
+
+    def shown(self, task: str, part: str) -> list[dict[str, Any]]:
+        """The splits of which a task shows some part."""
+        return self.in_order(each for each in self.predictions.get(task, []) if each.get(part))
 
     def newest(self, task: str) -> list[dict[str, Any]]:
-        """The last result of each evaluated split; at one step, the later line wins."""
-        found: dict[tuple[str, str], dict[str, Any]] = {}
+        """The last result of each evaluated split, and of each head; at one step, the later line wins."""
+        found: dict[tuple[str, ...], dict[str, Any]] = {}
         for result in self.results:
-            place = (result["dataset"], result["split"])
+            place = place_of(result)
             if result["task"] == task and (place not in found or result["step"] >= found[place]["step"]):
                 found[place] = result
         return self.in_order(found.values())
@@ -58,11 +56,21 @@ class Record:
     def purpose(self, dataset: str, split: str) -> str:
         """What the card says a split is for."""
         known = self.data.get("splits", {}) if dataset in ("", self.data.get("name")) else {}
-        return sentence(str(known.get(split, {}).get("purpose", "")))
+        return wording.sentence(str(known.get(split, {}).get("purpose", "")))
 
     def label(self, dataset: str, split: str) -> str:
         """The split's name, with its dataset where that is not the one trained on."""
         return split if dataset in ("", self.data.get("name", dataset)) else f"{dataset}:{split}"
+
+    def label_of(self, task: str, found: dict[str, Any]) -> str:
+        """The same of a result or its predictions, with the head that was asked where that has a name of its own."""
+        head = found.get("head", task)
+        return self.label(found.get("dataset", ""), found["split"]) + ("" if head == task else f", head {head}")
+
+
+def place_of(result: dict[str, Any]) -> tuple[str, ...]:
+    """What a result is of: dataset, split, and the head where one was asked."""
+    return (result["dataset"], result["split"], result.get("head", ""))
 
 
 def read_folder(run: Run) -> Record:
@@ -80,10 +88,7 @@ def read_folder(run: Run) -> Record:
         data=_read_json(run.folder / "data.json"),
         metrics=_read_lines(run.metrics),
         results=_read_lines(run.results),
-        retrieval=_read_predictions(run, "retrieval"),
-        zero_shot=_read_predictions(run, "zero_shot"),
-        written=_read_predictions(run, "held_out"),
-        segmentation=_read_predictions(run, "segmentation"),
+        predictions={task: _read_predictions(run, task) for task in wording.TASKS},
     )
 
 

@@ -10,10 +10,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from mmpretrain import __version__
 from mmpretrain.core.files import write_atomic
 from mmpretrain.core.run import Run
-from mmpretrain.report.confusion import build_heat_maps
+from mmpretrain.report.answers import build_answers
+from mmpretrain.report.captioned import build_captioned
+from mmpretrain.report.classes import build_classes
 from mmpretrain.report.curves import build_curves
 from mmpretrain.report.data_facts import build_data_facts
 from mmpretrain.report.examples import build_examples
+from mmpretrain.report.few_shot import build_few_shot
 from mmpretrain.report.folder import Record, read_folder
 from mmpretrain.report.masks import build_masks
 from mmpretrain.report.reproduce import build_recipe, build_settings
@@ -44,8 +47,11 @@ SECTIONS = (
     Section("curves", "Curves", build_curves, "two records in metrics.jsonl"),
     Section("data", "Data", build_data_facts, "data.json"),
     Section("searches", "Searches", build_examples, "predictions of retrieval", of_pictures=True),
+    Section("answers", "Answers", build_answers, ""),
+    Section("captions", "Captions", build_captioned, ""),
     Section("written", "Written", build_written, ""),
-    Section("confusion", "Confusion", build_heat_maps, "predictions of zero-shot classification", of_pictures=True),
+    Section("classes", "Classes", build_classes, "predictions of classification", of_pictures=True),
+    Section("few_shot", "Few-shot", build_few_shot, ""),
     Section("masks", "Masks", build_masks, ""),
     Section("settings", "Settings", build_settings, "config.yaml and env.json"),
     Section("reproduce", "Reproduce", build_recipe, "the command in env.json"),

@@ -29,6 +29,10 @@ class Panel:
     """The axis starts at zero, because the quantity's size matters and not only its change."""
     noisy: bool = False
     """Single records scatter; a running mean is drawn over them."""
+    across: str = "step"
+    """What the values are over."""
+    doubling: bool = False
+    """Steps double from one to the next, and are as far from each other on the axis."""
 
     @property
     def summary(self) -> str:
@@ -42,8 +46,8 @@ class Panel:
     def description(self) -> str:
         """The panel in words, for those who cannot see it."""
         lines = [
-            f"{s.name} from {self.text(s.values[0])} at step {s.steps[0]} to {self.text(s.values[-1])} at step "
-            f"{s.steps[-1]}"
+            f"{s.name} from {self.text(s.values[0])} at {self.across} {s.steps[0]} to {self.text(s.values[-1])} at "
+            f"{self.across} {s.steps[-1]}"
             for s in self.series
         ]
         return f"{self.title}: {'; '.join(lines)}"

@@ -13,7 +13,7 @@ from mmpretrain.report.panel import Panel, Series
 try:
     import matplotlib
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 except ImportError as error:
     raise ConfigError('report: the curves need matplotlib; pip install -e ".[eval]"') from error
 
@@ -86,9 +86,13 @@ def _dress(axes: "Axes", panel: Panel) -> None:
     axes.set_axisbelow(True)
     axes.tick_params(length=0, colors=MUTED, pad=5)
     axes.margins(x=0.02)
-    axes.set_xlim(left=0)
-    axes.set_xlabel("step", color=MUTED)
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
+    axes.set_xlabel(panel.across, color=MUTED)
+    if panel.doubling:
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_locator(FixedLocator(panel.series[0].steps))
+    else:
+        axes.set_xlim(left=0)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     if panel.percent:

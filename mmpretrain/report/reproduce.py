@@ -1,12 +1,13 @@
 """How to get the same numbers again: config, environment and commands."""
 
+import json
 import shlex
 from dataclasses import dataclass
 from typing import Any
 
 from mmpretrain.core.settings import parse_yaml
+from mmpretrain.report import wording
 from mmpretrain.report.folder import Record
-from mmpretrain.report.results import TITLES
 
 COMMAND = "python -m mmpretrain"
 
@@ -73,9 +74,18 @@ def _checkout(commit: str | None) -> list[str]:
 
 def _evaluations(record: Record) -> list[str]:
     return [
-        f"--task {task} --data {shlex.quote(result['dataset'] + ':' + result['split'])}"
-        for task in TITLES
+        " ".join([f"--task {task} --data {shlex.quote(result['dataset'] + ':' + result['split'])}", *_chosen(result)])
+        for task in wording.TASKS
         for result in record.newest(task)
+    ]
+
+
+def _chosen(result: dict[str, Any]) -> list[str]:
+    """Settings of the evaluator that are not its defaults."""
+    settings = result.get("settings", {})
+    return [
+        shlex.quote(f"{path}={value if isinstance(value, str) else json.dumps(value)}")
+        for path, value in settings.items()
     ]
 
 

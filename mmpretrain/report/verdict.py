@@ -9,7 +9,38 @@ from mmpretrain.report import wording
 from mmpretrain.report.folder import Record
 from mmpretrain.report.results import Bar, bar_scale, build_bar
 
-HEADLINES = {"retrieval": ("i2t_R@10", "t2i_R@10"), "zero_shot": ("acc1",), "segmentation": ("mIoU",)}
+HEADLINES = {
+    "question_answering": ("vqa_acc",),
+    "classification": ("acc1",),
+    "captioning": ("CIDEr",),
+    "segmentation": ("mIoU",),
+    "retrieval": ("i2t_R@10", "t2i_R@10"),
+    "zero_shot": ("acc1",),
+    "probe": ("acc1",),
+}
+"""What a task comes down to; what a run was trained for comes first."""
+SUBJECTS = {
+    "question_answering": "On {split}, {value} of the questions are answered rightly",
+    "classification": "On {split}, {value} of the pictures get their right class",
+    "segmentation": "On {split}, found and true masks overlap by {value}",
+    "captioning": "On {split}, the captions score a CIDEr of {value}",
+    "retrieval": "On {split}, the match is among the first ten answers in {value} of searches",
+    "zero_shot": "On {split}, {value} of the pictures get their right class without training on classes",
+    "probe": "On {split}, {value} of the pictures get their right class from a linear probe",
+}
+MEASURES = {
+    "question_answering": ("VQA accuracy", "questions"),
+    "classification": ("Accuracy", "pictures"),
+    "captioning": ("CIDEr", "pictures"),
+    "segmentation": ("Mean intersection over union of the classes", "pictures"),
+    "retrieval": ("Mean R@10 of image → text and text → image", "queries"),
+    "zero_shot": ("Zero-shot accuracy", "queries"),
+    "probe": ("Accuracy of a linear probe", "pictures"),
+}
+GUESSING = {
+    "question_answering": "the best constant answer gives",
+    "captioning": "the most frequent caption gives",
+}
 ACCURACY = "_accuracy"
 
 
@@ -40,7 +71,7 @@ class Verdict:
 def build_verdict(record: Record) -> Verdict:
     """What came out, or how far the run has got."""
     tasks = (*HEADLINES, "held_out")
-    task = next((task for task in tasks if _scored(record, task, headline_names(record, task))), None)
+    task = next((each for each in tasks if _scored(record, each, headline_names(record, each))), None)
     if task is None:
         return Verdict(headline=_progress(record), detail="", scores=[], full_length="", facts=build_facts(record))
     names = headline_names(record, task)
@@ -48,10 +79,10 @@ def build_verdict(record: Record) -> Verdict:
     figures = [mean_figure(result, names) for result in results]
     full = bar_scale(figure["high"] for figure in figures)
     return Verdict(
-        headline=_headline(names, record.label(results[0]["dataset"], results[0]["split"]), figures[0]),
-        detail=_detail(names, figures[0], results[0]["metrics"], record),
-        scores=[_score(record, result, f, full) for result, f in zip(results, figures, strict=True)],
-        full_length=wording.percent(full, 0),
+        headline=_headline(task, names, record.label_of(task, results[0]), figures[0]),
+        detail=_detail(task, names, figures[0], results[0]["metrics"], record),
+        scores=[_score(record, names[0], result, f, full) for result, f in zip(results, figures, strict=True)],
+        full_length=f"{full:g}" if wording.is_score(names[0]) else wording.percent(full, 0),
         facts=build_facts(record),
     )
 
@@ -86,34 +117,43 @@ def _progress(record: Record) -> str:
     return f"Not evaluated yet. {state}: {_taken(record)} steps taken."
 
 
-def _headline(names: tuple[str, ...], split: str, figure: dict[str, float]) -> str:
-    share = wording.percent(figure["value"])
-    subject = {
-        HEADLINES["retrieval"]: f"On {split}, the match is among the first ten answers in {share} of searches",
-        HEADLINES[
-            "zero_shot"
-        ]: f"On {split}, {share} of the pictures get their right class without training on classes",
-        HEADLINES["segmentation"]: f"On {split}, found and true masks overlap by {share}",
-    }.get(names, f"On {split}, {share} {wording.answered(names[0].removesuffix(ACCURACY))}")
+def _headline(task: str, names: tuple[str, ...], split: str, figure: dict[str, float]) -> str:
+    value = wording.figure_text(names[0], figure["value"])
+    answered = f"On {{split}}, {{value}} {wording.answered(names[0].removesuffix(ACCURACY))}"
+    subject = SUBJECTS.get(task, answered).format(split=split, value=value)
+    guessing = GUESSING.get(task, "guessing gives")
     if figure["low"] <= figure["chance"] <= figure["high"]:
-        return f"{subject}, which cannot be told from guessing."
+        return f"{subject}, which cannot be told from {'guessing' if task not in GUESSING else f'what {guessing}'}."
     if figure["value"] < figure["chance"]:
-        return f"{subject}, less than guessing gives."
-    return f"{subject}, {wording.times(figure['value'] / figure['chance'])} times what guessing gives."
+        return f"{subject}, less than {guessing}."
+    if not figure["chance"]:
+        return f"{subject}."
+    return f"{subject}, {wording.times(figure['value'] / figure['chance'])} times what {guessing}."
 
 
-def _detail(names: tuple[str, ...], figure: dict[str, float], metrics: dict[str, Any], record: Record) -> str:
-    what, unit = {
-        HEADLINES["retrieval"]: ("Mean R@10 of image → text and text → image", "queries"),
-        HEADLINES["zero_shot"]: ("Zero-shot accuracy", "queries"),
-        HEADLINES["segmentation"]: ("Mean intersection over union of the classes", "pictures"),
-    }.get(names, ("Accuracy", "answers"))
+def _detail(
+    task: str, names: tuple[str, ...], figure: dict[str, float], metrics: dict[str, Any], record: Record
+) -> str:
+    what, unit = MEASURES.get(task, ("Accuracy", "answers"))
     state = "" if record.complete else f" The run is not finished: {_taken(record)} steps taken."
     return (
         f"{what} over {wording.count(figure['n'])} {unit}: 95{wording.SPACE}% interval "
-        f"{wording.interval_text('', figure)}, chance {wording.percent(figure['chance'])}."
-        f"{_perplexity(names[0].removesuffix(ACCURACY), metrics)}{state}"
+        f"{wording.interval_text(names[0], figure)}, chance {wording.figure_text(names[0], figure['chance'])}."
+        f"{_perplexity(names[0].removesuffix(ACCURACY), metrics)}{_beside(metrics)}{state}"
     )
+
+
+def _beside(metrics: dict[str, Any]) -> str:
+    """What a baseline gets on the same samples, where there is one."""
+    if "question_only_acc" in metrics:
+        return f" Without a look at the pictures {wording.percent(metrics['question_only_acc']['value'])}."
+    if above := metrics.get("CIDEr_above_nearest_neighbour"):
+        beside = wording.figure_text("CIDEr", metrics["CIDEr_nearest_neighbour"]["value"])
+        return (
+            f" The caption of the nearest training picture gets {beside}: a difference of "
+            f"{wording.figure_text('CIDEr_above_', above['value'])}, {wording.interval_text('CIDEr_above_', above)}."
+        )
+    return ""
 
 
 def _perplexity(objective: str, metrics: dict[str, Any]) -> str:
@@ -125,14 +165,14 @@ def _perplexity(objective: str, metrics: dict[str, Any]) -> str:
     return f" Perplexity {value}; that of word frequencies alone is {chance}."
 
 
-def _score(record: Record, result: dict[str, Any], figure: dict[str, float], full: float) -> Score:
+def _score(record: Record, metric: str, result: dict[str, Any], figure: dict[str, float], full: float) -> Score:
     return Score(
-        label=record.label(result["dataset"], result["split"]),
+        label=record.label_of(result["task"], result),
         purpose=record.purpose(result["dataset"], result["split"]),
-        value=wording.percent(figure["value"]),
-        interval=wording.interval_text("", figure),
-        chance=wording.percent(figure["chance"]),
-        multiple=wording.against_chance("", figure),
+        value=wording.figure_text(metric, figure["value"]),
+        interval=wording.interval_text(metric, figure),
+        chance=wording.figure_text(metric, figure["chance"]),
+        multiple=wording.against_chance(metric, figure),
         bar=build_bar(figure, full),
     )
 

@@ -5,6 +5,25 @@ import re
 from typing import Any
 
 DIRECTIONS = {"i2t": "image → text", "t2i": "text → image"}
+TASKS = {
+    "question_answering": "Visual question answering",
+    "classification": "Classification",
+    "segmentation": "Segmentation",
+    "captioning": "Captioning",
+    "retrieval": "Retrieval",
+    "zero_shot": "Zero-shot classification",
+    "probe": "Linear probe",
+    "few_shot": "Few-shot classification",
+    "held_out": "What the objectives ask",
+}
+"""In the order in which a reader wants to know of them."""
+METHODS = {
+    "probe": "logistic regression",
+    "prototypes": "prototypes",
+    "tip_adapter": "Tip-Adapter",
+    "zero_shot": "zero-shot",
+}
+WRITERS = {"most_frequent": "the most frequent caption", "nearest_neighbour": "the nearest picture’s caption"}
 NAMES = {
     "median_rank": "median rank",
     "acc1": "accuracy",
@@ -14,6 +33,21 @@ NAMES = {
     "foreground_IoU": "IoU but of the first class, mean of pictures",
     "pixel_accuracy": "right pixels",
     "otsu_mIoU": "mean IoU of Otsu’s threshold",
+    "precision_macro": "precision, mean of classes",
+    "recall_macro": "recall, mean of classes named or there",
+    "f1_macro": "F1, mean of classes",
+    "f1_micro": "F1 over all rows and classes",
+    "ece": "calibration error",
+    "mAP": "mean average precision",
+    "exact_match": "exact matches",
+    "zero_shot_acc1": "zero-shot, by texts alone",
+    "vqa_acc": "accuracy (VQA)",
+    "question_only_acc": "accuracy without a look",
+    "Bleu_1": "BLEU-1",
+    "Bleu_2": "BLEU-2",
+    "Bleu_3": "BLEU-3",
+    "Bleu_4": "BLEU-4",
+    "ROUGE_L": "ROUGE-L",
 }
 ANSWERED = {
     "masked_language": "of hidden words are found",
@@ -79,7 +113,7 @@ def answered(objective: str) -> str:
 
 def is_rank(metric: str) -> bool:
     """Ranks count places, and fewer are better."""
-    return metric.endswith("rank")
+    return metric.endswith("_rank")
 
 
 def is_loss(metric: str) -> bool:
@@ -154,6 +188,15 @@ def metric_name(metric: str) -> str:
         return f"share of right answers among the first {metric.removeprefix('found_share@')}"
     if metric.endswith("_rerank"):
         return f"{metric.removesuffix('_rerank')}, the best judged again"
+    if metric.startswith("vqa_acc_"):
+        return f"accuracy, {metric.removeprefix('vqa_acc_')}"
+    for writer, said in WRITERS.items():
+        if metric.endswith(f"_above_{writer}"):
+            return f"{metric_name(metric.removesuffix(f'_above_{writer}'))} above {said}"
+        if metric.endswith(f"_{writer}"):
+            return f"{metric_name(metric.removesuffix(f'_{writer}'))} of {said}"
+    if found := re.fullmatch(r"(\w+)_k(\d+)_acc1", metric):
+        return f"{METHODS.get(found[1], found[1])}, {found[2]} a class"
     return NAMES.get(metric, metric.replace("_", " "))
 
 

@@ -24,7 +24,7 @@ class WrittenSplit:
 
 def build_written(record: Record) -> list[WrittenSplit] | None:
     """Every split with something written, None without any."""
-    return [build_split(record, split) for split in record.in_order(record.written) if split.get("samples")] or None
+    return [build_split(record, split) for split in record.shown("held_out", "samples")] or None
 
 
 def build_split(record: Record, found: dict[str, Any]) -> WrittenSplit:

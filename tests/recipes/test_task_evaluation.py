@@ -112,14 +112,24 @@ def test_questions_are_answered_beside_the_baseline_that_does_not_look(quizzed: 
     assert metrics["vqa_acc_yes/no"]["n"] == 9
     assert metrics["question_only_acc"]["value"] > 0.3
     assert record["outside_vocabulary"] == sum(
-        each["answers"][0] == "grey-ish" for each in lines(quizzed, "question_answering")
+        each["answers"][0] == "grey-ish" for each in lines(quizzed, "question_answering", "val_question_answering")
     )
     assert "no right answer that the head could choose, such as 'grey-ish'" in record["remarks"][0]
-    rows = lines(quizzed, "question_answering")
+    rows = lines(quizzed, "question_answering", "val_question_answering")
+    assert record["settings"] == {"head": "question_answering"}
     assert metrics["vqa_acc"]["value"] == pytest.approx(sum(row["vqa_acc"] for row in rows) / 29)
     blind = evaluate(quizzed.folder, "question_answering", ":val", [], None, ["head=blind"])
     assert blind["metrics"]["question_only_acc"]["value"] == metrics["question_only_acc"]["value"]
-    assert len({row["answer"] for row in lines(quizzed, "question_answering") if row["question"] == "is it red?"}) == 1
+    assert (
+        len(
+            {
+                row["answer"]
+                for row in lines(quizzed, "question_answering", "val_blind")
+                if row["question"] == "is it red?"
+            }
+        )
+        == 1
+    )
 
 
 # -- captions ---------------------------------------------------------------------------------------------
@@ -147,7 +157,10 @@ def test_captions_are_written_once_a_picture_and_scored_beside_two_baselines(
     above = metrics["CIDEr_above_nearest_neighbour"]
     assert above["value"] == pytest.approx(metrics["CIDEr"]["value"] - metrics["CIDEr_nearest_neighbour"]["value"])
     beam = evaluate(place.folder, "captioning", ":val", [], None, [*words, "generation.kind=beam"])
-    assert beam["generation"]["kind"] == "beam"
+    assert beam["settings"]["generation.kind"] == "beam"
+    told = [f"{path}={json.dumps(value)}" for path, value in beam["settings"].items()]
+    again = evaluate(place.folder, "captioning", ":val", [], None, told)
+    assert again["metrics"] == beam["metrics"], "the settings in a record make it again"
     with pytest.raises(ConfigError, match="tokenizer"):
         evaluate(place.folder, "captioning", ":val", [], None, ["tokenizer=none"])
 
@@ -208,6 +221,13 @@ def test_a_probe_and_few_examples_learn_from_a_run_that_stays_as_it_is(toy_confi
     assert few["metrics"]["probe_k4_acc1"]["value"] == pytest.approx(
         sum(row["probe_k4_acc1"] for row in lines(place, "few_shot")) / 13
     )
+
+
+def test_what_is_learned_from_is_never_asked_about(classifier: Run):
+    with pytest.raises(ConfigError, match="train_split: train is what is asked about; learn from another split"):
+        evaluate(classifier.folder, "probe", ":train", [], None)
+    turned = evaluate(classifier.folder, "probe", ":train", [], None, ["train_split=val", "penalties=[0.1]"])
+    assert turned["settings"] == {"train_split": "val", "penalties": [0.1]}
 
 
 def test_a_classifier_without_a_text_tower_is_probed_by_what_its_image_tower_pools(classifier: Run):
