@@ -112,8 +112,14 @@ def _detail(names: tuple[str, ...], figure: dict[str, float], metrics: dict[str,
     return (
         f"{what} over {wording.count(figure['n'])} {unit}: 95{wording.SPACE}% interval "
         f"{wording.interval_text('', figure)}, chance {wording.percent(figure['chance'])}."
-        f"{_perplexity(names[0].removesuffix(ACCURACY), metrics)}{state}"
+        f"{_perplexity(names[0].removesuffix(ACCURACY), metrics)}{_threshold(metrics)}{state}"
     )
+
+
+def _threshold(metrics: dict[str, Any]) -> str:
+    """What segmentation without learning gives, where that was measured."""
+    otsu = metrics.get("otsu_mIoU")
+    return f" Otsu’s threshold, which learns nothing, gives {wording.percent(otsu['value'])}." if otsu else ""
 
 
 def _perplexity(objective: str, metrics: dict[str, Any]) -> str:
