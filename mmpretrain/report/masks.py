@@ -32,9 +32,7 @@ class MaskedSplit:
 
 def build_masks(record: Record) -> list[MaskedSplit] | None:
     """Every split with masks, None without any."""
-    return [
-        build_split(record, split) for split in record.in_order(record.segmentation) if split.get("pictures")
-    ] or None
+    return [build_split(record, split) for split in record.shown("segmentation", "pictures")] or None
 
 
 def build_split(record: Record, found: dict[str, Any]) -> MaskedSplit:

@@ -147,6 +147,8 @@ def _beside(metrics: dict[str, Any]) -> str:
     """What a baseline gets on the same samples, where there is one."""
     if "question_only_acc" in metrics:
         return f" Without a look at the pictures {wording.percent(metrics['question_only_acc']['value'])}."
+    if otsu := metrics.get("otsu_mIoU"):
+        return f" Otsu’s threshold, which learns nothing, gives {wording.percent(otsu['value'])}."
     if above := metrics.get("CIDEr_above_nearest_neighbour"):
         beside = wording.figure_text("CIDEr", metrics["CIDEr_nearest_neighbour"]["value"])
         return (

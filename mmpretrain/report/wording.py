@@ -30,7 +30,7 @@ NAMES = {
     "acc5": "right class among the first 5",
     "mean_per_class_recall": "mean recall per class",
     "mIoU": "mean IoU",
-    "foreground_IoU": "IoU but of the first class, mean of pictures",
+    "foreground_IoU": "IoU of the foreground, mean over pictures",
     "pixel_accuracy": "right pixels",
     "otsu_mIoU": "mean IoU of Otsu’s threshold",
     "precision_macro": "precision, mean of classes",

@@ -94,6 +94,7 @@ def test_the_page_shows_picture_truth_and_what_was_found(run: Run):
     for image in (split.pictures[0].picture, split.pictures[0].truth, split.pictures[0].found):
         assert image in page
     assert "found and true masks overlap by" in page
+    assert "Otsu’s threshold, which learns nothing, gives " in page
 
 
 def test_a_few_pictures_alone_are_trained_on_and_the_page_says_so(config: Any):
