@@ -109,10 +109,10 @@ def test_the_image_tower_looks_at_pictures_alone(
     seen: list[int] = []
     forward = ImageTower.forward
 
-    def counted(tower: ImageTower, images_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+    def counted(tower: ImageTower, images_BCHW: Tensor, maps: bool = False) -> tuple[Tensor, ...]:
         if tower.training:
             seen.append(len(images_BCHW))
-        return forward(tower, images_BCHW)
+        return forward(tower, images_BCHW, maps)
 
     config = mixed(toy_config, shapes, passages, evaluation=[], towers__image__norm="group")
     monkeypatch.setattr(ImageTower, "forward", counted)

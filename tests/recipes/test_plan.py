@@ -84,7 +84,8 @@ def test_what_does_not_fit_says_what_to_change(toy_config: ConfigWriter):
     best = planned.plan.chosen
     assert not best.fits
     advice = {" ".join(each.change): each for each in planned.advice}
-    assert not advice["engine={kind: deepspeed, stage: 1, precision: fp32}"].fits, "activations are what is large"
+    stages = [each for change, each in advice.items() if change.startswith("engine=")]
+    assert not any(each.fits for each in stages), "activations are what is large"
     assert advice["towers.image.checkpointing=true"].needed < best.needed / 2
     assert any(change.startswith("train.micro_batches=") and each.fits for change, each in advice.items())
     assert best.timing.data > 0

@@ -95,7 +95,7 @@ def quizzed(toy_config: ConfigWriter, tmp_path: Path) -> Run:
     data = quiz(tmp_path / "quiz")
     towers = {"image": TINY, "text": TEXT, "embedding": 16}
     objectives = [
-        {"kind": "question_answering", "reads": "pooled"},
+        {"kind": "question_answering", "reads": "product"},
         {"kind": "question_answering", "reads": "text", "name": "blind"},
     ]
     towers["text"] = {**TEXT, "width": 64}
