@@ -16,6 +16,9 @@ from mmpretrain.heads.base import Head, HeadLearner, require_classes
 from mmpretrain.heads.unet import UNet
 from mmpretrain.objectives.base import Surroundings
 
+AT_A_TIME = 16
+"""Pictures whose scores are kept at a time in evaluation: each has as many as pixels times classes."""
+
 
 @settings
 class Segmentation(Head):
@@ -57,7 +60,7 @@ class SegmentationLearner(HeadLearner):
         return (self._truth(batch) != IGNORED).sum()
 
     def forward(self, model: Any, batch: Batch, encoded: Encoded, count: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        scores_BCHW, truth_BHW = self._scores(model, batch, encoded), self._truth(batch)
+        scores_BCHW, truth_BHW = self._scores(model, batch, encoded, slice(None)), self._truth(batch)
         count = count.clamp(min=1)
         share = F.cross_entropy(scores_BCHW, truth_BHW, ignore_index=IGNORED, reduction="sum") / count
         if self._dice:
@@ -68,11 +71,16 @@ class SegmentationLearner(HeadLearner):
 
     def predict(self, model: Any, batch: Batch, encoded: Encoded) -> tuple[Tensor, ...]:
         """masks_BHW: the likeliest class of each pixel, uint8."""
-        return (self._scores(model, batch, encoded).argmax(dim=1).to(torch.uint8),)
+        parts = [slice(first, first + AT_A_TIME) for first in range(0, len(batch), AT_A_TIME)]
+        masks = [self._scores(model, batch, encoded, rows).argmax(dim=1).to(torch.uint8) for rows in parts]
+        return (torch.cat(masks),)
 
-    def _scores(self, model: Any, batch: Batch, encoded: Encoded) -> Tensor:
-        pixels_BCHW = model.image.pixels(batch.images_BCHW)
-        return at_least_fp32(self.decoder(encoded.image_maps, encoded.image_BD, pixels_BCHW))
+    def _scores(self, model: Any, batch: Batch, encoded: Encoded, rows: slice) -> Tensor:
+        """Of some rows, B x C x H x W."""
+        assert encoded.image_BD is not None
+        maps = [map_BDHW[rows] for map_BDHW in encoded.image_maps]
+        pixels_BCHW = model.image.pixels(batch.images_BCHW[rows])
+        return at_least_fp32(self.decoder(maps, encoded.image_BD[rows], pixels_BCHW))
 
 
 def dice_losses(scores_BCHW: Tensor, truth_BHW: Tensor) -> Tensor:

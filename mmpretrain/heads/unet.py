@@ -81,7 +81,7 @@ def layer(channels: int, after: int, kernel: int = 3) -> nn.Sequential:
 
 
 def enlarged(map_BDHW: Tensor, side: int) -> Tensor:
-    """The nearest of its places at each place of `side` x `side`; its gradient is exact on GPUs too."""
+    """The nearest of its places at each place of `side` x `side`; GPUs too sum its gradient in one order."""
     return map_BDHW if map_BDHW.shape[2] == side else F.interpolate(map_BDHW, [side, side], mode="nearest-exact")
 
 

@@ -11,7 +11,9 @@ import pytest
 
 from mmpretrain.core.files import read_json_lines
 from mmpretrain.data.dataset import Dataset
+from mmpretrain.recipes.evaluate import evaluate
 from tests.conftest import ConfigWriter
+from tests.masks import pack_boxes
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(120)]
 SECONDS = 90
@@ -85,6 +87,23 @@ def test_ranks_that_read_different_copies_are_refused_before_the_first_step(
     assert [code for code, _ in answers] == [3, 3], answers
     (line,) = said(answers)
     assert "toys:train: the shards that rank 1 read are not those of rank 0" in line
+
+
+def test_masks_are_measured_alike_by_two_ranks_and_by_one(toy_config: ConfigWriter, tmp_path: Path):
+    """Seven pictures, which two ranks cannot share evenly."""
+    config = toy_config(
+        data__name=str(pack_boxes(tmp_path, train=12, val=7)),
+        engine={"kind": "ddp", "precision": "fp32", "timeout_seconds": 60},
+        objectives=[{"kind": "segmentation", "width": 16}],
+        evaluation=[{"kind": "segmentation", "split": "val"}],
+    )
+    answers = run_on_two(config, [tmp_path, tmp_path])
+    assert [code for code, _ in answers] == [0, 0], answers
+    run = tmp_path / "runs" / "toy"
+    (together,) = read_json_lines(run / "results.jsonl")
+    assert together["metrics"]["mIoU"]["n"] == 7
+    alone = evaluate(run, "segmentation", ":val", [], None)
+    assert alone["metrics"] == together["metrics"]
 
 
 @pytest.mark.parametrize(("norm", "in_ledger"), [("frozen", 0), ("group", 100)])

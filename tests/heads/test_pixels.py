@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmpretrain.conformance.toy import CLASSES, SIZE, select, toy_batch, toy_module
+from mmpretrain.conformance.toy import CLASSES, ROWS, SIZE, select, toy_batch, toy_module
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.data.card import IGNORED
 from mmpretrain.heads.base import predict
-from mmpretrain.heads.segmentation import Segmentation, dice_losses
+from mmpretrain.heads.segmentation import AT_A_TIME, Segmentation, dice_losses
 from mmpretrain.heads.unet import UNet, rising
 from mmpretrain.objectives.base import Surroundings
 from mmpretrain.objectives.combine import TrainingModule
@@ -35,7 +35,7 @@ def module_of(**more: Any) -> TrainingModule:
 def scores_of(module: TrainingModule) -> Tensor:
     batch = toy_batch()
     encoded = module.model(batch, module.needs)
-    return module.objectives[0]._scores(module.model, batch, encoded)
+    return module.objectives[0]._scores(module.model, batch, encoded, slice(None))
 
 
 @pytest.mark.parametrize("name", TOWERS)
@@ -123,6 +123,13 @@ def test_masks_learned_by_heart_are_found_again():
     (found_BHW,) = module.eval()("ask", predict, batch, "segmentation")
     assert found_BHW.dtype == torch.uint8
     assert (found_BHW == masks_BHW).float().mean() > 0.97
+
+
+def test_masks_of_many_pictures_are_those_of_each():
+    module, batch = module_of().eval(), toy_batch(ROWS)
+    assert ROWS > AT_A_TIME
+    (found_BHW,) = module("ask", predict, batch, "segmentation")
+    assert torch.equal(found_BHW, scores_of(module).argmax(dim=1).to(torch.uint8))
 
 
 def test_a_card_without_classes_of_pixels_is_refused():
