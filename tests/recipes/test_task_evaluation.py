@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -243,3 +244,25 @@ def test_a_run_of_texts_alone_has_nothing_to_probe(toy_config: ConfigWriter):
     place = train(toy_config, "texts", towers=towers, objectives=[{"kind": "causal_language"}])
     with pytest.raises(ConfigError, match="probe looks at pictures, and the run has no image tower"):
         evaluate(place.folder, "probe", ":val", [], None)
+
+
+# -- what is not installed --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("task", "package", "said"),
+    [
+        ("captioning", "pycocoevalcap", r'captioning: needs pycocoevalcap; pip install -e "\.\[captions\]"'),
+        ("probe", "sklearn", r'probe: needs scikit-learn; pip install -e "\.\[eval\]"'),
+        ("fewshot", "sklearn", r'few_shot: needs scikit-learn; pip install -e "\.\[eval\]"'),
+    ],
+)
+def test_a_missing_package_is_told_before_anything_is_computed(
+    toy_config: ConfigWriter, monkeypatch: pytest.MonkeyPatch, task: str, package: str, said: str
+):
+    towers = {"image": TINY, "text": TEXT, "decoder": {"layers": 1}, "embedding": 16}
+    place = train(toy_config, "writer", towers=towers, objectives=[{"kind": "contrastive"}, {"kind": "captioning"}])
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setattr("mmpretrain.recipes.evaluation.embedder", lambda *_: pytest.fail("too late"))
+    with pytest.raises(ConfigError, match=said):
+        evaluate(place.folder, task, ":val", [], None)
