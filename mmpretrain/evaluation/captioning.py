@@ -91,7 +91,7 @@ class CaptioningEvaluator:
             shown={"examples": examples(asked, written, beside, judged.scores["written"].cider_N), "n": len(written)},
         )
 
-    def _judge(self, asked: "Asked", written: Sequence[str], beside: Baselines) -> Judged:
+    def _judge(self, asked: "Pictures", written: Sequence[str], beside: Baselines) -> Judged:
         said = {"written": written, "most_frequent": [beside.most_frequent] * len(written)}
         if beside.nearest:
             said["nearest_neighbour"] = beside.nearest
@@ -108,7 +108,7 @@ class CaptioningEvaluator:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class Pictures:
     """Distinct pictures of a split."""
 
     told: Sequence[Told]
@@ -118,17 +118,17 @@ class Asked:
     """All captions of each picture, every one once."""
 
 
-def pictures(told: Sequence[Told]) -> Asked:
+def pictures(told: Sequence[Told]) -> Pictures:
     """The pictures with all that samples say of them."""
     rows: dict[int, int] = {}
     captions: dict[int, dict[str, None]] = {}
     for row, each in enumerate(told):
         rows.setdefault(each.image_group, row)
         captions.setdefault(each.image_group, {}).update(dict.fromkeys(each.captions))
-    return Asked(told=told, rows=list(rows.values()), references=[list(captions[group]) for group in rows])
+    return Pictures(told=told, rows=list(rows.values()), references=[list(captions[group]) for group in rows])
 
 
-def examples(asked: Asked, written: Sequence[str], beside: Baselines, cider_N: np.ndarray) -> list[dict[str, Any]]:
+def examples(asked: Pictures, written: Sequence[str], beside: Baselines, cider_N: np.ndarray) -> list[dict[str, Any]]:
     """Pictures spread from the best caption to the worst."""
     order = np.argsort(-cider_N, kind="stable").tolist()
     return [

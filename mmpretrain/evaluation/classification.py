@@ -9,9 +9,10 @@ from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.settings import did_you_mean, settings
 from mmpretrain.evaluation import several_labels
 from mmpretrain.evaluation.base import Found, OfSplit
-from mmpretrain.evaluation.features import Embedder, Predicted
+from mmpretrain.evaluation.features import Embedder
 from mmpretrain.evaluation.labelled import labelled, rounded
 from mmpretrain.evaluation.shown import without_examples
+from mmpretrain.evaluation.splits import Predicted
 
 
 @settings
@@ -91,7 +92,7 @@ def of_labels(head: str, predicted: Predicted, place_of: np.ndarray, probability
         probability_NC[rows],
         predicted.classes,
         {"head": head},
-        unlabelled(len(given_N) - len(rows)),
+        unlabelled(len(given_N) - len(rows), len(given_N)),
     )
 
 
@@ -127,5 +128,5 @@ def names_of(row_C: np.ndarray, classes: Sequence[str]) -> list[str]:
     return [name for name, there in zip(classes, row_C, strict=True) if there]
 
 
-def unlabelled(count: int) -> list[str]:
-    return [f"{count:,} samples have no class and were not asked."] if count else []
+def unlabelled(count: int, n: int) -> list[str]:
+    return [f"{count:,} of {n:,} samples have no class and were not asked."] if count else []

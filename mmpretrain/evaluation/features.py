@@ -1,18 +1,19 @@
 """A model as evaluators see it: what it says of whole splits, asked once by all ranks together."""
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmpretrain.core.batch import Batch, Features
+from mmpretrain.core.batch import Batch
 from mmpretrain.core.distributed import gather_objects, on_all, together, world
 from mmpretrain.data.told import Told
+from mmpretrain.evaluation.asked import Asked, HeadFacts, Measured
 from mmpretrain.evaluation.collected import Collected, Said, light
+from mmpretrain.evaluation.splits import EmbeddedSplit, Predicted, SeenSplit, SplitSource
 from mmpretrain.heads.generation.write import Generation
 
 SENTENCES = 256
@@ -23,139 +24,7 @@ Vectors = Literal["features", "image"]
 """features: the picture in the space that it shares with texts; image: what the image tower pools."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class EmbeddedSplit:
-    """Every sample of a split, in the order of its shards; equal on all ranks."""
-
-    dataset: str
-    split: str
-    image_NE: Tensor
-    text_NE: Tensor
-    image_group_N: Tensor
-    text_group_N: Tensor
-    labels_N: Tensor
-    keys: list[str]
-    galleries: list[str]
-    classes: list[str]
-    descriptions: list[list[str]]
-    """What templates call each class."""
-    templates: list[str]
-
-    def rows(self, gallery: str) -> Tensor:
-        """Which samples belong to one gallery, int64."""
-        return torch.tensor([row for row, name in enumerate(self.galleries) if name == gallery])
-
-
-@dataclass(frozen=True, kw_only=True)
-class SeenSplit:
-    """A vector of every picture of a split, in the order of its shards; equal on all ranks."""
-
-    dataset: str
-    vector_ND: Tensor
-    image_group_N: Tensor
-    labels_N: Tensor
-    keys: list[str]
-    classes: list[str]
-    descriptions: list[list[str]]
-    """What templates call each class."""
-    templates: list[str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Predicted:
-    """What a head says of every sample of a split, in the order of its shards; equal on all ranks."""
-
-    dataset: str
-    columns: tuple[Tensor, ...]
-    """What `HeadLearner.predict` gives, N x ..."""
-    classes: list[str]
-    """Of the head."""
-    card_classes: list[str]
-    """Of the split, which labels_N and label_sets count in."""
-    labels_N: Tensor
-    label_sets: list[Sequence[int]]
-    answers: list[Sequence[str]]
-    question_types: list[str]
-    galleries: list[str]
-    keys: list[str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SplitSource:
-    """What the assembler knows of a split: its batches on this rank and facts from its card."""
-
-    dataset: str
-    split: str
-    length: int
-    batches: Callable[[Sequence[int] | None], Iterator[Batch]]
-    """Of the samples at these places of the split; None: of all."""
-    small_batches: Callable[[], Iterator[Batch]]
-    """Of all, in batches that figures are resampled by."""
-    some: Callable[[Sequence[int]], Batch]
-    """Chosen samples alone, by their places in the split; equal on all ranks."""
-    told: Callable[[], Iterator[Told]]
-    """All that stands beside the pictures."""
-    classes: list[str]
-    descriptions: list[list[str]]
-    """What templates call each class."""
-    templates: list[str]
-
-
-class Measured(NamedTuple):
-    """What objectives say of one batch, by objective."""
-
-    sums: dict[str, float]
-    """`OBJECTIVE/METRIC`, summed over what was asked."""
-    counts: dict[str, float]
-    """How often something was asked."""
-    answers: dict[str, Counter[int]]
-    """How often each answer was right."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class HeadFacts:
-    """What an evaluator knows of a head."""
-
-    kind: str
-    classes: Sequence[str]
-    probabilities: Callable[[Tensor], Tensor]
-    """logits_NC -> what they say, N x C; of a head that says something else, the same."""
-    several: bool = False
-    """A row may have several classes."""
-
-
 Keep = Callable[[Batch, tuple[Tensor, ...]], tuple[Tensor, ...]]
-
-
-class Asked(Protocol):
-    """The model behind an engine; all ranks call each method equally often, with batches of their own."""
-
-    has_features: bool
-    """Whether pictures and texts share a space."""
-
-    def embed(self, batch: Batch) -> Features:
-        """What both towers say."""
-
-    def embed_texts(self, tokens_BL: Tensor, mask_BL: Tensor) -> Tensor:
-        """text_BE, of unit length."""
-
-    def pool(self, batch: Batch) -> Tensor:
-        """What the image tower pools of each picture, B x width."""
-
-    def measure(self, batch: Batch) -> Measured:
-        """What the run's objectives say."""
-
-    def predict(self, batch: Batch, head: str) -> tuple[Tensor, ...]:
-        """What a head says, by its name."""
-
-    def write(self, batch: Batch, generation: Generation) -> list[str]:
-        """A text about each picture; what is drawn is keyed by the batch's positions."""
-
-    def scale(self) -> float:
-        """The inverse temperature that the run learned for its features."""
-
-    def match(self, batch: Batch, texts: Sequence[Sequence[str]]) -> list[Tensor]:
-        """How well each of some texts fits each picture: the log-odds of belonging together."""
 
 
 class Embedder:
@@ -274,8 +143,6 @@ class Embedder:
             labels_N=collected.tensors("labels_B"),
             label_sets=collected.items("label_sets"),
             answers=collected.items("answers"),
-            question_types=collected.items("question_types"),
-            galleries=collected.items("galleries"),
             keys=collected.items("keys"),
         )
 
@@ -341,14 +208,10 @@ class Embedder:
         collected = self._collect(source, embed)
         return EmbeddedSplit(
             dataset=source.dataset,
-            split=source.split,
             image_NE=collected.column(0),
             text_NE=collected.column(1),
-            image_group_N=collected.tensors("image_group_B"),
-            text_group_N=collected.tensors("text_group_B"),
             labels_N=collected.tensors("labels_B"),
             keys=collected.items("keys"),
-            galleries=collected.items("galleries"),
             classes=source.classes,
             descriptions=source.descriptions,
             templates=source.templates,

@@ -168,7 +168,8 @@ def fewer(learned: Labelled, names: Sequence[str], most: int) -> list[str]:
     short = [name for name, count in zip(names, counts_C, strict=True) if 0 < count < most]
     if not short:
         return []
-    return [f"{len(short)} classes have fewer than {most} examples, such as {', '.join(short[:5])}: all were taken."]
+    named = ", ".join(short[:5])
+    return [f"{len(short)} of {len(names)} classes have fewer than {most} examples, such as {named}: all were taken."]
 
 
 def curves(metrics: Mapping[str, Figure], hits: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:

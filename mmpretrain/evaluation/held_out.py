@@ -7,8 +7,9 @@ from typing import Literal
 import numpy as np
 
 from mmpretrain.core.settings import settings
+from mmpretrain.evaluation.asked import Measured
 from mmpretrain.evaluation.base import Found, OfSplit
-from mmpretrain.evaluation.features import Embedder, Measured
+from mmpretrain.evaluation.features import Embedder
 from mmpretrain.evaluation.interval import RESAMPLES, Figure, figure
 
 

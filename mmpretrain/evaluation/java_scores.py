@@ -1,5 +1,6 @@
 """METEOR and SPICE, which are programs of others in Java: computed where they run, and if not, it is said why."""
 
+import contextlib
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
@@ -72,9 +73,11 @@ def _meteor(right: dict[int, list[str]], given: dict[int, list[str]]) -> Overall
     try:
         value, parts = scorer.compute_score(right, given)
     finally:
-        # where its program fails it keeps its lock, and its destructor would wait for that for ever
+        # where its program fails it keeps its lock, and its destructor would wait for that for ever, then complain
         if scorer.lock.locked():
             scorer.lock.release()
+        with contextlib.suppress(OSError):
+            scorer.meteor_p.stdin.close()
     return Overall(float(value), np.asarray(parts))
 
 

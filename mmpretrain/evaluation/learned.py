@@ -12,7 +12,8 @@ import numpy as np
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.settings import settings
 from mmpretrain.evaluation.base import OfSplit
-from mmpretrain.evaluation.features import Embedder, SeenSplit, Vectors
+from mmpretrain.evaluation.features import Embedder, Vectors
+from mmpretrain.evaluation.splits import SeenSplit
 
 
 @settings
@@ -91,7 +92,10 @@ def not_learned(learned: Labelled, asked: Labelled, classes: Sequence[str]) -> l
     if not missing:
         return []
     named = ", ".join(classes[c] for c in missing[:5])
-    return [f"{len(missing)} classes have no example to learn from, such as {named}; their pictures count as wrong."]
+    return [
+        f"{len(missing)} of {len(classes)} classes have no example to learn from, such as {named}; their pictures "
+        "count as wrong."
+    ]
 
 
 def require_scikit_learn(task: str) -> None:

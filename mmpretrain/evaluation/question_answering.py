@@ -15,6 +15,8 @@ from mmpretrain.evaluation.interval import Figure, figures, means
 from mmpretrain.evaluation.shown import spread
 from mmpretrain.evaluation.vqa_rule import accuracies, normalise
 
+DIFFERENCE = "vqa_acc_above_question_only"
+"""What looking is worth: paired, question by question."""
 NAMED = 5
 """Answers that a remark names."""
 EXAMPLES = 3
@@ -36,7 +38,8 @@ class QuestionAnsweringTask(OfSplit):
 
 class QuestionAnsweringEvaluator:
     """vqa_acc by VQAv2's rule, vqa_acc_TYPE for each kind of question, and question_only_acc of the same questions:
-    the most frequent answer of the training data to the same question, else to the same kind, else to any.
+    the most frequent answer of the training data to the same question, else to the same kind, else to any. What is
+    above that is what looking is worth.
 
     Chance is the best constant answer to the same questions.
     """
@@ -88,6 +91,7 @@ def report(
     columns = {"vqa_acc": scores(said, worth)}
     if guessed is not None:
         columns["question_only_acc"] = scores(guessed, worth)
+        columns[DIFFERENCE] = columns["vqa_acc"] - columns["question_only_acc"]
     known = {normalise(name) for name in classes}
     reachable = [max((score for answer, score in each.items() if answer in known), default=0.0) for each in worth]
     outside = Counter(each.answers[0] for each, best in zip(told, reachable, strict=True) if not best)
@@ -118,7 +122,7 @@ def vqa_figures(
     columns: Mapping[str, np.ndarray], types: Sequence[str], worth: Sequence[Mapping[str, float]]
 ) -> dict[str, Figure]:
     """Each column, and vqa_acc of each kind of question, all of the same resamples."""
-    chances = dict.fromkeys(columns, best_constant(worth))
+    chances = {**dict.fromkeys(columns, best_constant(worth)), DIFFERENCE: 0.0}
     columns, counts = dict(columns), {}
     for kind in sorted(set(types) - {""}):
         own = np.array([each == kind for each in types])

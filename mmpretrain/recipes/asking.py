@@ -17,7 +17,9 @@ from mmpretrain.data.loader import evaluation_loader
 from mmpretrain.data.samples import Reading
 from mmpretrain.data.told import read_told
 from mmpretrain.engines.base import Engine
-from mmpretrain.evaluation.features import Embedder, HeadFacts, Measured, SplitSource
+from mmpretrain.evaluation.asked import HeadFacts, Measured
+from mmpretrain.evaluation.features import Embedder
+from mmpretrain.evaluation.splits import SplitSource
 from mmpretrain.heads.base import HeadLearner, predict
 from mmpretrain.heads.generation.base import Task
 from mmpretrain.heads.generation.write import Generation, write
@@ -73,7 +75,6 @@ def split_source(parts: Parts, dataset: Dataset) -> SplitSource:
 
     return SplitSource(
         dataset=dataset.folder.name,
-        split=dataset.split,
         length=len(dataset),
         batches=lambda chosen: load(evaluation_rows(size), chosen=chosen),
         small_batches=lambda: load(within),

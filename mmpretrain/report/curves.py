@@ -7,7 +7,7 @@ from typing import Any
 from mmpretrain.report import wording
 from mmpretrain.report.folder import Record, place_of
 from mmpretrain.report.panel import Panel, Series
-from mmpretrain.report.verdict import HEADLINES, MEASURES, mean_figure
+from mmpretrain.report.verdict import HEADLINES, MEASURES, headline_names, mean_figure
 
 TITLES = {
     "scale": "Logit scale (1 / temperature)",
@@ -40,7 +40,7 @@ def choose_panels(record: Record) -> list[Panel]:
     lines = record.metrics
     panels = [
         Panel(title="Loss", series=loss_series(lines), noisy=True),
-        *(quality_panel(record, task, MEASURES[task][0], names) for task, names in HEADLINES.items()),
+        *(quality_panel(record, task, MEASURES[task][0], headline_names(record, task)) for task in HEADLINES),
         *held_out_panels(record),
         Panel(title="Learning rate", series=[series(lines, "rate", "rate")], from_zero=True),
         *objective_panels(lines),

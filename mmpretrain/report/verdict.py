@@ -27,6 +27,7 @@ SUBJECTS = {
     "retrieval": "On {split}, the match is among the first ten answers in {value} of searches",
     "zero_shot": "On {split}, {value} of the pictures get their right class without training on classes",
     "probe": "On {split}, {value} of the pictures get their right class from a linear probe",
+    "mAP": "On {split}, the mean average precision of the classes is {value}",
 }
 MEASURES = {
     "question_answering": ("VQA accuracy", "questions"),
@@ -36,6 +37,7 @@ MEASURES = {
     "retrieval": ("Mean R@10 of image → text and text → image", "queries"),
     "zero_shot": ("Zero-shot accuracy", "queries"),
     "probe": ("Accuracy of a linear probe", "pictures"),
+    "mAP": ("Mean average precision", "pictures"),
 }
 GUESSING = {
     "question_answering": "the best constant answer gives",
@@ -89,6 +91,8 @@ def build_verdict(record: Record) -> Verdict:
 
 def headline_names(record: Record, task: str) -> tuple[str, ...]:
     """The metrics that stand for a task; of what the objectives ask, the accuracy of the first one in the results."""
+    if task == "classification" and any("mAP" in result["metrics"] for result in record.newest(task)):
+        return ("mAP",)  # of several classes a picture
     if task in HEADLINES:
         return HEADLINES[task]
     told = [name for result in record.newest(task) for name in result["metrics"] if name.endswith(ACCURACY)]
@@ -120,7 +124,7 @@ def _progress(record: Record) -> str:
 def _headline(task: str, names: tuple[str, ...], split: str, figure: dict[str, float]) -> str:
     value = wording.figure_text(names[0], figure["value"])
     answered = f"On {{split}}, {{value}} {wording.answered(names[0].removesuffix(ACCURACY))}"
-    subject = SUBJECTS.get(task, answered).format(split=split, value=value)
+    subject = SUBJECTS.get(names[0], SUBJECTS.get(task, answered)).format(split=split, value=value)
     guessing = GUESSING.get(task, "guessing gives")
     if figure["low"] <= figure["chance"] <= figure["high"]:
         return f"{subject}, which cannot be told from {'guessing' if task not in GUESSING else f'what {guessing}'}."
@@ -134,7 +138,7 @@ def _headline(task: str, names: tuple[str, ...], split: str, figure: dict[str, f
 def _detail(
     task: str, names: tuple[str, ...], figure: dict[str, float], metrics: dict[str, Any], record: Record
 ) -> str:
-    what, unit = MEASURES.get(task, ("Accuracy", "answers"))
+    what, unit = MEASURES.get(names[0], MEASURES.get(task, ("Accuracy", "answers")))
     state = "" if record.complete else f" The run is not finished: {_taken(record)} steps taken."
     return (
         f"{what} over {wording.count(figure['n'])} {unit}: 95{wording.SPACE}% interval "
@@ -146,7 +150,7 @@ def _detail(
 def _beside(metrics: dict[str, Any]) -> str:
     """What a baseline gets on the same samples, where there is one."""
     if "question_only_acc" in metrics:
-        return f" Without a look at the pictures {wording.percent(metrics['question_only_acc']['value'])}."
+        return f" Without a look at the pictures: {wording.percent(metrics['question_only_acc']['value'])}."
     if otsu := metrics.get("otsu_mIoU"):
         return f" Otsu’s threshold, which learns nothing, gives {wording.percent(otsu['value'])}."
     if above := metrics.get("CIDEr_above_nearest_neighbour"):

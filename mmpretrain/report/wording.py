@@ -23,7 +23,11 @@ METHODS = {
     "tip_adapter": "Tip-Adapter",
     "zero_shot": "zero-shot",
 }
-WRITERS = {"most_frequent": "the most frequent caption", "nearest_neighbour": "the nearest picture’s caption"}
+WRITERS = {
+    "most_frequent": "the most frequent caption",
+    "nearest_neighbour": "the nearest picture’s caption",
+    "question_only": "an answer without a look",
+}
 NAMES = {
     "median_rank": "median rank",
     "acc1": "accuracy",
@@ -188,13 +192,13 @@ def metric_name(metric: str) -> str:
         return f"share of right answers among the first {metric.removeprefix('found_share@')}"
     if metric.endswith("_rerank"):
         return f"{metric.removesuffix('_rerank')}, the best judged again"
-    if metric.startswith("vqa_acc_"):
-        return f"accuracy, {metric.removeprefix('vqa_acc_')}"
     for writer, said in WRITERS.items():
         if metric.endswith(f"_above_{writer}"):
             return f"{metric_name(metric.removesuffix(f'_above_{writer}'))} above {said}"
         if metric.endswith(f"_{writer}"):
             return f"{metric_name(metric.removesuffix(f'_{writer}'))} of {said}"
+    if metric.startswith("vqa_acc_"):
+        return f"accuracy, {metric.removeprefix('vqa_acc_')}"
     if found := re.fullmatch(r"(\w+)_k(\d+)_acc1", metric):
         return f"{METHODS.get(found[1], found[1])}, {found[2]} a class"
     return NAMES.get(metric, metric.replace("_", " "))

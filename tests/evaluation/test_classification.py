@@ -15,7 +15,6 @@ from torchmetrics.classification import (
 
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.evaluation.classification import of_labels, of_sets, places
-from mmpretrain.evaluation.features import Predicted
 from mmpretrain.evaluation.interval import figures, means, resampled
 from mmpretrain.evaluation.one_label import (
     accuracy_figures,
@@ -25,6 +24,7 @@ from mmpretrain.evaluation.one_label import (
     random_chances,
 )
 from mmpretrain.evaluation.several_labels import average_precision, label_set_figures
+from mmpretrain.evaluation.splits import Predicted
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 SIZES = (st.integers(2, 60), st.integers(2, 7), st.integers(0, 999))
@@ -210,8 +210,6 @@ def predicted(logits: torch.Tensor, **more: object) -> Predicted:
         "labels_N": torch.tensor([0, 1, -1, 0][:n]),
         "label_sets": [()] * n,
         "answers": [()] * n,
-        "question_types": [""] * n,
-        "galleries": [""] * n,
         "keys": [f"k{row}" for row in range(n)],
     }
     return Predicted(**{**facts, **more})
@@ -225,7 +223,7 @@ def test_classes_are_matched_by_name_and_what_cannot_be_asked_is_told():
     assert found.samples["predicted"] == ["dog", "cat", "cat"]
     assert found.metrics["acc1"].value == pytest.approx(2 / 3)
     assert found.remarks == [
-        "1 samples have no class and were not asked.",
+        "1 of 4 samples have no class and were not asked.",
         "1 of 3 classes have no example here: eel.",
     ]
     assert [each["row"] for each in found.shown["mistakes"]] == [3]

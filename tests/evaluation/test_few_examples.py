@@ -169,9 +169,9 @@ def test_what_cannot_be_learned_is_told():
     names = ["cat", "dog", "eel"]
     few = learned(np.arange(5), np.array([0, 0, 0, 1, 1]))
     asked = learned(np.arange(3), np.array([0, 1, 2]))
-    assert fewer(few, names, 3) == ["1 classes have fewer than 3 examples, such as dog: all were taken."]
+    assert fewer(few, names, 3) == ["1 of 3 classes have fewer than 3 examples, such as dog: all were taken."]
     assert not_learned(few, asked, names) == [
-        "1 classes have no example to learn from, such as eel; their pictures count as wrong."
+        "1 of 3 classes have no example to learn from, such as eel; their pictures count as wrong."
     ]
 
 

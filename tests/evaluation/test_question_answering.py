@@ -145,6 +145,7 @@ def test_figures_by_kind_of_question_stand_beside_the_baseline_and_chance():
     assert values == {
         "vqa_acc": (0.5, 0.5, 4),
         "question_only_acc": (0.0, 0.5, 4),
+        "vqa_acc_above_question_only": (0.5, 0.0, 4),
         "vqa_acc_shape": (0.0, 1.0, 1),
         "vqa_acc_yes/no": (pytest.approx(2 / 3), pytest.approx(2 / 3), 3),
     }

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from mmpretrain.evaluation.build import tasks
 from mmpretrain.recipes.pretrain import pretrain
 from tests.conftest import ConfigWriter
 from tests.ranks import launch
@@ -68,8 +69,8 @@ def test_one_to_four_ranks_find_the_same(run: Path, tmp_path: Path):
         for one, several in zip(found[1], found[ranks], strict=True):
             assert {**one, "config_digest": ""} == {**several, "config_digest": ""}, (one["task"], ranks)
         assert kept[1] == kept[ranks]
-    tasks = [record["task"] for record in found[1]]
-    assert tasks == [each["kind"] for each in EVALUATORS]
+    assert [record["task"] for record in found[1]] == [each["kind"] for each in EVALUATORS]
+    assert {each["kind"] for each in EVALUATORS} == set(tasks()), "every evaluator of the union"
 
 
 def test_ranks_that_evaluate_from_the_command_line_answer_once(run: Path):

@@ -108,7 +108,8 @@ def test_questions_are_answered_beside_the_baseline_that_does_not_look(quizzed: 
         evaluate(quizzed.folder, "question_answering", ":val", [], None)
     record = evaluate(quizzed.folder, "question_answering", ":val", [], None, ["head=question_answering"])
     metrics = record["metrics"]
-    assert set(metrics) == {"vqa_acc", "question_only_acc", "vqa_acc_colour", "vqa_acc_yes/no"}
+    beside = {"question_only_acc", "vqa_acc_above_question_only"}
+    assert set(metrics) == {"vqa_acc", "vqa_acc_colour", "vqa_acc_yes/no", *beside}
     # of 29 questions 9 ask whether it is red: "no" is right in three of four
     assert metrics["vqa_acc_yes/no"]["n"] == 9
     assert metrics["question_only_acc"]["value"] > 0.3

@@ -56,7 +56,7 @@ def test_what_a_run_was_trained_for_is_said_first(toy_run: Run):
     add_questions(toy_run)
     verdict = Page(toy_run).texts["verdict"].replace(wording.SPACE, " ")
     assert "On val, 80.0 % of the questions are answered rightly, 2.7 times what the best constant answer" in verdict
-    assert "Without a look at the pictures 40.0 %." in verdict
+    assert "Without a look at the pictures: 40.0 %." in verdict
 
 
 def test_heads_of_one_kind_are_told_apart(toy_run: Run):
@@ -152,7 +152,10 @@ def test_several_labels_a_picture_have_a_table_and_no_confusion(toy_run: Run):
     first = (build_classes(read_folder(toy_run)) or [])[0]
     assert first.map is None
     assert first.columns[-1] == "average precision"
-    assert "average precision" in Page(toy_run).texts["classes"]
+    page = Page(toy_run)
+    assert "average precision" in page.texts["classes"]
+    verdict = page.texts["verdict"].replace(wording.SPACE, " ")
+    assert "On val, the mean average precision of the classes is 90.0 %, 18 times what guessing gives." in verdict
 
 
 def test_few_shot_curves_are_drawn_over_doubling_numbers_of_examples(toy_run: Run):
@@ -175,6 +178,7 @@ def test_few_shot_curves_are_drawn_over_doubling_numbers_of_examples(toy_run: Ru
     ("metric", "name"),
     [
         ("vqa_acc_yes/no", "accuracy, yes/no"),
+        ("vqa_acc_above_question_only", "accuracy (VQA) above an answer without a look"),
         ("tip_adapter_k16_acc1", "Tip-Adapter, 16 a class"),
         ("CIDEr_most_frequent", "CIDEr of the most frequent caption"),
         ("R@5_rerank", "R@5, the best judged again"),
