@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from mmpretrain.core.batch import Batch
@@ -18,8 +17,6 @@ from mmpretrain.heads.generation.write import Generation
 
 SENTENCES = 256
 """Read at a time."""
-THUMBNAIL = 32
-"""Side of the grey pictures that stand for what a run without features sees."""
 Vectors = Literal["features", "image"]
 """features: the picture in the space that it shares with texts; image: what the image tower pools."""
 
@@ -169,15 +166,6 @@ class Embedder:
             return (self._asked.match(batch.to(self._device), own),)
 
         return self._collect(self._sources[name], ask, rows).items_said(0)
-
-    def thumbnails(self, name: str, rows: Sequence[int]) -> Tensor:
-        """The pictures at some places of a split in grey, N x 1,024, from 0 to 1: what needs no model."""
-
-        def shrink(batch: Batch) -> Said:
-            grey_B1HW = batch.images_BCHW.float().mean(dim=1, keepdim=True) / 255
-            return (F.adaptive_avg_pool2d(grey_B1HW, THUMBNAIL).flatten(1),)
-
-        return self._collect(self._sources[name], shrink, rows).column(0)
 
     def predict_some(self, name: str, head: str, rows: Sequence[int]) -> tuple[Batch, tuple[Tensor, ...]]:
         """Some samples of a split, and what a head says of them; every rank asks about all of them."""
