@@ -46,7 +46,7 @@ class ClassificationEvaluator:
         Raises:
             ConfigError: the split has classes that the head does not know, or none at all.
         """
-        head = model.head_of(self.name, self._head)
+        head = self._head
         predicted = model.predict(self.split, head)
         place_of = places(head, predicted)
         probability_NC = model.heads[head].probabilities(predicted.columns[0].double()).numpy()

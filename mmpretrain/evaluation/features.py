@@ -111,10 +111,6 @@ class Embedder:
         # a batch of repeats alone is one more to draw from, and how many there are depends on the ranks
         return [measured for first, measured in everyone if first < source.length]
 
-    def head_of(self, kind: str, wanted: str) -> str:
-        """The name of a head: the wanted one, or the only one of its kind; that it is there was checked before."""
-        return wanted or next(name for name, facts in self.heads.items() if facts.kind == kind)
-
     def classes(self, head: str) -> list[str]:
         """What a head tells apart."""
         return list(self.heads[head].classes)
