@@ -29,7 +29,7 @@ class Transformer:
     heads: Annotated[int, Field(gt=0)] = 8
     """Attention heads; width divides by them."""
     mlp: Mlp = "gelu"
-    """gelu: two layers; swiglu: three, one of them a gate."""
+    """gelu: two layers; quick_gelu: the same as OpenAI's CLIP approximated it; swiglu: three, one of them a gate."""
     mlp_width: Annotated[int, Field(gt=0)] | None = None
     """Channels inside the MLP; None: four times the width."""
     positions: Literal["learned", "rotary"] = "learned"
