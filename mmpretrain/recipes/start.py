@@ -141,15 +141,22 @@ def fit_positions(expected: dict[str, Tensor], tensors: dict[str, Tensor]) -> No
 
 def with_files(start: Start, module: TrainingModule, config: Pretrain) -> Start:
     """The same with what towers took from weights files."""
-    towers: list[tuple[str, Any]] = [("model.image.", config.towers.image), ("model.text.", config.towers.text)]
-    files = [(prefix, tower.weights) for prefix, tower in towers if getattr(tower, "weights", None)]
-    named = [name for name, _ in module.named_parameters() if name.startswith(tuple(prefix for prefix, _ in files))]
+    model: Any = module.model
+    files: list[str] = []
+    filled: set[int] = set()
+    if model.image is not None and config.towers.image and config.towers.image.weights:
+        files.append(config.towers.image.weights)
+        filled |= {id(weight) for weight in model.image.parameters()}
+    if model.text is not None and model.text.from_file:
+        files.append(config.towers.text.weights)  # type: ignore[union-attr, arg-type]  # it has some
+        filled |= {id(weight) for weight in model.text.from_file}
+    named = [name for name, weight in module.named_parameters() if id(weight) in filled]
     more = [name for name in named if name not in start.started]
     if not more:
         return start
     return replace(
         start,
-        origin=", ".join([*([start.origin] if start.origin else []), *(str(file) for _, file in files)]),
+        origin=", ".join([*([start.origin] if start.origin else []), *files]),
         started=[*start.started, *more],
         new=[name for name, _ in module.named_parameters() if name not in {*start.started, *more}],
     )

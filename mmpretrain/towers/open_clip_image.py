@@ -43,7 +43,7 @@ class OpenClipImage(ImageSettings):
     name: str
     """open_clip's name of the model, such as ViT-B-32 or RN50."""
     options: dict[str, Any] = field(default_factory=dict)
-    """What differs from the config of that name: its embed_dim, its quick_gelu, or of its vision_cfg, as {layers: 6}."""
+    """What differs from the config of that name: embed_dim, quick_gelu, or of its vision_cfg, as {layers: 6}."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
