@@ -44,8 +44,8 @@ class Pretrain:
     run: RunSettings
     init: str | None = None
     """What to start from: its towers, tokenizer and weights, wherever this run has the same part. A run folder, or one
-    of its checkpoints; local-dir:FOLDER of open_clip's hub layout, or open_clip:ARCHITECTURE=FILE with weights in
-    .safetensors, or plain tensors in .pt or .bin. None: from scratch, or from the files that towers name."""
+    of its checkpoints; local-dir:FOLDER of open_clip's hub layout; or open_clip:ARCHITECTURE=FILE with .safetensors, or
+    plain tensors in .pt or .bin, which takes CLIP's normalisation. None: from scratch, or from towers' files."""
     adaptation: Adaptation = field(default_factory=Full)
     """How weights that the run starts from are learned on."""
     data: Data
