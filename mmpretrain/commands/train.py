@@ -36,6 +36,8 @@ def pretrain(**given: Any) -> None:
 def finetune(**given: Any) -> None:
     """Learn the task of CONFIG: from scratch, or with init=RUN from another run's towers and weights.
 
+    init=open_clip:ARCHITECTURE=FILE and init=local-dir:FOLDER start from a model of open_clip in the same way.
+
     data=NAME learns it on other data, adaptation='{kind: probe}' (last_k, full, gradual, lora) in another way.
     """
     train("finetune", **given)

@@ -58,7 +58,7 @@ class Probe:
 
 @settings
 class LastBlocks(Slower):
-    """The last blocks of each tower learn, and what stands above them."""
+    """The last blocks of each tower learn, of fusion and decoder too, and what stands above them."""
 
     kind: Literal["last_k"] = "last_k"
     blocks: Annotated[int, Field(gt=0)] = 1
@@ -106,7 +106,8 @@ class LowRankAdaptation:
 
     def apply(self, module: TrainingModule, started: Collection[str]) -> Rates:
         freeze(module, started)
-        inside = [name for name in started if name.startswith(("model.image.", "model.text.", "model.fusion."))]
+        towers = ("model.image.", "model.text.", "model.fusion.", "model.decoder.")
+        inside = [name for name in started if name.startswith(towers)]
         if started and not add_low_rank(module, inside, self.rank, self.scale):
             raise ConfigError("adaptation: lora finds no matrix in what the run starts from; use last_k or full")
         return {}
@@ -126,10 +127,15 @@ def heights_of(module: TrainingModule) -> dict[str, int]:
     """Blocks of its tower above each weight of one; none for towers whose blocks are not known."""
     model: Any = module.model
     heights: dict[str, int] = {}
-    for tower, name in ((model.image, "model.image"), (model.text, "model.text")):
+    for part in ("image", "text", "fusion", "decoder"):
+        tower = getattr(model, part)
         depth = tower.depth() if tower is not None else []
         for height, block in enumerate(reversed(depth)):
-            heights |= {f"{name}.{weight}": height for weight in block}
+            heights |= {f"model.{part}.{weight}": height for weight in block}
+    if model.text is not None and not model.text.blocks:
+        # it only embeds words for the blocks of fusion and decoder, below which it stands
+        above = max(len(reader.blocks) for reader in (model.fusion, model.decoder) if reader is not None)
+        heights |= {f"model.text.{weight}": above for weight in model.text.depth()[0]}
     return heights
 
 

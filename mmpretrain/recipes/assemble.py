@@ -36,8 +36,9 @@ from mmpretrain.objectives.text_teacher import TextTeacher
 from mmpretrain.objectives.views import VIEWS
 from mmpretrain.recipes.combinations import refuse_cut, refuse_data, refuse_ranks
 from mmpretrain.recipes.data import index_on_first_use
+from mmpretrain.recipes.origin import Origin
 from mmpretrain.recipes.settings import Pretrain
-from mmpretrain.recipes.start import Origin, Start, begin_zero_shot, kept_start, start_from, with_files
+from mmpretrain.recipes.start import Start, begin_zero_shot, kept_start, start_from, with_files
 from mmpretrain.recipes.text_teacher import text_teacher_of
 from mmpretrain.towers.norms import measure_statistics
 
@@ -125,11 +126,12 @@ def build_parts(
 
 
 def tokenizer_of(config: Pretrain, data: TrainingData, restored: Path | None, origin: Origin | None) -> Tokenizer:
-    """The checkpoint's, or that of the run to start from, or one that is built from the config."""
+    """The checkpoint's, or that of what the run starts from, or one that is built from the config."""
     length = config.data.tokenizer.context_length
-    for folder in (restored, origin.folder if origin else None):
-        if folder is not None:
-            return load_tokenizer(folder / "tokenizer.json", length)
+    if restored is not None:
+        return load_tokenizer(restored / "tokenizer.json", length)
+    if origin is not None:
+        return Tokenizer.from_json(origin.tokenizer().to_json(), length)
     return Tokenizer.from_json(on_main(lambda: config.data.tokenizer.build(data.captions()).to_json()), length)
 
 

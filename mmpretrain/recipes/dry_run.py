@@ -29,9 +29,9 @@ from mmpretrain.recipes.beside import beside_of
 from mmpretrain.recipes.combinations import refuse_cut, refuse_ranks
 from mmpretrain.recipes.data_facts import cut_texts
 from mmpretrain.recipes.evaluation import Evaluation
+from mmpretrain.recipes.origin import find_origin
 from mmpretrain.recipes.risks import risks_of
 from mmpretrain.recipes.settings import Pretrain, load_pretrain
-from mmpretrain.recipes.start import Origin
 from mmpretrain.train.step import train_step
 
 TIMED_STEPS = 2
@@ -49,7 +49,7 @@ def dry_run(path: Path, overrides: Sequence[str], console: Console, ranks: int |
         ranks = ranks or world.size
         refuse_layout(config, ranks)
         on_main(lambda: index_run(config, world.size, console))
-        origin = Origin.find(config.init) if config.init else None
+        origin = find_origin(config.init) if config.init else None
         parts = build_parts(part_of(config, world.size, ranks), world, origin=origin)
         check_batch(parts.data, ranks, config.train.micros(ranks), config.data.batch)
         Evaluation(parts, Run(Path(config.run.folder)), config.evaluation)

@@ -16,8 +16,8 @@ from mmpretrain.core.settings import to_yaml
 from mmpretrain.engines.base import OptimizerState, module_shapes
 from mmpretrain.recipes.assemble import build_parts, measure_norms
 from mmpretrain.recipes.chosen import chosen_checkpoint
+from mmpretrain.recipes.origin import find_origin
 from mmpretrain.recipes.settings import Pretrain, read_run
-from mmpretrain.recipes.start import Origin
 from mmpretrain.train import checkpoint
 
 COPIED = ("env.json", "data.json", "model.json")
@@ -63,7 +63,7 @@ def mix(folder: Path, share: float, out: Path, console: Console) -> dict[str, An
 
 def start_of(config: Pretrain) -> dict[str, Tensor]:
     """The weights that a run began with: a function of its config and of the run that it starts from."""
-    parts = build_parts(config, World(), origin=Origin.find(str(config.init)), trains=False)
+    parts = build_parts(config, World(), origin=find_origin(str(config.init)), trains=False)
     measure_norms(parts)
     state = parts.module.state_dict()
     return {name: state[name].clone() for name in module_shapes(parts.module)}

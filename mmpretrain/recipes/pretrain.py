@@ -34,9 +34,9 @@ from mmpretrain.recipes.beside import beside_of
 from mmpretrain.recipes.data_facts import cut_texts, data_facts, model_facts
 from mmpretrain.recipes.evaluation import Evaluation
 from mmpretrain.recipes.keeper import Keeper
+from mmpretrain.recipes.origin import find_origin
 from mmpretrain.recipes.risks import risks_of
 from mmpretrain.recipes.settings import Pretrain, load_pretrain, read_run
-from mmpretrain.recipes.start import Origin
 from mmpretrain.train import checkpoint
 from mmpretrain.train.guards import StopRequest
 from mmpretrain.train.loop import Guards, Outcome, run
@@ -63,7 +63,7 @@ def pretrain(path: Path, overrides: Sequence[str], resume: str, console: Console
         choice = on_main(lambda: choose_checkpoint(place, config, resume))
         start_from = choice.folder
         on_main(lambda: index_run(config, world.size, console))
-        origin = Origin.find(config.init) if config.init and not start_from else None
+        origin = find_origin(config.init) if config.init and not start_from else None
         parts = build_parts(config, world, start_from, origin)
         check_batch(parts.data, world.size, config.train.micros(world.size))
         evaluation = Evaluation(parts, place, config.evaluation)

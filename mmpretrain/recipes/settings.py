@@ -1,12 +1,11 @@
 """The settings of a pretraining run, and where configs are found."""
 
-import contextlib
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field
 
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.run import Run
@@ -25,6 +24,7 @@ from mmpretrain.recipes.combinations import (
     refuse_text_distillation,
     refuse_towers,
 )
+from mmpretrain.recipes.taken import take_over
 from mmpretrain.towers.model import Towers
 from mmpretrain.train.loop import Train
 
@@ -43,8 +43,9 @@ class Pretrain:
 
     run: RunSettings
     init: str | None = None
-    """Run folder (or one of its checkpoints) to start from: its towers, tokenizer and weights, wherever this run has
-    the same part; None: from scratch, or from the files that towers name."""
+    """What to start from: its towers, tokenizer and weights, wherever this run has the same part. A run folder, or one
+    of its checkpoints; local-dir:FOLDER of open_clip's hub layout; or open_clip:ARCHITECTURE=FILE with .safetensors, or
+    plain tensors in .pt or .bin, which takes CLIP's normalisation. None: from scratch, or from towers' files."""
     adaptation: Adaptation = field(default_factory=Full)
     """How weights that the run starts from are learned on."""
     data: Data
@@ -115,7 +116,8 @@ def read_pretrain(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     if isinstance(tree.get("towers"), str):
         tree["towers"] = read_yaml(find_config("models", Path(tree["towers"])))
     if isinstance(tree.get("init"), str):
-        take_from_run(tree, run_of(tree["init"]))
+        whole = apply_overrides(tree, [override for override in overrides if override.startswith("run")])
+        take_over(tree, (whole.get("run") or {}).get("folder"))
     return apply_overrides(tree, [override for override in overrides if override not in first])
 
 
@@ -123,51 +125,6 @@ def by_name(override: str) -> str:
     """`data=NAME` as `data.name=NAME`."""
     key, equals, value = override.partition("=")
     return f"data.name={value}" if key == "data" and equals and not value.startswith("{") else override
-
-
-def run_of(init: str) -> Path:
-    """The run folder of a start, which may be one of its checkpoints.
-
-    Raises:
-        ConfigError: it is none.
-    """
-    path = Path(init)
-    folder = path.parent.parent if path.parent.name == "checkpoints" else path
-    if not Run(folder).config.is_file():
-        raise ConfigError(f"init: {init} is no run folder; give one, or RUN/checkpoints/step_XXXXXXXX")
-    return folder
-
-
-def take_from_run(tree: dict[str, Any], folder: Path) -> None:
-    """Give a config the towers and the tokenizer of the run that it starts from; it keeps parts that the run has not.
-
-    Parts of the run that no objective trains are left out, and so are its weights files: its checkpoint has it all.
-    """
-    run = read_yaml(Run(folder).config)
-    towers = {key: value for key, value in run["towers"].items() if value is not None}
-    for part in ("image", "text"):
-        if isinstance(towers.get(part), dict):
-            towers[part] = {**towers[part], "weights": None} if "weights" in towers[part] else towers[part]
-    own = tree.get("towers") or {}
-    kept = {"image", "text", "embedding", "tied", "image_queries"} | set(own)
-    needed = needed_parts(tree.get("objectives") or [])
-    for part in ("fusion", "decoder"):
-        kept |= {part} if part in needed else set()
-        towers = {key: value for key, value in towers.items() if key != part or part in needed}
-    if "fusion" not in needed and isinstance(towers.get("decoder"), dict) and towers["decoder"]["shares"] == "fusion":
-        # the weights that it shared are loaded into its own
-        towers["decoder"] = {**towers["decoder"], "shares": "nothing", "own_attention": False}
-    tree["towers"] = {**own, **{key: value for key, value in towers.items() if key in kept}}
-    tree.setdefault("data", {})["tokenizer"] = run["data"]["tokenizer"]
-
-
-def needed_parts(objectives: Sequence[Any]) -> Set[str]:
-    """Parts of the model that some objective asks for; what cannot be read is complained of later."""
-    found: set[str] = set()
-    for each in objectives:
-        with contextlib.suppress(ValidationError):
-            found |= TypeAdapter(LearnerSettings).validate_python(each).needs
-    return found
 
 
 def load_pretrain(path: Path, overrides: Sequence[str] = ()) -> Pretrain:

@@ -1,4 +1,4 @@
-"""What a run starts from: the weights, towers and tokenizer of another run."""
+"""Weights that a run starts from, put in their places: those of its origin, and those of files that towers name."""
 
 import json
 from dataclasses import asdict, dataclass, field, replace
@@ -10,14 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmpretrain.core.errors import ConfigError
-from mmpretrain.data.tokenizer import Tokenizer, load_tokenizer
-from mmpretrain.heads.adaptation import LowRankAdaptation
 from mmpretrain.heads.classification import ClassificationLearner
-from mmpretrain.objectives.combine import TrainingModule, needs_of
-from mmpretrain.recipes.chosen import chosen_checkpoint
-from mmpretrain.recipes.settings import Pretrain, read_run, run_of
-from mmpretrain.towers.low_rank import merged
-from mmpretrain.train import checkpoint
+from mmpretrain.objectives.combine import TrainingModule
+from mmpretrain.recipes.origin import Origin
+from mmpretrain.recipes.settings import Pretrain
 
 FILE = "start.json"
 SCALES = ("objectives.contrastive.log_scale", "objectives.sigmoid.log_scale")
@@ -60,63 +56,8 @@ def parts_of(names: list[str]) -> str:
     return ", ".join(dict.fromkeys(".".join(name.split(".")[:2]) for name in names))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Origin:
-    """A checkpoint to start from."""
-
-    label: str
-    config: Pretrain
-    folder: Path
-
-    @staticmethod
-    def find(given: str) -> "Origin":
-        """The newest checkpoint of a run, or a checkpoint's own folder.
-
-        Raises:
-            ConfigError: it is neither, or there is no checkpoint that verifies.
-        """
-        path = Path(given)
-        if path.parent.name == "checkpoints" and (complaint := checkpoint.verify(path)):
-            raise ConfigError(f"init: {complaint}")
-        if path.parent.name == "checkpoints":
-            return Origin(label=given, config=read_run(path.parent.parent), folder=path)
-        return Origin(label=given, config=read_run(run_of(given)), folder=chosen_checkpoint(path, "init"))
-
-    def tokenizer(self) -> Tokenizer:
-        return load_tokenizer(self.folder / "tokenizer.json", self.config.data.tokenizer.context_length)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Its weights, averaged where it kept an average, low-rank changes added; objectives by what they are called:
-        `objectives.contrastive.scale`.
-        """
-        found = checkpoint.load(self.folder)
-        tensors = found.average or found.weights
-        if isinstance(self.config.adaptation, LowRankAdaptation):
-            tensors = merged(tensors, self.config.adaptation.scale)
-        for names in self._shared():
-            stored = next((name for name in names if name in tensors), None)
-            tensors |= dict.fromkeys(names, tensors[stored]) if stored else {}
-        return {self._rename(name): tensor for name, tensor in tensors.items()}
-
-    def _shared(self) -> list[list[str]]:
-        """Names of each weight that stands in several places: a checkpoint has it once, under the first."""
-        tokenizer, needs = self.tokenizer(), needs_of(self.config.objectives)
-        length = tokenizer.context_length * (2 if "pair" in needs else 1)
-        model = self.config.towers.without_files().build(tokenizer.vocabulary, length, needs)
-        named: dict[int, list[str]] = {}
-        for name, parameter in model.named_parameters(remove_duplicate=False):
-            named.setdefault(id(parameter), []).append(f"model.{name}")
-        return [names for names in named.values() if len(names) > 1]
-
-    def _rename(self, name: str) -> str:
-        if not name.startswith("objectives."):
-            return name
-        _, number, rest = name.split(".", 2)
-        return f"objectives.{self.config.objectives[int(number)].called}.{rest}"
-
-
 def start_from(origin: Origin, module: TrainingModule) -> Start:
-    """Give a module the weights of a checkpoint wherever both have the same part.
+    """Give a module the weights of its origin wherever both have the same part.
 
     Raises:
         ConfigError: they have none in common.
@@ -141,23 +82,23 @@ def start_from(origin: Origin, module: TrainingModule) -> Start:
         left_out=left_out(tensors, {foreign[each] for each in taken}),
     )
     if not start.started:
-        raise ConfigError(f"init: {origin.label} has no weights of these towers; take its towers, or another run")
+        raise ConfigError(f"init: {origin.label} has no weights of these towers; take its towers, or another start")
     if module.model.image is not None and any(name.startswith(IMAGE) for name in start.started):
         module.model.image.from_file = True  # BatchNorm came with its statistics
     return start
 
 
 def begin_zero_shot(origin: Origin, learner: ClassificationLearner, sentences: list[list[str]]) -> None:
-    """Fill a head with what a run's text tower says of the classes.
+    """Fill a head with what the origin's text tower says of the classes.
 
     Raises:
-        ConfigError: the run has no space that pictures and texts share.
+        ConfigError: it has no space that pictures and texts share.
     """
     tensors, tokenizer = origin.tensors(), origin.tokenizer()
     scale = next((tensor for name, tensor in tensors.items() if name in SCALES), None)
     if scale is None:
         raise ConfigError(f"init: {origin.label} has no contrastive objective, which start: zero_shot asks for")
-    model = origin.config.towers.without_files().build(tokenizer.vocabulary, tokenizer.context_length)
+    model = origin.towers.build(tokenizer.vocabulary, tokenizer.context_length)
     own = {name: tensors[f"model.{name}"] for name in model.state_dict()}
     model.load_state_dict(own)
     with torch.no_grad():
@@ -200,15 +141,22 @@ def fit_positions(expected: dict[str, Tensor], tensors: dict[str, Tensor]) -> No
 
 def with_files(start: Start, module: TrainingModule, config: Pretrain) -> Start:
     """The same with what towers took from weights files."""
-    towers: list[tuple[str, Any]] = [("model.image.", config.towers.image), ("model.text.", config.towers.text)]
-    files = [(prefix, tower.weights) for prefix, tower in towers if getattr(tower, "weights", None)]
-    named = [name for name, _ in module.named_parameters() if name.startswith(tuple(prefix for prefix, _ in files))]
+    model: Any = module.model
+    files: list[str] = []
+    filled: set[int] = set()
+    if model.image is not None and config.towers.image and config.towers.image.weights:
+        files.append(config.towers.image.weights)
+        filled |= {id(weight) for weight in model.image.parameters()}
+    if model.text is not None and model.text.from_file:
+        files.append(config.towers.text.weights)  # type: ignore[union-attr, arg-type]  # it has some
+        filled |= {id(weight) for weight in model.text.from_file}
+    named = [name for name, weight in module.named_parameters() if id(weight) in filled]
     more = [name for name in named if name not in start.started]
     if not more:
         return start
     return replace(
         start,
-        origin=", ".join([*([start.origin] if start.origin else []), *(str(file) for _, file in files)]),
+        origin=", ".join([*([start.origin] if start.origin else []), *files]),
         started=[*start.started, *more],
         new=[name for name, _ in module.named_parameters() if name not in {*start.started, *more}],
     )

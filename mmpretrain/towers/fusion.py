@@ -74,6 +74,13 @@ class CrossTransformer(nn.Module):
             share(own, shared_one, settings.own_attention)
         self.final_norm = nn.LayerNorm(text.width, self.shape.eps) if self.shape.pre_norm else None
 
+    def depth(self) -> list[list[str]]:
+        """Names of the parameters of each block, the last norm with the last block."""
+        names = [name for name, _ in self.named_parameters()]
+        found = [[name for name in names if name.startswith(f"blocks.{place}.")] for place in range(len(self.blocks))]
+        found[-1] += [name for name in names if name.startswith("final_norm.")]
+        return found
+
     def forward(
         self,
         x_BLD: Tensor,

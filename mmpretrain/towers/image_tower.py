@@ -21,6 +21,7 @@ NORMALISATIONS = {
     "openai": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "unit": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
 
 Encode = Callable[[nn.Module, Tensor], tuple[Tensor, Tensor]]
@@ -61,8 +62,8 @@ class ImageSettings:
     """Rule for BatchNorm layers. frozen: fixed statistics, taken from the weights file or measured once on the first
     batches; group: GroupNorm in their place; batch: statistics of each rank's own rows, so gradients depend on how a
     batch is cut."""
-    normalisation: Literal["openai", "imagenet", "half"] = "openai"
-    """Mean and deviation of the pixels: CLIP's, ImageNet's, or 0.5 for all. As the weights had."""
+    normalisation: Literal["openai", "imagenet", "half", "unit"] = "openai"
+    """Mean and deviation of the pixels: CLIP's, ImageNet's, 0.5 for all, or 0 and 1. As the weights had."""
     weights: str | None = None
     """File to start from: .safetensors, or tensors in .pt, .pth, .bin; package:NAME/FILE is a file inside an installed
     Python package. Its classifier is left out, position embeddings are resized. None: random weights."""

@@ -5,6 +5,7 @@ from dataclasses import field
 from typing import Any, Literal
 
 import open_clip
+import timm
 import torch
 from open_clip.modified_resnet import ModifiedResNet
 from open_clip.timm_model import TimmModel
@@ -21,6 +22,15 @@ from mmpretrain.towers.maps import as_map
 from mmpretrain.towers.pretrained import resize_positions
 from mmpretrain.towers.timm_trunk import TIMM, intermediates, keep_order, timm_tokens
 
+MODEL_OPTIONS = ("embed_dim", "quick_gelu")
+"""Options that stand beside vision_cfg in the config of a model."""
+OWN_SETTINGS = {
+    "timm_model_pretrained": "weights",
+    "image_size": "size",
+    "patch_dropout": "patch_dropout",
+    "timm_drop_path": "drop_path",
+}
+"""Keys of vision_cfg that have a setting."""
 NO_TEXT = {"context_length": 8, "vocab_size": 8, "width": 8, "heads": 1, "layers": 1}
 """The smallest text tower: open_clip builds both, and the one of the config may be large or want a download."""
 
@@ -33,18 +43,13 @@ class OpenClipImage(ImageSettings):
     name: str
     """open_clip's name of the model, such as ViT-B-32 or RN50."""
     options: dict[str, Any] = field(default_factory=dict)
-    """What differs from the config's vision_cfg, such as {layers: 6}."""
+    """What differs from the config of that name: embed_dim, quick_gelu, or of its vision_cfg, as {layers: 6}."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for option, own in (
-            ("timm_model_pretrained", "weights"),
-            ("image_size", "size"),
-            ("patch_dropout", "patch_dropout"),
-            ("timm_drop_path", "drop_path"),
-        ):
-            if option in self.options:
-                raise ValueError(f"options.{option}: has a setting of its own, {own}")
+        for option in self.options:
+            if option in OWN_SETTINGS:
+                raise ValueError(f"options.{option}: has a setting of its own, {OWN_SETTINGS[option]}")
 
     def build(self) -> ImageTower:
         return finish(self, self.name, _create(self), OPEN_CLIP)
@@ -60,14 +65,19 @@ def _create(image: OpenClipImage) -> nn.Module:
     if config is None:
         known = did_you_mean(image.name, open_clip.list_models())
         raise ConfigError(f"towers.image.name: open_clip has no {image.name!r}{known}")
-    vision = config["vision_cfg"] | {"timm_model_pretrained": False, "image_size": image.size, "patch_dropout": 0.0}
-    if vision.get("timm_model_name"):
+    config |= {option: value for option, value in image.options.items() if option in MODEL_OPTIONS}
+    options = {option: value for option, value in image.options.items() if option not in MODEL_OPTIONS}
+    vision = config["vision_cfg"] | options
+    vision |= {"timm_model_pretrained": False, "image_size": image.size, "patch_dropout": 0.0}
+    if inner := vision.get("timm_model_name"):
+        if not timm.is_model(inner):  # such as one that timm would fetch from a hub
+            raise ConfigError(f"towers.image.options.timm_model_name: timm has no {inner!r}; give one that it has")
         vision |= {"timm_drop_path": image.drop_path or None, "patch_dropout": image.patch_dropout}
     elif image.drop_path:
         raise ConfigError(f"towers.image.drop_path: open_clip's {image.name} has none; leave it out")
     try:
         trunk: nn.Module = open_clip.CLIP(
-            config["embed_dim"], vision | image.options, NO_TEXT, quick_gelu=config.get("quick_gelu", False)
+            config["embed_dim"], vision, NO_TEXT, quick_gelu=config.get("quick_gelu", False)
         ).visual
         if isinstance(trunk, TimmModel):
             trunk.set_input_size(image.size)

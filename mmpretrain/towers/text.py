@@ -29,7 +29,7 @@ class Transformer:
     heads: Annotated[int, Field(gt=0)] = 8
     """Attention heads; width divides by them."""
     mlp: Mlp = "gelu"
-    """gelu: two layers; swiglu: three, one of them a gate."""
+    """gelu: two layers; quick_gelu: the same as OpenAI's CLIP approximated it; swiglu: three, one of them a gate."""
     mlp_width: Annotated[int, Field(gt=0)] | None = None
     """Channels inside the MLP; None: four times the width."""
     positions: Literal["learned", "rotary"] = "learned"
@@ -81,6 +81,7 @@ class BidirectionalText(Transformer):
         tower = TextTower(self, shape, vocabulary, context_length, causal=False, pool=self.pool, segments=self.segments)
         if self.weights is not None:
             tower.notes = (load_bert(tower, self.weights),)
+            tower.from_file = tuple(tower.parameters())
         return frozen(tower, self)
 
 
@@ -170,6 +171,10 @@ class TextTower(nn.Module):
     """tokens -> tokens_BLD and pooled_BD.
 
     Padding stands behind the end token and changes nothing: nobody may look at it.
+
+    Attributes:
+        notes: what a person should know about how it was built.
+        from_file: weights of a file; a fusion or decoder may have taken them over.
     """
 
     def __init__(
@@ -191,6 +196,7 @@ class TextTower(nn.Module):
         self.rotary = settings.positions == "rotary"
         self.checkpointing = settings.checkpointing
         self.notes: tuple[str, ...] = ()
+        self.from_file: tuple[nn.Parameter, ...] = ()
         self.embedding = TextEmbedding(settings, shape, vocabulary, context_length, segments)
         self.blocks = nn.ModuleList(Block(shape) for _ in range(settings.layers))
         self.final_norm = nn.LayerNorm(shape.width, shape.eps) if shape.pre_norm else None

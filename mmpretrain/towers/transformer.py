@@ -15,7 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mmpretrain.towers.memory import BlockMemory
 
-Mlp = Literal["gelu", "swiglu"]
+Mlp = Literal["gelu", "quick_gelu", "swiglu"]
 ROTARY_BASE = 10_000.0
 
 
@@ -116,18 +116,24 @@ class CrossAttention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two layers with GELU, or three with a gate (SwiGLU, Shazeer 2020, arXiv 2002.05202)."""
+    """Two layers with GELU or an approximation of it, or three with a gate (SwiGLU, Shazeer 2020, arXiv 2002.05202)."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.input = nn.Linear(shape.width, shape.mlp_width)
         self.gate = nn.Linear(shape.width, shape.mlp_width) if shape.mlp == "swiglu" else None
+        self._activation = quick_gelu if shape.mlp == "quick_gelu" else F.gelu
         self.output = nn.Linear(shape.mlp_width, shape.width)
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         inner = self.input(x_BLD)
-        inner = F.gelu(inner) if self.gate is None else F.silu(self.gate(x_BLD)) * inner
+        inner = self._activation(inner) if self.gate is None else F.silu(self.gate(x_BLD)) * inner
         return self.output(inner)
+
+
+def quick_gelu(x: Tensor) -> Tensor:
+    """X * sigmoid(1.702 x), which OpenAI's CLIP learned with in GELU's place."""
+    return x * torch.sigmoid(1.702 * x)
 
 
 class Block(nn.Module):

@@ -10,6 +10,7 @@ from mmpretrain.data.labels import Labels
 from mmpretrain.heads.adaptation import Full, Gradual, LastBlocks, LowRankAdaptation, Probe
 from mmpretrain.heads.classification import Classification
 from mmpretrain.objectives.base import Surroundings
+from mmpretrain.objectives.captioning import Captioning
 from mmpretrain.objectives.combine import TrainingModule
 from mmpretrain.optim.optimizer import Optim
 from mmpretrain.towers.model import Towers
@@ -84,6 +85,27 @@ def test_blocks_thaw_from_the_top_one_after_the_other():
     }
     assert Rate(0.5, 10).at(9) == 0.0
     assert Rate(0.5, 10).at(10) == 0.5
+
+
+def test_blocks_of_a_decoder_have_heights_and_words_that_are_only_embedded_stand_below_them():
+    tree = {
+        "image": {"kind": "timm", "name": "test_vit", "size": 32},
+        "text": {"kind": "bidirectional", "width": 16, "layers": 3, "heads": 2},
+        "decoder": {"start": "embedding", "shares": "text"},
+    }
+    model = build(Towers, tree).build(50, 8, Captioning().needs)
+    module = TrainingModule(model, [Captioning()], Surroundings(model=model))
+    rates = Full(layer_decay=0.5).apply(module, started(module))
+    of_text = {
+        name: rate.factor for name, rate in rates.items() if not name.startswith(("model.image.", "model.image_pool"))
+    }
+    for start, factor in (("decoder.blocks.2", 1), ("decoder.blocks.0", 0.25), ("text.embedding", 0.125)):
+        found = {rate for name, rate in of_text.items() if name.startswith(f"model.{start}.")}
+        assert found == {factor}
+    LastBlocks(blocks=1).apply(module, started(module))
+    left = {name.split(".")[1] + name.split(".")[3] for name in learning(module) if name.startswith("model.decoder.")}
+    assert left == {"decoder2"}
+    assert not any(name.startswith("model.text.") for name in learning(module))
 
 
 @pytest.mark.parametrize("name", ["test_vit", "test_resnet"])

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from mmpretrain.core.errors import ConfigError
+from mmpretrain.towers import open_clip_names
 from mmpretrain.towers.image import TimmImage, measure_statistics
 from mmpretrain.towers.model import Towers
 from mmpretrain.towers.text import CausalText
@@ -85,26 +86,6 @@ def test_a_width_that_does_not_divide_into_heads_is_refused():
         CausalText(width=10, heads=3)
 
 
-OPEN_CLIP_NAMES = (
-    ("embedding.position_LD", "positional_embedding"),
-    ("embedding.token", "token_embedding"),
-    ("blocks.", "transformer.resblocks."),
-    ("attention_norm", "ln_1"),
-    ("attention.query_key_value.", "attn.in_proj_"),
-    ("attention.output", "attn.out_proj"),
-    ("mlp_norm", "ln_2"),
-    ("mlp.input", "mlp.c_fc"),
-    ("mlp.output", "mlp.c_proj"),
-    ("final_norm", "ln_final"),
-)
-
-
-def open_clip_name(name: str) -> str:
-    for ours, theirs in OPEN_CLIP_NAMES:
-        name = name.replace(ours, theirs)
-    return name
-
-
 def test_the_quickstarts_model_is_one_of_open_clip_weight_for_weight(tmp_path):
     ours = Towers(
         image=TimmImage(name="test_resnet", size=64), text=CausalText(width=128, layers=3, heads=2), embedding=256
@@ -117,8 +98,8 @@ def test_the_quickstarts_model_is_one_of_open_clip_weight_for_weight(tmp_path):
     ).eval()
     state = {f"visual.trunk.{name}": tensor for name, tensor in ours.image.trunk.state_dict().items()}
     state["visual.head.proj.weight"] = ours.image_projection.weight
-    state |= {f"text.{open_clip_name(name)}": tensor for name, tensor in ours.text.state_dict().items()}
-    state["text.text_projection"] = ours.text_projection.weight.T
+    own = {f"model.{name}": tensor for name, tensor in ours.state_dict().items() if name.startswith("text")}
+    state |= {f"text.{name}": tensor for name, tensor in open_clip_names.theirs(own).items()}
     state["logit_scale"] = theirs.logit_scale
     theirs.load_state_dict(state)
 

@@ -17,6 +17,7 @@ WIDTH, LENGTH, VOCABULARY, IMAGE = 16, 8, 40, 24
 SHAPE: dict[str, Any] = {"width": WIDTH, "layers": 2, "heads": 2}
 TEXTS: dict[str, Transformer] = {
     "causal": CausalText(**SHAPE),
+    "causal with OpenAI's GELU": CausalText(**SHAPE, mlp="quick_gelu"),
     "causal, rotary and gated": CausalText(**SHAPE, positions="rotary", mlp="swiglu"),
     "bidirectional": BidirectionalText(**SHAPE),
     "bidirectional, norms in front": BidirectionalText(**SHAPE, norm="pre", pool="mean"),
