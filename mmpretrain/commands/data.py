@@ -65,6 +65,12 @@ def data() -> None:
     help="Column with captions; repeat it for several, the first one trains. Sniffed.",
 )
 @click.option("--label-column", metavar="NAME", help="Column with the class of each picture. Sniffed.")
+@click.option(
+    "--classes",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A class a line: rows of others are left out by name. Default: all that occur.",
+)
 @click.option("--answer-column", metavar="NAME", help="Column with answers, where captions are questions. Sniffed.")
 @click.option("--split-name", default="train", help="Split of samples whose source names none.")
 @click.option(

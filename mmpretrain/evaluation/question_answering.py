@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -67,9 +68,12 @@ class QuestionAnsweringEvaluator:
         sure_N, place_N = probability_NC.max(dim=1)
         said = [predicted.classes[place] for place in place_N]
         told = model.told(self.split)
-        baseline = QuestionOnly(each for name in model.training for each in model.told(name))
+        learned = [each for name in model.training for each in model.told(name)]
+        baseline = QuestionOnly(learned)
         guessed = baseline.answers(told) if baseline.knows_any else None
-        return report(told, said, sure_N.numpy(), guessed, predicted.classes, head)
+        found = report(told, said, sure_N.numpy(), guessed, predicted.classes, head)
+        lessons = not_learned(learned, predicted.classes) if model.heads[head].kind == self.name else {}
+        return replace(found, facts=found.facts | lessons, remarks=[*found.remarks, *lost(lessons, len(learned))])
 
 
 def report(
@@ -168,6 +172,20 @@ class QuestionOnly:
     def _answer(self, asked: Told) -> str:
         found = self._of_question.get(asked.caption) or self._of_type.get(asked.question_type) or self._of_all
         return min(found, key=lambda answer: (-found[answer], answer))
+
+
+def not_learned(learned: Sequence[Told], classes: Sequence[str]) -> dict[str, int]:
+    """How many questions of the training data have no answer that the head could choose."""
+    known = set(classes)
+    count = sum(bool(each.answers) and not known & set(each.answers) for each in learned)
+    return {"outside_vocabulary_in_training": count}
+
+
+def lost(lessons: Mapping[str, int], n: int) -> list[str]:
+    count = sum(lessons.values())
+    if not count:
+        return []
+    return [f"{count:,} of {n:,} training questions have no answer among the head's; it learned nothing from them."]
 
 
 def outside_remark(outside: Counter[str], n: int) -> list[str]:

@@ -36,9 +36,8 @@ MEASURED_ROWS = 16
 """Rows of a batch by which held-out figures are resampled."""
 
 
-def embedder(parts: Parts, engine: Engine, datasets: Mapping[str, Dataset]) -> Embedder:
+def embedder(parts: Parts, engine: Engine, datasets: Mapping[str, Dataset], trained: Mapping[str, Dataset]) -> Embedder:
     """The engine's model and the splits that it may be asked about; use it inside `engine.evaluating()`."""
-    trained = training_sets(parts)
     sources = {name: split_source(parts, dataset) for name, dataset in {**trained, **datasets}.items()}
     return Embedder(Behind(parts, engine), heads_of(parts), parts.tokenizer, sources, list(trained), parts.device)
 

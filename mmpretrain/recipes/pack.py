@@ -45,6 +45,8 @@ class Pack:
     out: Path
     layout: Format = "auto"
     wanted: Wanted = field(default_factory=Wanted)
+    classes: tuple[str, ...] = ()
+    """Classes that rows may have, in their order; empty: all that occur."""
     passage_words: int | None = None
     """Most words of a passage that a document is cut into; None: a document is one sample."""
     split: str = "train"
@@ -71,7 +73,9 @@ def pack(options: Pack, console: Console) -> None:
     console.print(source.said, soft_wrap=True)
     records = list(source) if source.has_pictures else source
     examined = examine_pictures(records, options, console) if isinstance(records, list) else {}
-    merge = Merge(source.joins, source.label, options.split)
+    if options.classes and source.label is None:
+        raise ConfigError("--classes: the source names no classes; choose their column with --label-column")
+    merge = Merge(source.joins, source.label, options.split, options.classes)
     samples: Iterable[Merged] = merge.samples(records, examined)
     if isinstance(records, list):
         samples = list(samples)
@@ -177,7 +181,8 @@ def write_samples(folder: Path, samples: Iterable[Merged], source: Source, optio
         describe(source, options, sum(w.samples for w in writers.values())),
     )
     fields = CARD_FIELDS if options.passage_words is not None else {} if source.joins else asked.fields
-    return card_text(name, description, name, image, splits, source.label, sorted(labels), fields=fields)
+    classes = options.classes or sorted(labels)
+    return card_text(name, description, name, image, splits, source.label, classes, fields=fields)
 
 
 def describe(source: Source, options: Pack, count: int) -> str:
