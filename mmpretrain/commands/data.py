@@ -64,7 +64,11 @@ def data() -> None:
     metavar="[LANG=]NAME",
     help="Column with captions; repeat it for several, the first one trains. Sniffed.",
 )
-@click.option("--label-column", metavar="NAME", help="Column with the class of each picture. Sniffed.")
+@click.option("--label-column", metavar="NAME", help="Column with the class of each picture, or several. Sniffed.")
+@click.option(
+    "--label-separator",
+    help="Between several classes in a cell. Default: | in a column called labels, classes, categories or tags; lists.",
+)
 @click.option(
     "--classes",
     type=click.Path(path_type=Path),

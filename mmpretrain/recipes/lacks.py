@@ -40,8 +40,8 @@ def without_pictures(head: str, texts: Iterable[Texts], classes: Sequence[str]) 
     if not missing:
         return []
     return [
-        f"{len(missing)} of {len(classes)} classes have no example to learn from: {some(missing)}; {head} will never be right "
-        "about them: add samples, or take them out of `classes` in dataset.yaml"
+        f"{len(missing)} of {len(classes)} classes have no example to learn from: {some(missing)}; {head} will not "
+        "name them: add samples, or take them out of `classes` in dataset.yaml"
     ]
 
 

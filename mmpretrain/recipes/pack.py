@@ -157,6 +157,7 @@ def write_samples(folder: Path, samples: Iterable[Merged], source: Source, optio
     """Write the shards of every split; returns the card."""
     suffixes: dict[str, int] = {}
     labels: set[str] = set()
+    several = False
     asked = Asked()
     writers: dict[str, ShardWriter] = {}
     total = len(samples) if isinstance(samples, list) else None
@@ -168,7 +169,9 @@ def write_samples(folder: Path, samples: Iterable[Merged], source: Source, optio
             parts = members(sample, content, options.resize is not None)
             suffixes |= {suffix: suffixes.get(suffix, 0) + 1 for suffix in parts if suffix not in ("txt", "json")}
             if source.label is not None:
-                labels.add(str(sample.facts[source.label]))
+                said = sample.facts[source.label]
+                several |= isinstance(said, list)
+                labels.update(said if isinstance(said, list) else [str(said)])
             asked.add(sample.facts)
             writers[sample.split].write(f"{number:09d}", parts)
     splits = {
@@ -182,7 +185,7 @@ def write_samples(folder: Path, samples: Iterable[Merged], source: Source, optio
     )
     fields = CARD_FIELDS if options.passage_words is not None else {} if source.joins else asked.fields
     classes = options.classes or sorted(labels)
-    return card_text(name, description, name, image, splits, source.label, classes, fields=fields)
+    return card_text(name, description, name, image, splits, source.label, classes, several, fields=fields)
 
 
 def describe(source: Source, options: Pack, count: int) -> str:

@@ -21,6 +21,7 @@ def pack_options(source: Path, options: dict[str, Any]) -> tuple[Callable[[Pack,
         image_column=options["image_column"],
         caption_columns=options["caption_column"],
         label_column=options["label_column"],
+        label_separator=options["label_separator"],
         answer_column=options["answer_column"],
         follow_links=options["follow_links"],
     )
