@@ -12,6 +12,7 @@ from mmpretrain.core.settings import did_you_mean, settings
 from mmpretrain.evaluation import several_labels
 from mmpretrain.evaluation.base import Found, OfSplit
 from mmpretrain.evaluation.features import Embedder
+from mmpretrain.evaluation.interval import as_in_training
 from mmpretrain.evaluation.labelled import labelled, rounded
 from mmpretrain.evaluation.shown import NAMED, without_examples
 from mmpretrain.evaluation.splits import Predicted
@@ -141,6 +142,8 @@ def of_sets(head: str, predicted: Predicted, given: Given, probability_NC: np.nd
     for place, labels in enumerate(given.classes):
         true_NC[place, list(labels)] = True
     named_NC = probability_NC > several_labels.NAMED_FROM
+    share_C = true_NC.mean(axis=0)
+    constant = float(np.maximum(share_C, 1 - share_C).mean())
     table = several_labels.class_table(true_NC, probability_NC, classes)
     return Found(
         metrics=several_labels.label_set_figures(true_NC, probability_NC),
@@ -151,7 +154,7 @@ def of_sets(head: str, predicted: Predicted, given: Given, probability_NC: np.nd
             "probability": [rounded(row_C[named_C]) for row_C, named_C in zip(probability_NC, named_NC, strict=True)],
             "exact_match": (true_NC == named_NC).all(axis=1).astype(int).tolist(),
         },
-        facts={"head": head, **outside(given)},
+        facts={"head": head, **outside(given), **as_in_training((true_NC == named_NC).mean(axis=1), constant)},
         remarks=[*given.remarks(len(predicted.keys)), *without_examples(table)],
         shown={"table": table, "n": n},
     )
