@@ -23,6 +23,7 @@ from mmpretrain.evaluation.features import Embedder
 from mmpretrain.evaluation.held_out import HeldOutEvaluator
 from mmpretrain.recipes.asking import embedder, training_sets
 from mmpretrain.recipes.assemble import Parts, open_split
+from mmpretrain.recipes.prompt import prompt_ids, unseen_words
 from mmpretrain.recipes.thumbnails import example
 from mmpretrain.recipes.usable import remarks, usable
 from mmpretrain.recipes.written import written as what_it_writes
@@ -43,6 +44,9 @@ class Evaluation:
         self.datasets = {split: open_split(parts, split) for split in splits}
         self._trained = training_sets(parts)
         self._asked: Embedder | None = None
+        for settings in chosen:
+            if hasattr(settings, "generation"):
+                prompt_ids(settings.generation, parts.tokenizer)  # refused before anything is written
         for number, settings in enumerate(chosen):
             refuse_other_classes(number, settings, self.datasets[settings.split], parts.labels)
 
@@ -104,12 +108,16 @@ class Evaluation:
         learned = [remark for each in self._trained.values() for remark in remarks(each, "to learn from")]
         return [*remarks(self.datasets[split], "of the split"), *learned, *found.remarks]
 
+    def _of_prompt(self, settings: Any) -> list[str]:
+        generation = getattr(settings, "generation", None)
+        return unseen_words(generation, self.parts.tokenizer, self.parts.module) if generation else []
+
     def _record(
         self, settings: EvaluatorSettings, evaluator: Evaluator, found: Found, step: int, seconds: float
     ) -> dict[str, Any]:
         dataset = self.datasets[evaluator.split]
         chosen = changed(settings)
-        told = self._remarks(evaluator.split, found)
+        told = [*self._of_prompt(settings), *self._remarks(evaluator.split, found)]
         return {
             "dataset": dataset.folder.name,
             "split": dataset.split,
