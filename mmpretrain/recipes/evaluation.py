@@ -76,6 +76,8 @@ class Evaluation:
                     raise MmpretrainError(failure)
                 if display:
                     display.say(failure or headline(records[-1], evaluator.headline))
+                    for remark in remarks(self.datasets[evaluator.split], "of the split") if with_examples else []:
+                        display.say(f"note: {remark}")
         return records
 
     def _ask(self, evaluator: Evaluator, engine: Engine) -> Found:

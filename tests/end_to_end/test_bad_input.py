@@ -202,6 +202,7 @@ def test_one_corrupt_picture_in_a_thousand_stops_no_training_evaluation_or_capti
     (record,) = read_json_lines(run / "results.jsonl")
     assert record["metrics"]["acc1"]["n"] == 998
     assert [each.split(": ")[2] for each in record["left_out"]] == ["damaged_image", "large_image"]
+    assert "note: 2 (damaged_image 1, large_image 1; val.tar: ada-0500: damaged_image" in said(tmp_path, "classifier")
     assert memory() < 250, "the hundred megapixels were never decoded"
 
 
