@@ -207,6 +207,19 @@ def bench_bigram(run: Path, split: str, as_json: bool) -> None:
     recipe(run, split, as_json, console())
 
 
+@bench.command("tasks")
+@click.argument("file", default="benchmarks/tasks.yaml", type=click.Path(path_type=Path))
+@click.option("--out", default="benchmarks/tasks.json", type=click.Path(path_type=Path), help="File of the figures.")
+@click.option("--readme", type=click.Path(path_type=Path), help="Text whose table of that name is made anew.")
+@click.option("--only", default="", metavar="TEXT", help="Rows whose task, start or adaptation hold this.")
+@click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
+def bench_tasks(as_json: bool, **options: Any) -> None:
+    """Fine-tune every task from every start, several seeds each; runs that are complete are not run again."""
+    from mmpretrain.recipes.bench_tasks import bench_tasks as recipe
+
+    tell(lambda console: recipe(console=console, **options), as_json)
+
+
 def main() -> None:
     """Run a command; every failure is one line on stderr and an exit code that scripts can trust."""
     from mmpretrain.core.errors import MmpretrainError

@@ -21,6 +21,7 @@ from mmpretrain.commands.console import AS_JSON, tell
 @click.option("--blocked-ngram", type=int, metavar="N", help="No N tokens in a row are written twice. Default: off.")
 @click.option("--width", type=int, help="beam: captions written side by side. Default: 4.")
 @click.option("--penalty", type=float, help="beam: the higher, the longer the captions. Default: 0.6.")
+@click.option("--likeness", type=float, help="beam: what the run's contrastive objective says counts. Default: 0.")
 @click.option("--temperature", type=float, help="sample: below 1 likely words gain. Default: 1.")
 @click.option("--top-k", type=int, help="sample: from so many of the likeliest words. Default: all.")
 @click.option("--top-p", type=float, help="sample: from the likeliest words of this probability. Default: 1.")

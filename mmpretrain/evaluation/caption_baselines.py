@@ -5,8 +5,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 
-from mmpretrain.evaluation.features import Embedder
+from mmpretrain.evaluation.features import Embedder, Vectors
 from mmpretrain.evaluation.nearest import nearest
 from mmpretrain.evaluation.shown import spread
 
@@ -19,7 +20,7 @@ class Baselines:
     nearest: list[str] | None
     """None where the training data cannot be read again."""
     seen_by: str
-    """What the nearest picture was found by."""
+    """What the nearest picture was found by: the run's features, or what its image tower pools."""
 
 
 def baselines(model: Embedder, split: str, rows: Sequence[int], limit: int) -> Baselines:
@@ -34,16 +35,13 @@ def baselines(model: Embedder, split: str, rows: Sequence[int], limit: int) -> B
         return Baselines(most_frequent=own, nearest=None, seen_by="")
     chosen = {name: spread(list(range(len(model.told(name)))), limit) for name in model.training}
     captions = [model.told(name)[place].caption for name, places in chosen.items() for place in places]
-    if model.has_features:
-        seen_MD = torch.cat([model.seen(name, "features", places).vector_ND for name, places in chosen.items()])
-        asked_ND = model.seen(split, "features", rows).vector_ND
-    else:
-        seen_MD = torch.cat([model.thumbnails(name, places) for name, places in chosen.items()])
-        asked_ND = model.thumbnails(split, rows)
+    vectors: Vectors = "features" if model.has_features else "image"
+    seen_MD = torch.cat([model.seen(name, vectors, places).vector_ND for name, places in chosen.items()])
+    asked_ND = model.seen(split, vectors, rows).vector_ND
     return Baselines(
         most_frequent=most_frequent(each.caption for each in learned),
-        nearest=[captions[place] for place in nearest(asked_ND, seen_MD)],
-        seen_by="features" if model.has_features else "thumbnails",
+        nearest=[captions[place] for place in nearest(F.normalize(asked_ND), F.normalize(seen_MD))],
+        seen_by=vectors,
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmpretrain.core.errors import MmpretrainError
+from mmpretrain.data.tokenizer import clean
 from mmpretrain.evaluation.caption_scores import CaptionScores, exact_matches, score
 from mmpretrain.evaluation.caption_tokens import Kind, tokenize
 from mmpretrain.evaluation.interval import Figure, Statistic, figure, figures, joined, means, resampled
@@ -30,10 +31,15 @@ def judge(
 ) -> Judged:
     """Scores of `written`, of `most_frequent`, which is chance, and of other writers.
 
+    All are cleaned as a tokenizer cleans what it reads: nobody can write a curled quotation mark that was straightened
+    before it was learned.
+
     Args:
         said: a caption of each picture, by writer.
         java: scores that other programs give.
     """
+    said = {writer: [clean(caption) for caption in captions] for writer, captions in said.items()}
+    references = [[clean(caption) for caption in several] for several in references]
     # all at once: Java takes longer to start than to read
     flat = [caption for several in references for caption in several]
     tokens = iter(tokenize([*flat, *(caption for captions in said.values() for caption in captions)], kind))

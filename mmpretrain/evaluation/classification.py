@@ -49,7 +49,7 @@ class ClassificationEvaluator:
         Raises:
             ConfigError: no row of the split has classes that the head knows.
         """
-        head = model.head_of(self.name, self._head)
+        head = self._head
         predicted = model.predict(self.split, head)
         given = given_classes(head, predicted)
         probability_NC = model.heads[head].probabilities(predicted.columns[0].double()).numpy()

@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from mmpretrain.core.batch import Batch
@@ -18,8 +17,6 @@ from mmpretrain.heads.generation.write import Generation
 
 SENTENCES = 256
 """Read at a time."""
-THUMBNAIL = 32
-"""Side of the grey pictures that stand for what a run without features sees."""
 Vectors = Literal["features", "image"]
 """features: the picture in the space that it shares with texts; image: what the image tower pools."""
 
@@ -114,10 +111,6 @@ class Embedder:
         # a batch of repeats alone is one more to draw from, and how many there are depends on the ranks
         return [measured for first, measured in everyone if first < source.length]
 
-    def head_of(self, kind: str, wanted: str) -> str:
-        """The name of a head: the wanted one, or the only one of its kind; that it is there was checked before."""
-        return wanted or next(name for name, facts in self.heads.items() if facts.kind == kind)
-
     def classes(self, head: str) -> list[str]:
         """What a head tells apart."""
         return list(self.heads[head].classes)
@@ -169,15 +162,6 @@ class Embedder:
             return (self._asked.match(batch.to(self._device), own),)
 
         return self._collect(self._sources[name], ask, rows).items_said(0)
-
-    def thumbnails(self, name: str, rows: Sequence[int]) -> Tensor:
-        """The pictures at some places of a split in grey, N x 1,024, from 0 to 1: what needs no model."""
-
-        def shrink(batch: Batch) -> Said:
-            grey_B1HW = batch.images_BCHW.float().mean(dim=1, keepdim=True) / 255
-            return (F.adaptive_avg_pool2d(grey_B1HW, THUMBNAIL).flatten(1),)
-
-        return self._collect(self._sources[name], shrink, rows).column(0)
 
     def predict_some(self, name: str, head: str, rows: Sequence[int]) -> tuple[Batch, tuple[Tensor, ...]]:
         """Some samples of a split, and what a head says of them; every rank asks about all of them."""

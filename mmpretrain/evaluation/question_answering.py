@@ -59,7 +59,7 @@ class QuestionAnsweringEvaluator:
         Raises:
             ConfigError: the split holds no answers to compare with.
         """
-        head = model.head_of(self.name, self._head)
+        head = self._head
         predicted = model.predict(self.split, head)
         if not predicted.answers or not all(predicted.answers):
             raise ConfigError(

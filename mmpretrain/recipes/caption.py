@@ -69,7 +69,7 @@ def caption(
     """
     generation, config = build_generation(way, chosen), read_run(folder)
     try:
-        refuse_mute(str(folder), config.objectives)
+        refuse_mute(str(folder), config.objectives, generation)
     except ValueError as error:
         raise ConfigError(str(error)) from None
     generation = within_context(generation, config.data.tokenizer.context_length)

@@ -6,11 +6,13 @@ from typing import Any
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.settings import did_you_mean
 from mmpretrain.data.training import TrainingData
+from mmpretrain.heads.generation.write import Generation
 from mmpretrain.objectives.base import Objective
 from mmpretrain.objectives.combine import needs_of
 from mmpretrain.objectives.masked_language import MaskedLanguage
 from mmpretrain.objectives.matching import Matching
 from mmpretrain.objectives.next_sentence import NextSentence
+from mmpretrain.objectives.pairs import PairObjective
 from mmpretrain.objectives.text_distillation import TextDistillation
 from mmpretrain.towers.model import LOOKS_AT_PICTURES, Towers
 from mmpretrain.train.loop import Train
@@ -153,7 +155,7 @@ def refuse_evaluation(evaluation: Sequence[Any], objectives: Sequence[Any]) -> N
                 "it, or set rerank to 0"
             )
         if evaluator.kind == "captioning":
-            refuse_mute(f"evaluation.{place}", objectives)
+            refuse_mute(f"evaluation.{place}", objectives, evaluator.generation)
         if hasattr(evaluator, "head"):
             refuse_heads(place, evaluator, objectives)
         # heads have evaluators of their own
@@ -165,11 +167,12 @@ def is_head(objective: Any) -> bool:
     return bool(getattr(objective, "learns_from", ()))
 
 
-def refuse_mute(setting: str, objectives: Sequence[Any]) -> None:
-    """Captions asked of a run that has not learned to begin one.
+def refuse_mute(setting: str, objectives: Sequence[Any], generation: Generation) -> None:
+    """Captions asked of a run that has not learned to begin one, or to judge them where it shall.
 
     Args:
         setting: who asks, for the message.
+        generation: how it shall write.
 
     Raises:
         ValueError: names what was learned and the remedy.
@@ -184,6 +187,11 @@ def refuse_mute(setting: str, objectives: Sequence[Any]) -> None:
         raise ValueError(
             f"{setting}: learned to continue captions behind {captioning.prefix} given words, not to begin them; train "
             "one with captioning and prefix: 0"
+        )
+    if getattr(generation, "likeness", 0) and not any(isinstance(each, PairObjective) for each in objectives):
+        raise ValueError(
+            f"{setting}: likeness asks what a contrastive objective says of picture and text, and none was learned; "
+            "train with contrastive or sigmoid beside captioning, or leave likeness at 0"
         )
 
 

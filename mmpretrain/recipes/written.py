@@ -9,6 +9,7 @@ from mmpretrain.core.batch import Batch
 from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.mixture import Place
 from mmpretrain.data.samples import Reading, Sample
+from mmpretrain.data.spelling import spelled
 from mmpretrain.data.stages import collated, read_strictly
 from mmpretrain.data.tokenizer import Tokenizer
 from mmpretrain.data.transforms import Centre, OrBlank
@@ -74,10 +75,10 @@ def task(parts: Parts, batch: Batch) -> tuple[Task, Greedy]:
 
 
 def until_end(tokenizer: Tokenizer, tokens_L: Tensor) -> str:
-    """The text of a row of ids, up to its end token."""
+    """The text of a row of ids, up to its end token, as people spell it."""
     ids: list[int] = tokens_L.tolist()
     end = tokenizer.ends[1]
-    return tokenizer.decode(ids[: ids.index(end)] if end in ids else ids)
+    return spelled(tokenizer.decode(ids[: ids.index(end)] if end in ids else ids))
 
 
 def words(tokenizer: Tokenizer, filled: Filled, row: int) -> list[dict[str, Any]]:

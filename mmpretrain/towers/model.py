@@ -184,7 +184,7 @@ class Model(nn.Module):
             else:
                 image_BD = batch.image_BD
             if self.image_projection is not None:
-                image_BE = F.normalize(at_least_fp32(self.image_projection(image_BD)), dim=-1)
+                image_BE = self.project(image_BD)
         if needs & {"features", "text"} or self._starts_from_text(needs):
             if batch.text_BD is None:
                 text_BLD, text_BD = self.text(batch.tokens_BL, batch.mask_BL)
@@ -230,8 +230,12 @@ class Model(nn.Module):
     def embed_images(self, images_BCHW: Tensor) -> Tensor:
         """image_BE, fp32, of unit length."""
         assert self.image is not None
+        return self.project(self.image(images_BCHW)[1])
+
+    def project(self, image_BD: Tensor) -> Tensor:
+        """What the image tower pools -> image_BE, at least fp32, of unit length."""
         assert self.image_projection is not None
-        return F.normalize(at_least_fp32(self.image_projection(self.image(images_BCHW)[1])), dim=-1)
+        return F.normalize(at_least_fp32(self.image_projection(image_BD)), dim=-1)
 
     def embed_texts(self, tokens_BL: Tensor, mask_BL: Tensor) -> Tensor:
         """text_BE, fp32, of unit length."""

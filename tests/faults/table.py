@@ -1,13 +1,14 @@
 """The README's table of trials, from reliability.json; `.venv/bin/python -m tests.faults.table` puts it there."""
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
+from mmpretrain.recipes.readme_table import place_of, put_table
+
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "reliability.json"
-PLACE = re.compile(r"(?<=<!-- reliability.json -->\n).*?(?=<!-- end -->)", re.DOTALL)
+PLACE = place_of(RESULTS.name)
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -24,9 +25,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    readme = ROOT / "README.md"
-    text = PLACE.sub(lambda found: table(json.loads(RESULTS.read_text())), readme.read_text())
-    readme.write_text(text)
+    put_table(ROOT / "README.md", RESULTS.name, table(json.loads(RESULTS.read_text())))
 
 
 if __name__ == "__main__":

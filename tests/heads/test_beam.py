@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -38,9 +39,25 @@ class Table:
         self.last_R = self.last_R[rows_R]
         self.picture_P = self.picture_P if pictures_P is None else self.picture_P[pictures_P]
 
+    def likeness(self, tokens_PKL: Tensor) -> Tensor:
+        return torch.tensor(
+            [
+                [self.alike(picture, until_end(tokens)) for tokens in of_picture]
+                for picture, of_picture in enumerate(tokens_PKL.tolist())
+            ]
+        )
+
+    def alike(self, picture: int, text: tuple[int, ...]) -> float:
+        """An arbitrary opinion of a text as a whole."""
+        return float(self.scores[picture, len(text) % VOCABULARY, sum(text) % VOCABULARY, text[0]])
+
     def of_text(self, picture: int, text: tuple[int, ...]) -> float:
         row = (0, START, *text)
         return sum(float(self.scores[picture, a, b, c]) for a, b, c in zip(row, row[1:], row[2:], strict=False))
+
+
+def until_end(row: Sequence[int]) -> tuple[int, ...]:
+    return tuple(row[: row.index(END) + 1] if END in row else row)
 
 
 def penalised(total: float, length: int, penalty: float) -> float:
@@ -48,7 +65,7 @@ def penalised(total: float, length: int, penalty: float) -> float:
 
 
 def plain_search(
-    table: Table, picture: int, width: int, penalty: float, rows: list[int] | None = None
+    table: Table, picture: int, width: int, penalty: float, rows: list[int] | None = None, likeness: float = 0.0
 ) -> tuple[int, ...]:
     """The definition in `mmpretrain.heads.generation.beam`, step by step; `rows` takes how many texts are open."""
     texts: list[tuple[int, ...]] = [()]
@@ -60,15 +77,20 @@ def plain_search(
         more = sorted(more, key=lambda text: table.of_text(picture, text), reverse=True)[: width - len(ended)]
         ended += [text for text in more if text[-1] == END or place == MOST - 1]
         texts = [text for text in more if text[-1] != END]
-    return max(ended, key=lambda text: penalised(table.of_text(picture, text), len(text), penalty))
+    return max(
+        ended,
+        key=lambda text: (
+            penalised(table.of_text(picture, text), len(text), penalty) + likeness * table.alike(picture, text)
+        ),
+    )
 
 
-def written(table: Table, width: int, penalty: float) -> list[tuple[int, ...]]:
+def written(table: Table, width: int, penalty: float, likeness: float = 0.0) -> list[tuple[int, ...]]:
     pictures = len(table.picture_P)
     task = Task(start=START, end=END, positions_P=torch.arange(pictures))
-    found = Beam(most_tokens=MOST, least_tokens=0, width=width, penalty=penalty).write(table, task)
-    rows = [tuple(row) for row in found.tokens_PL.tolist()]
-    texts = [row[: row.index(END) + 1] if END in row else row for row in rows]
+    beam = Beam(most_tokens=MOST, least_tokens=0, width=width, penalty=penalty, likeness=likeness)
+    found = beam.write(table, task)
+    texts = [until_end(row) for row in found.tokens_PL.tolist()]
     for picture, text in enumerate(texts):
         assert float(found.log_probability_P[picture]) == pytest.approx(table.of_text(picture, text))
     return texts
@@ -83,6 +105,15 @@ def test_many_pictures_at_once_are_searched_as_the_definition_says(
     table = Table(40, seed=1, sharpness=sharpness)
     expected = [plain_search(table, picture, width, penalty) for picture in range(40)]
     assert written(table, width, penalty) == expected
+
+
+@pytest.mark.parametrize("width", [1, 3, 7, 20])
+@pytest.mark.parametrize("likeness", [0.2, 1.0, 5.0])
+def test_of_the_texts_that_ended_the_one_is_taken_that_words_and_likeness_favour(width: int, likeness: float) -> None:
+    table = Table(40, seed=1)
+    expected = [plain_search(table, picture, width, 0.6, likeness=likeness) for picture in range(40)]
+    assert written(table, width, 0.6, likeness) == expected
+    assert (expected != [plain_search(table, picture, width, 0.6) for picture in range(40)]) == (width > 1)
 
 
 def test_only_open_texts_are_read_and_none_once_the_best_is_certain() -> None:

@@ -7,10 +7,19 @@ from typing import get_args
 import pytest
 import torch
 
+from mmpretrain.heads.generation.base import Task
 from mmpretrain.heads.generation.beam import Beam
 from mmpretrain.heads.generation.greedy import Greedy
 from mmpretrain.heads.generation.sample import Sample
-from mmpretrain.heads.generation.write import Generation
+from mmpretrain.heads.generation.write import Generation, PictureReader
+from mmpretrain.objectives.base import Surroundings
+from mmpretrain.objectives.captioning import Captioning
+from mmpretrain.objectives.combine import TrainingModule
+from mmpretrain.objectives.contrastive import Contrastive
+from mmpretrain.towers.fusion import Fusion
+from mmpretrain.towers.image import TimmImage
+from mmpretrain.towers.model import Towers
+from mmpretrain.towers.text import CausalText
 from tests.heads.pictures import EVERY_LAYOUT, MOST, PICTURES, WAYS, captioner
 
 every_way = pytest.mark.parametrize("way", WAYS)
@@ -117,3 +126,28 @@ def test_other_seeds_and_other_positions_draw_other_texts() -> None:
     assert not torch.equal(first.tokens_PL, case.write(Sample(most_tokens=MOST, seed=1)).tokens_PL)
     moved = case._replace(task=replace(case.task, positions_P=case.task.positions_P + 1000))
     assert not torch.equal(first.tokens_PL, moved.write(Sample(most_tokens=MOST)).tokens_PL)
+
+
+@torch.no_grad()
+def test_what_is_alike_is_asked_of_the_runs_own_features() -> None:
+    torch.manual_seed(0)
+    text = CausalText(width=16, layers=1, heads=2)
+    towers = Towers(image=TimmImage(name="test_vit", size=32), text=text, decoder=Fusion(), embedding=16)
+    model = towers.build(24, 10, {"features", "decoder"})
+    module = TrainingModule(model, [Contrastive(scale=20.0), Captioning()], Surroundings(model=model)).double().eval()
+    images_PCHW = torch.randint(0, 256, (3, 3, 32, 32)).to(torch.uint8)
+    task = Task(start=1, end=0, positions_P=torch.arange(3))
+    long, short = [5, 6, 7, 8, 9, 10, 11, 12, 13], [5, 6, 0, 0, 0, 0, 0, 0, 0]  # one without its end, one with
+    found_PK = PictureReader(module, images_PCHW, task).likeness(torch.tensor([[long, short, [0] * 9]] * 3))
+    for place, text_ids in enumerate(([1, *long], [1, 5, 6, 0], [1, 0])):
+        tokens_1L = torch.tensor([text_ids])
+        text_1E = model.embed_texts(tokens_1L, torch.ones_like(tokens_1L, dtype=torch.bool))
+        torch.testing.assert_close(found_PK[:, place], 20.0 * (model.embed_images(images_PCHW) @ text_1E.T)[:, 0])
+    likeliest = Beam(most_tokens=9, width=6).write(PictureReader(module, images_PCHW, task), task)
+    most_alike = Beam(most_tokens=9, width=6, likeness=1e6).write(PictureReader(module, images_PCHW, task), task)
+    alike = [
+        PictureReader(module, images_PCHW, task).likeness(each.tokens_PL[:, None])[:, 0]
+        for each in (likeliest, most_alike)
+    ]
+    assert (alike[0] <= alike[1]).all()
+    assert (alike[0] < alike[1]).any()

@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -34,9 +35,9 @@ def run(toy_config: ConfigWriter) -> Path:
     return trained(toy_config, "writer")
 
 
-def trained(toy_config: ConfigWriter, name: str, **captioning: object) -> Path:
+def trained(toy_config: ConfigWriter, name: str, beside: Sequence[str] = (), **captioning: object) -> Path:
     towers = {**TOWERS, "decoder": {"layers": 1, "start": "embedding" if "prefix" in captioning else "text"}}
-    objectives = [{"kind": "captioning", **captioning}]
+    objectives = [{"kind": "captioning", **captioning}, *({"kind": kind} for kind in beside)]
     config = toy_config(name, towers=towers, objectives=objectives, evaluation=[])
     return pretrain(config, [], "never", Console(quiet=True)).folder
 
@@ -143,6 +144,17 @@ def test_a_run_without_decoder_is_refused_by_name(toy_config: ConfigWriter, pict
     assert "not a run folder" in invoke(tmp_path, pictures, fails=ConfigError)
     prefixed = trained(toy_config, "prefix", prefix=2)
     assert "behind 2 given words" in invoke(prefixed, pictures, fails=ConfigError)
+
+
+def test_only_a_run_that_learned_what_is_alike_can_rank_its_captions_by_it(
+    run: Path, toy_config: ConfigWriter, pictures: Path, tmp_path: Path
+) -> None:
+    asked = ("--how", "beam", "--likeness", 1)
+    said = invoke(run, pictures, *asked, fails=ConfigError)
+    assert "likeness asks what a contrastive objective says of picture and text, and none was learned" in said
+    both = trained(toy_config, "both", beside=["contrastive"])
+    invoke(both, pictures, "--out", tmp_path / "ranked.json", *asked)
+    assert len(json.loads((tmp_path / "ranked.json").read_text())) == 6
 
 
 def test_where_nothing_can_be_captioned_there_is_no_file_of_captions(run: Path, tmp_path: Path) -> None:

@@ -149,7 +149,7 @@ def test_captions_are_written_once_a_picture_and_scored_beside_two_baselines(
     words = ["tokenizer=approx", "java_scores=[]", "generation.most_tokens=6"]
     record = evaluate(place.folder, "captioning", ":val", [], None, words)
     assert record["tokenizer"] == "approx"
-    assert record["baselines"]["nearest_neighbour"] == ("features" if rows == 3 else "thumbnails")
+    assert record["baselines"]["nearest_neighbour"] == ("features" if rows == 3 else "image")
     found = lines(place, "captioning")
     assert len(found) == 11
     assert all(len(each["references"]) == 3 for each in found)

@@ -70,6 +70,9 @@ class Reader(Protocol):
     def select(self, rows_R: Tensor, pictures_P: Tensor | None = None) -> None:
         """Go on with these texts, and where some pictures leave with these pictures."""
 
+    def likeness(self, tokens_PKL: Tensor) -> Tensor:
+        """How alike a contrastive objective finds K texts and each picture of the start, P x K in its own scale."""
+
 
 def read_prompt(reader: Reader, task: Task) -> Tensor:
     """Let the reader look at the start and the prompt; returns what it has to read next for each picture."""

@@ -5,6 +5,10 @@ and as many go on as the beam has places; one that ends keeps its place, so that
 texts. What is still open at `most_tokens` counts as it stands. The best text has the highest log P / lp(L) of all that
 ended, L tokens with the end, where lp(L) = ((5 + L) / 6) ** penalty: equation 14 of Wu et al. 2016 (arXiv 1609.08144),
 without their coverage term. With one place this is greedy writing.
+
+Where a contrastive objective learned along, the texts that ended may be ranked by its judgement as well, as CLIP ranked
+the many drafts of DALL-E (Ramesh et al. 2021, arXiv 2102.12092): log P / lp(L) + likeness * similarity / temperature.
+The beam is then written to its end, since a text that comes late may be the most alike.
 """
 
 from dataclasses import dataclass
@@ -30,9 +34,12 @@ class Beam(Limits):
     penalty: Annotated[float, Field(ge=0)] = 0.6
     """Length penalty: 0 ranks by log-probability, which favours short texts; the higher, the longer (Wu et al.: 0.6 to
     0.7)."""
+    likeness: Annotated[float, Field(ge=0)] = 0.0
+    """What it counts that picture and text are alike to the run's contrastive objective: 1 as much as the words; 0: the
+    words alone, and no such objective is needed."""
 
     def write(self, reader: Reader, task: Task) -> Written:
-        found = Best.of_none(task, self.most_tokens)
+        found = Ended.of_none(task, self)
         state = State.first(task, self.most_tokens, read_prompt(reader, task))
         for place in range(len(task.prompt), self.most_tokens):
             scores_RV = allow(reader.read(state.last_R), state.tokens_RL[:, :place], self, task.end)
@@ -47,7 +54,9 @@ class Beam(Limits):
             rows_R = self.open_rows(state, kept_P)
             reader.select(came_from_R[rows_R], kept_P if leaves else None)
             state = state.select(rows_R, kept_P)
-        return Written(found.tokens_PL, found.log_probability_P)
+        if self.likeness:
+            found.score_PK += self.likeness * reader.likeness(found.tokens_PKL)
+        return found.best()
 
     def advance(self, state: "State", scores_RV: Tensor, place: int, end: int) -> tuple["State", Tensor]:
         """The `width` best continuations of each picture's open texts, and the rows that they come from."""
@@ -70,22 +79,25 @@ class Beam(Limits):
         tokens_RL[:, place] = last_R
         return State(tokens_RL, total_PK.flatten(), state.ended_P, state.picture_P, last_R), rows_R
 
-    def take_ended(self, state: "State", found: "Best", place: int, end: int) -> None:
-        """Close what has ended, all at the last place, and keep the best of each picture."""
+    def take_ended(self, state: "State", found: "Ended", place: int, end: int) -> None:
+        """Close what has ended, all at the last place, and keep it."""
         ended_R = (state.last_R == end) | (place + 1 == self.most_tokens)
         ended_PK = (ended_R & (state.total_R > NEVER)).view(len(state.picture_P), self.width)
-        total_PK = state.total_R.view_as(ended_PK).masked_fill(~ended_PK, NEVER)
-        best_P, rank_P = total_PK.max(dim=1)
-        row_P = torch.arange(len(rank_P), device=rank_P.device) * self.width + rank_P
-        found.take(state.picture_P, best_P / self.length_penalty(place + 1), best_P, state.tokens_RL[row_P])
+        row, rank = ended_PK.nonzero(as_tuple=True)
+        slot = (state.ended_P[:, None] + ended_PK.cumsum(dim=1) - 1)[row, rank]
+        total = state.total_R.view_as(ended_PK)[row, rank]
+        tokens = state.tokens_RL[row * self.width + rank]
+        found.keep(state.picture_P[row], slot, total / self.length_penalty(place + 1), total, tokens)
         state.ended_P += ended_PK.sum(dim=1)
         state.total_R.masked_fill_(ended_R, NEVER)
 
-    def worth_going_on(self, state: "State", found: "Best") -> Tensor:
+    def worth_going_on(self, state: "State", found: "Ended") -> Tensor:
         """Pictures with an open text that could still become the best: its log-probability only falls; bool."""
         open_P = state.total_R.view(len(state.picture_P), self.width).max(dim=1).values
+        if self.likeness:
+            return open_P > NEVER
         could_P = open_P / self.length_penalty(self.most_tokens)
-        return could_P > found.score_P[state.picture_P]
+        return could_P > found.score_PK[state.picture_P].max(dim=1).values
 
     def length_penalty(self, length: int) -> float:
         return float(((5 + length) / 6) ** self.penalty)
@@ -134,25 +146,29 @@ class State:
 
 
 @dataclass(kw_only=True)
-class Best:
-    """The best text of each picture so far."""
+class Ended:
+    """The texts of each picture that have ended, in the order in which they did; K places, as the beam has."""
 
-    tokens_PL: Tensor
-    score_P: Tensor
-    """Log-probability by length penalty; minus infinity: none has ended."""
-    log_probability_P: Tensor
+    tokens_PKL: Tensor
+    score_PK: Tensor
+    """What texts are ranked by; minus infinity: the place is empty."""
+    log_probability_PK: Tensor
 
     @staticmethod
-    def of_none(task: Task, longest: int) -> "Best":
+    def of_none(task: Task, beam: Beam) -> "Ended":
         pictures, device = len(task.positions_P), task.positions_P.device
-        nothing_P = torch.full((pictures,), NEVER, dtype=torch.float64, device=device)
-        tokens_PL = torch.full((pictures, longest), task.end, device=device)
-        return Best(tokens_PL=tokens_PL, score_P=nothing_P, log_probability_P=nothing_P.clone())
+        nothing_PK = torch.full((pictures, beam.width), NEVER, dtype=torch.float64, device=device)
+        tokens_PKL = torch.full((pictures, beam.width, beam.most_tokens), task.end, device=device)
+        return Ended(tokens_PKL=tokens_PKL, score_PK=nothing_PK, log_probability_PK=nothing_PK.clone())
 
-    def take(self, picture_P: Tensor, score_P: Tensor, log_probability_P: Tensor, tokens_PL: Tensor) -> None:
-        """Keep what is better than the best so far; of equal ones the first."""
-        better_P = score_P > self.score_P[picture_P]
-        chosen_P = picture_P[better_P]
-        self.score_P[chosen_P] = score_P[better_P]
-        self.log_probability_P[chosen_P] = log_probability_P[better_P]
-        self.tokens_PL[chosen_P] = tokens_PL[better_P]
+    def keep(self, picture_E: Tensor, slot_E: Tensor, score_E: Tensor, total_E: Tensor, tokens_EL: Tensor) -> None:
+        """Put texts into free places."""
+        self.score_PK[picture_E, slot_E] = score_E
+        self.log_probability_PK[picture_E, slot_E] = total_E
+        self.tokens_PKL[picture_E, slot_E] = tokens_EL
+
+    def best(self) -> Written:
+        """The best text of each picture; of equal ones the first."""
+        best_P = self.score_PK.argsort(dim=1, descending=True, stable=True)[:, 0]
+        rows_P = torch.arange(len(best_P), device=best_P.device)
+        return Written(self.tokens_PKL[rows_P, best_P], self.log_probability_PK[rows_P, best_P])
