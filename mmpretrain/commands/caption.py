@@ -15,7 +15,8 @@ from mmpretrain.commands.console import AS_JSON, tell
 @click.option(
     "--how", "way", type=click.Choice(["greedy", "beam", "sample"]), default="greedy", help="How words are found."
 )
-@click.option("--most-tokens", type=int, help="Longest caption, its end included. Default: 24.")
+@click.option("--prompt", metavar="WORDS", help="Words that every caption begins with, such as 'a picture of'.")
+@click.option("--most-tokens", type=int, help="Longest caption, prompt and end included. Default: 24.")
 @click.option("--least-tokens", type=int, help="Tokens in front of the end at least. Default: 1.")
 @click.option("--blocked-ngram", type=int, metavar="N", help="No N tokens in a row are written twice. Default: off.")
 @click.option("--width", type=int, help="beam: captions written side by side. Default: 4.")

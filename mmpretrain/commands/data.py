@@ -64,7 +64,17 @@ def data() -> None:
     metavar="[LANG=]NAME",
     help="Column with captions; repeat it for several, the first one trains. Sniffed.",
 )
-@click.option("--label-column", metavar="NAME", help="Column with the class of each picture. Sniffed.")
+@click.option("--label-column", metavar="NAME", help="Column with the class of each picture, or several. Sniffed.")
+@click.option(
+    "--label-separator",
+    help="Between several classes in a cell. Default: | in a column called labels, classes, categories or tags; lists.",
+)
+@click.option(
+    "--classes",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A class a line: rows of others are left out by name. Default: all that occur.",
+)
 @click.option("--answer-column", metavar="NAME", help="Column with answers, where captions are questions. Sniffed.")
 @click.option("--split-name", default="train", help="Split of samples whose source names none.")
 @click.option(

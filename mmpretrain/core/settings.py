@@ -17,7 +17,18 @@ import textwrap
 import types
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, Union, dataclass_transform, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    TypeVar,
+    Union,
+    dataclass_transform,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -34,7 +45,10 @@ def settings(cls: type[T]) -> type[T]:
     cls.__pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[attr-defined]
     for name, text in _texts_below_fields(cls).items():
         # pydantic reads these texts by itself, but not those of fields that a class inherits
-        cls.__annotations__[name] = Annotated[cls.__annotations__[name], Field(description=text)]
+        annotation: Any = cls.__annotations__[name]
+        # what belongs to the class would become a field
+        if get_origin(annotation) != ClassVar:
+            cls.__annotations__[name] = Annotated[annotation, Field(description=text)]
     return dataclasses.dataclass(frozen=True, kw_only=True)(cls)
 
 

@@ -1,13 +1,14 @@
 """One split of one dataset on disk."""
 
 import contextlib
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterator, Mapping
 
 from mmpretrain.core.errors import ConfigError, DataError
 from mmpretrain.core.files import sha256
 from mmpretrain.data.captions import decode_caption
 from mmpretrain.data.card import CARD, Card, find_dataset, load_card, parse_name, shard_name, shard_paths
-from mmpretrain.data.faults import BadSample
+from mmpretrain.data.faults import BadSample, UnusableSample
 from mmpretrain.data.manifest import ShardFacts, add_to_manifest, read_manifest
 from mmpretrain.data.order import Order, Part, digest_of_shards
 from mmpretrain.data.samples import Limits, Reading, Sample, ShardReader, decode
@@ -47,6 +48,8 @@ class Dataset:
         if on_damage == "refuse":
             self._refuse_changed(verify)
         self.shards.expect(self.facts)
+        self.left_out: Mapping[tuple[int, int], str] = {}
+        """(shard, sample) of those that who reads the split as a whole goes without, and why."""
         expected = self.card.splits[split].samples
         if indexed and expected is not None and len(self) != expected:
             raise DataError(
@@ -80,7 +83,7 @@ class Dataset:
 
     def __len__(self) -> int:
         if self.facts:
-            return sum(facts.samples for facts in self.facts)
+            return sum(facts.samples for facts in self.facts) - len(self.left_out)
         counted = self.card.splits[self.split].samples
         if counted is None:
             raise DataError(
@@ -88,6 +91,22 @@ class Dataset:
                 "be counted; write the number"
             )
         return counted
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """(folder, split)."""
+        return str(self.folder), self.split
+
+    def places(self) -> list[tuple[int, int]]:
+        """(shard, sample) of each that is not left out, in the order of the shards."""
+        every = ((number, row) for number, facts in enumerate(self.facts) for row in range(facts.samples))
+        return [place for place in every if place not in self.left_out]
+
+    def without(self, left_out: Mapping[tuple[int, int], str]) -> "Dataset":
+        """The same split but for some samples; it is for reading as a whole, and its order is that of the whole."""
+        part = copy.copy(self)
+        part.left_out = left_out
+        return part
 
     @property
     def bytes(self) -> int:
@@ -115,20 +134,17 @@ class Dataset:
         return decode(self.card, reader.read(index, sample), index.keys[sample], position, reading, group)
 
     def samples(self, reading: Reading | None = None) -> Iterator[Sample]:
-        """Every sample once, in the order of the shards.
+        """Every sample that is not left out once, in the order of the shards.
 
         Raises:
-            DataError: a sample cannot be used; names shard and key.
+            UnusableSample: names shard and key.
         """
         reader = ShardReader()
-        position = 0
-        for number, shard in enumerate(self.shards):
-            for row in range(len(shard)):
-                try:
-                    yield self.sample(reader, number, row, position, reading or Reading())
-                except BadSample as error:
-                    raise DataError(self.complaint(number, row, error)) from error
-                position += 1
+        for position, (number, row) in enumerate(self.places()):
+            try:
+                yield self.sample(reader, number, row, position, reading or Reading())
+            except BadSample as error:
+                raise UnusableSample(self.complaint(number, row, error), self.identity) from error
 
     def complaint(self, shard: int, sample: int, error: BadSample) -> str:
         """One line that names a bad sample and the remedy."""

@@ -1,5 +1,7 @@
 """What is wrong with a sample that cannot be used."""
 
+from mmpretrain.core.errors import DataError
+
 
 class BadSample(Exception):
     """One sample cannot be used; training goes on with another in its place.
@@ -16,3 +18,18 @@ class BadSample(Exception):
 
     def __reduce__(self) -> tuple[type["BadSample"], tuple[str, str]]:
         return BadSample, (self.reason, self.detail)  # worker processes hand it over
+
+
+class UnusableSample(DataError):
+    """A split that is read as a whole holds a sample that cannot be used.
+
+    Args:
+        split: whose it is, as `Dataset.identity` says.
+    """
+
+    def __init__(self, message: str, split: tuple[str, str]) -> None:
+        super().__init__(message)
+        self.split = split
+
+    def __reduce__(self) -> tuple[type["UnusableSample"], tuple[str, tuple[str, str]]]:
+        return UnusableSample, (str(self), self.split)  # ranks and worker processes hand it over

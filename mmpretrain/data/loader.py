@@ -130,7 +130,7 @@ def evaluation_loader(
     Args:
         chosen: samples to take, by their place in the split, which get the positions 0, 1, 2, ...; None: all.
     """
-    flat = [Place(0, shard, row) for shard, facts in enumerate(dataset.facts) for row in range(facts.samples)]
+    flat = [Place(0, shard, row) for shard, row in dataset.places()]
     flat = flat if chosen is None else [flat[place] for place in chosen]
     rounds = -(-len(flat) // (rows * world.size))
 

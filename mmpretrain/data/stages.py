@@ -13,7 +13,7 @@ from mmpretrain.core.counter import counter_hash, name_to_int
 from mmpretrain.core.errors import DataError
 from mmpretrain.data.card import IGNORED, shard_name
 from mmpretrain.data.dataset import Dataset
-from mmpretrain.data.faults import BadSample
+from mmpretrain.data.faults import BadSample, UnusableSample
 from mmpretrain.data.mixture import Place
 from mmpretrain.data.samples import Reading, Sample, ShardReader
 from mmpretrain.data.tokenizer import Tokenizer
@@ -72,14 +72,14 @@ def read_strictly(places: Iterable[tuple[int, Place]], dataset: Dataset, reading
     """The sample at each (position, place).
 
     Raises:
-        DataError: one cannot be used; an evaluation that leaves some out is another evaluation.
+        UnusableSample: an evaluation that leaves some out is another evaluation, and has to say so.
     """
     reader = ShardReader()
     for position, place in places:
         try:
             yield place, dataset.sample(reader, place.shard, place.sample, position, reading), []
         except BadSample as error:
-            raise DataError(dataset.complaint(place.shard, place.sample, error)) from error
+            raise UnusableSample(dataset.complaint(place.shard, place.sample, error), dataset.identity) from error
 
 
 def fault(dataset: Dataset, place: Place, position: int, attempt: int, error: BadSample) -> Fault:

@@ -138,8 +138,7 @@ def _count(found: Tally, card: Card, members: dict[str, bytes], reading: Reading
     found.captions.append(texts.caption)
     found.words[len(texts.caption.split())] += 1
     found.languages[str(language or "not given")] += 1
-    if texts.label >= 0:
-        found.labels[card.classes[texts.label]] += 1
+    found.labels.update(card.classes[place] for place in {texts.label, *texts.labels} - {-1})
     if texts.gallery:
         found.galleries[texts.gallery] += 1
 

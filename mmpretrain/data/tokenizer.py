@@ -60,6 +60,12 @@ class Tokenizer:
         return found
 
     @property
+    def unknown_id(self) -> int | None:
+        """The id that stands for words that the vocabulary has not; None where bytes make up any word, as CLIP's."""
+        found: int | None = self._fast.token_to_id("[UNK]")
+        return found
+
+    @property
     def ends(self) -> tuple[int, int]:
         """The ids of the start and the end token."""
         start, end = self([""])[0][0, :2].tolist()

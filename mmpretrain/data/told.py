@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmpretrain.core.counter import name_to_int
-from mmpretrain.core.errors import DataError
 from mmpretrain.data.captions import all_captions, clean_caption
 from mmpretrain.data.dataset import Dataset
-from mmpretrain.data.faults import BadSample
-from mmpretrain.data.index import ShardIndex
+from mmpretrain.data.faults import BadSample, UnusableSample
 from mmpretrain.data.samples import Reading, ShardReader, decode_texts, find_picture
 
 
@@ -34,22 +32,26 @@ class Told:
 
 
 def read_told(dataset: Dataset, reading: Reading) -> Iterator[Told]:
-    """Every sample once, in the order of the shards.
+    """Every sample that is not left out once, in the order of the shards.
 
     Raises:
-        DataError: one cannot be used; names shard and key.
+        UnusableSample: names shard and key.
     """
     reader = ShardReader()
-    for number, shard in enumerate(dataset.shards):
-        for row in range(len(shard)):
-            try:
-                yield _told(dataset, reader, shard, row, reading)
-            except BadSample as error:
-                raise DataError(dataset.complaint(number, row, error)) from error
+    for number, row in dataset.places():
+        try:
+            yield told_at(dataset, reader, number, row, reading)
+        except BadSample as error:
+            raise UnusableSample(dataset.complaint(number, row, error), dataset.identity) from error
 
 
-def _told(dataset: Dataset, reader: ShardReader, shard: ShardIndex, row: int, reading: Reading) -> Told:
-    card = dataset.card
+def told_at(dataset: Dataset, reader: ShardReader, number: int, row: int, reading: Reading) -> Told:
+    """What stands beside one picture, by its shard and its place there.
+
+    Raises:
+        BadSample: it cannot be used.
+    """
+    card, shard = dataset.card, dataset.shards[number]
     group = shard.image_group(row, card.image)
     known = group is not None or not card.image
     members = reader.read(shard, row, (card.caption, "json") if known else None)

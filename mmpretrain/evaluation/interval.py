@@ -118,3 +118,16 @@ def summed_by(group_N: np.ndarray, groups: int) -> Callable[[np.ndarray], np.nda
         return sums_RG
 
     return sums
+
+
+def as_in_training(right_N: np.ndarray, chance: float) -> dict[str, Any]:
+    """The fact `as_in_training` of a result: the accuracy as its head tells it of training batches, for the gap.
+
+    Args:
+        right_N: from 0 to 1; NaN where a row is not asked in training.
+    """
+    asked = int((~np.isnan(right_N)).sum())
+    if not asked:
+        return {}
+    found = figures(means({"accuracy": right_N}), len(right_N), {"accuracy": chance}, {"accuracy": asked})
+    return {"as_in_training": found["accuracy"].as_dict()}

@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -11,9 +12,10 @@ from mmpretrain.core.settings import settings
 from mmpretrain.data.told import Told
 from mmpretrain.evaluation.base import Found, OfSplit
 from mmpretrain.evaluation.features import Embedder
-from mmpretrain.evaluation.interval import Figure, figures, means
+from mmpretrain.evaluation.interval import Figure, as_in_training, figures, means
 from mmpretrain.evaluation.shown import spread
 from mmpretrain.evaluation.vqa_rule import accuracies, normalise
+from mmpretrain.heads.question_answering import scores_of
 
 DIFFERENCE = "vqa_acc_above_question_only"
 """What looking is worth: paired, question by question."""
@@ -67,9 +69,15 @@ class QuestionAnsweringEvaluator:
         sure_N, place_N = probability_NC.max(dim=1)
         said = [predicted.classes[place] for place in place_N]
         told = model.told(self.split)
-        baseline = QuestionOnly(each for name in model.training for each in model.told(name))
+        learned = [each for name in model.training for each in model.told(name)]
+        baseline = QuestionOnly(learned)
         guessed = baseline.answers(told) if baseline.knows_any else None
-        return report(told, said, sure_N.numpy(), guessed, predicted.classes, head)
+        found = report(told, said, sure_N.numpy(), guessed, predicted.classes, head)
+        if model.heads[head].kind != self.name:
+            return found  # what writes answers tells in training how many of their words are right
+        lessons = not_learned(learned, predicted.classes)
+        facts = found.facts | lessons | agreement(told, said, predicted.classes)
+        return replace(found, facts=facts, remarks=[*found.remarks, *lost(lessons, len(learned))])
 
 
 def report(
@@ -168,6 +176,36 @@ class QuestionOnly:
     def _answer(self, asked: Told) -> str:
         found = self._of_question.get(asked.caption) or self._of_type.get(asked.question_type) or self._of_all
         return min(found, key=lambda answer: (-found[answer], answer))
+
+
+def agreement(told: Sequence[Told], said: Sequence[str], classes: Sequence[str]) -> dict[str, Any]:
+    """How often the head gives the answer that most people gave of those it could give, as in training."""
+    place = {name: number for number, name in enumerate(classes)}
+    best = [best_answer(each.answers, place) for each in told]
+    right_N = np.array([np.nan if b is None else float(a == b) for a, b in zip(said, best, strict=True)])
+    frequent = Counter(answer for answer in best if answer is not None)
+    chance = max(frequent.values()) / frequent.total() if frequent else 0.0
+    return as_in_training(right_N, chance)
+
+
+def best_answer(answers: Sequence[str], place: Mapping[str, int]) -> str | None:
+    """By score, of equal ones the first class; None: no class was given."""
+    scores = {answer: score for answer, score in scores_of(answers).items() if answer in place}
+    return min(scores, key=lambda answer: (-scores[answer], place[answer])) if scores else None
+
+
+def not_learned(learned: Sequence[Told], classes: Sequence[str]) -> dict[str, int]:
+    """How many questions of the training data have no answer that the head could choose."""
+    known = set(classes)
+    count = sum(bool(each.answers) and not known & set(each.answers) for each in learned)
+    return {"outside_vocabulary_in_training": count}
+
+
+def lost(lessons: Mapping[str, int], n: int) -> list[str]:
+    count = sum(lessons.values())
+    if not count:
+        return []
+    return [f"{count:,} of {n:,} training questions have no answer among the head's; it learned nothing from them."]
 
 
 def outside_remark(outside: Counter[str], n: int) -> list[str]:

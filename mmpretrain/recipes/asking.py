@@ -27,6 +27,7 @@ from mmpretrain.objectives.combine import TrainingModule
 from mmpretrain.objectives.matching import MatchingLearner
 from mmpretrain.objectives.pairs import PairLearner
 from mmpretrain.recipes.assemble import Parts, evaluation_rows
+from mmpretrain.recipes.prompt import prompt_ids
 from mmpretrain.recipes.written import until_end
 
 CLIP_SCALE = 100.0
@@ -36,9 +37,8 @@ MEASURED_ROWS = 16
 """Rows of a batch by which held-out figures are resampled."""
 
 
-def embedder(parts: Parts, engine: Engine, datasets: Mapping[str, Dataset]) -> Embedder:
+def embedder(parts: Parts, engine: Engine, datasets: Mapping[str, Dataset], trained: Mapping[str, Dataset]) -> Embedder:
     """The engine's model and the splits that it may be asked about; use it inside `engine.evaluating()`."""
-    trained = training_sets(parts)
     sources = {name: split_source(parts, dataset) for name, dataset in {**trained, **datasets}.items()}
     return Embedder(Behind(parts, engine), heads_of(parts), parts.tokenizer, sources, list(trained), parts.device)
 
@@ -125,7 +125,8 @@ class Behind:
 
     def write(self, batch: Batch, generation: Generation) -> list[str]:
         start, end = self._tokenizer.ends
-        task = Task(start=start, end=end, positions_P=batch.positions_B, in_lockstep=self._in_lockstep)
+        prompt = prompt_ids(generation, self._tokenizer)
+        task = Task(start=start, end=end, positions_P=batch.positions_B, prompt=prompt, in_lockstep=self._in_lockstep)
         longest = min(generation.most_tokens, self._tokenizer.context_length - 1)
         written = self._engine.forward("ask", write, batch.images_BCHW, task, replace(generation, most_tokens=longest))
         return [until_end(self._tokenizer, tokens_L) for tokens_L in written.tokens_PL.cpu()]

@@ -28,6 +28,7 @@ from mmpretrain.recipes.alone import Alone, load_alone
 from mmpretrain.recipes.combinations import refuse_mute
 from mmpretrain.recipes.looks import Facts, plural, say
 from mmpretrain.recipes.looks import write as write_file
+from mmpretrain.recipes.prompt import prompt_ids, unseen_words
 from mmpretrain.recipes.settings import read_run
 from mmpretrain.recipes.written import until_end
 
@@ -74,6 +75,9 @@ def caption(
     generation = within_context(generation, config.data.tokenizer.context_length)
     given, began = given_pictures(paths), time.perf_counter()
     alone = load_alone(folder, config)
+    prompt_ids(generation, alone.tokenizer)  # refused before an account of an earlier call goes
+    for strange in unseen_words(generation, alone.tokenizer, alone.engine.module):
+        say(console, f"note: {strange}")
     account = caption_given(alone, given, generation, rows, out, console)
     facts = {
         "run": str(folder),
@@ -137,12 +141,14 @@ def caption_all(
     limits = alone.config.data.limits.image
     limits = replace(limits, min_side=max(LEAST_SIDE, limits.min_side))
     start, end = alone.tokenizer.ends
+    prompt = prompt_ids(generation, alone.tokenizer)
     with alone.engine.evaluating():
         usable = usable_pictures(pictures, limits, alone.config.towers.size, account)
         while batch := list(itertools.islice(usable, rows)):
             device = alone.engine.device
             # what is drawn for a picture hangs on what it shows, not on its neighbours
-            task = Task(start=start, end=end, positions_P=torch.tensor([key for _, key, _ in batch]).to(device))
+            keys_P = torch.tensor([key for _, key, _ in batch]).to(device)
+            task = Task(start=start, end=end, positions_P=keys_P, prompt=prompt)
             images_PCHW = stack([image for _, _, image in batch]).to(device)
             written = alone.engine.forward("ask", write, images_PCHW, task, generation)
             for (image_id, _, _), tokens_L in zip(batch, written.tokens_PL.cpu(), strict=True):

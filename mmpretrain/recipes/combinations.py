@@ -158,8 +158,13 @@ def refuse_evaluation(evaluation: Sequence[Any], objectives: Sequence[Any]) -> N
             refuse_mute(f"evaluation.{place}", objectives, evaluator.generation)
         if hasattr(evaluator, "head"):
             refuse_heads(place, evaluator, objectives)
-        if evaluator.kind == "held_out" and all(each.kind in NOT_ASKED for each in objectives):
+        # heads have evaluators of their own
+        if evaluator.kind == "held_out" and all(each.kind in NOT_ASKED or is_head(each) for each in objectives):
             raise ValueError(f"evaluation.{place}: held_out asks none of these objectives anything; leave it out")
+
+
+def is_head(objective: Any) -> bool:
+    return bool(getattr(objective, "learns_from", ()))
 
 
 def refuse_mute(setting: str, objectives: Sequence[Any], generation: Generation) -> None:

@@ -32,7 +32,7 @@ def data_facts(parts: Parts, others: dict[str, Dataset]) -> dict[str, Any]:
     texts = draw_texts(dataset, Reading(limits=config.data.limits), CAPTIONS)
     words = Counter(len(text.caption.split()) for text in texts)
     classes = dataset.card.classes
-    labels = Counter(classes[text.label] for text in texts if text.label >= 0)
+    labels = Counter(classes[place] for text in texts for place in {text.label, *text.labels} - {-1})
     return {
         "name": dataset.folder.name,
         "title": dataset.card.title,

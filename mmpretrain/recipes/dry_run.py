@@ -29,6 +29,7 @@ from mmpretrain.recipes.beside import beside_of
 from mmpretrain.recipes.combinations import refuse_cut, refuse_ranks
 from mmpretrain.recipes.data_facts import cut_texts
 from mmpretrain.recipes.evaluation import Evaluation
+from mmpretrain.recipes.lacks import lacks_of
 from mmpretrain.recipes.origin import find_origin
 from mmpretrain.recipes.risks import risks_of
 from mmpretrain.recipes.settings import Pretrain, load_pretrain
@@ -60,7 +61,7 @@ def dry_run(path: Path, overrides: Sequence[str], console: Console, ranks: int |
         seconds = seconds_a_step(parts, engine, console)
         if world.is_main:
             console.print(summary(parts, config, ranks, counts, seconds, checkpoint_bytes))
-            for note in (*parts.module.model.notes, *parts.start.notes(), *risks_of(parts)):
+            for note in (*parts.module.model.notes, *parts.start.notes(), *risks_of(parts), *lacks_of(parts)):
                 console.print(note, soft_wrap=True)
             if told := cut_texts(parts):
                 console.print(told, soft_wrap=True)

@@ -1,6 +1,7 @@
 """Evaluation of any run on any dataset from the command line, by one process or by all that a launcher started."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -87,8 +88,19 @@ def choose(config: Pretrain, task: str, data: str, overrides: Sequence[str]) -> 
     try:
         refuse_evaluation([chosen], config.objectives)
     except ValueError as error:
-        raise ConfigError(f"--task: {str(error).partition(': ')[2]}") from None
+        told = str(error).partition(": ")[2]
+        raise ConfigError(f"--task: {told}; this run can be asked by {suited_tasks(config)}") from None
     return chosen
+
+
+def suited_tasks(config: Pretrain) -> str:
+    """What `--task` may be, of a run as it is."""
+    found = []
+    for name, settings in tasks().items():
+        with suppress(ValueError):
+            refuse_evaluation([settings(split="?")], config.objectives)
+            found.append(name)
+    return f"--task {', '.join(found)}" if found else "no task"
 
 
 def split_name(config: Pretrain, data: str) -> str:

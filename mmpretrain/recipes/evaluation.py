@@ -13,15 +13,19 @@ from mmpretrain.core.files import write_atomic
 from mmpretrain.core.run import Run
 from mmpretrain.core.settings import digest, dump
 from mmpretrain.data.dataset import Dataset
+from mmpretrain.data.faults import UnusableSample
 from mmpretrain.data.labels import Labels
 from mmpretrain.data.samples import Reading
 from mmpretrain.engines.base import Engine
 from mmpretrain.evaluation.base import Evaluator, Found
 from mmpretrain.evaluation.build import EvaluatorSettings
+from mmpretrain.evaluation.features import Embedder
 from mmpretrain.evaluation.held_out import HeldOutEvaluator
-from mmpretrain.recipes.asking import embedder
+from mmpretrain.recipes.asking import embedder, training_sets
 from mmpretrain.recipes.assemble import Parts, open_split
+from mmpretrain.recipes.prompt import prompt_ids, unseen_words
 from mmpretrain.recipes.thumbnails import example
+from mmpretrain.recipes.usable import remarks, usable
 from mmpretrain.recipes.written import written as what_it_writes
 from mmpretrain.report.wording import SPACE, figure_text, interval_text
 from mmpretrain.train.metrics import Display
@@ -38,6 +42,11 @@ class Evaluation:
         self.evaluators: list[Evaluator] = [settings.build() for settings in chosen]
         splits = dict.fromkeys(split for settings in chosen for split in settings.splits)
         self.datasets = {split: open_split(parts, split) for split in splits}
+        self._trained = training_sets(parts)
+        self._asked: Embedder | None = None
+        for settings in chosen:
+            if hasattr(settings, "generation"):
+                prompt_ids(settings.generation, parts.tokenizer)  # refused before anything is written
         for number, settings in enumerate(chosen):
             refuse_other_classes(number, settings, self.datasets[settings.split], parts.labels)
 
@@ -48,14 +57,15 @@ class Evaluation:
             display: of a run, which goes on where the disk does not take a result.
 
         Raises:
+            DataError: more of a split cannot be used than data.breaker.share allows; less is left out and told.
             MmpretrainError: without a display: the disk does not take a result.
         """
         records = []
         with engine.evaluating():
-            model = embedder(self.parts, engine, self.datasets)
+            self._asked = None  # what it remembers is of other weights
             for settings, evaluator in zip(self.chosen, self.evaluators, strict=True):
                 began = time.perf_counter()
-                found = evaluator.run(model)
+                found = self._ask(evaluator, engine)
                 if with_examples and isinstance(evaluator, HeldOutEvaluator):
                     # all ranks write together; what they wrote is the main one's to keep
                     written = what_it_writes(self.parts, engine, self.datasets[evaluator.split])
@@ -66,13 +76,50 @@ class Evaluation:
                     raise MmpretrainError(failure)
                 if display:
                     display.say(failure or headline(records[-1], evaluator.headline))
+                    for remark in remarks(self.datasets[evaluator.split], "of the split") if with_examples else []:
+                        display.say(f"note: {remark}")
         return records
+
+    def _ask(self, evaluator: Evaluator, engine: Engine) -> Found:
+        """An answer; where a sample cannot be used, once more without all such samples of its split."""
+        while True:
+            if self._asked is None:
+                self._asked = embedder(self.parts, engine, self.datasets, self._trained)
+            try:
+                return evaluator.run(self._asked)
+            except UnusableSample as bad:
+                self._go_without(bad)
+                self._asked = None
+
+    def _go_without(self, bad: UnusableSample) -> None:
+        """Raises UnusableSample: its split was looked through already, or holds nothing bad any more."""
+        data = self.parts.config.data
+        reading = Reading(limits=data.limits, captions=data.captions, pictures=self.parts.config.towers.size > 0)
+        every = [*self.datasets.values(), *self._trained.values()]
+        whole = next((each for each in every if each.identity == bad.split and not each.left_out), None)
+        if whole is None:
+            raise bad
+        part = usable(whole, reading, data.breaker.share)
+        if not part.left_out:  # what cannot be used now can be used again, which asking once more would not settle
+            raise bad
+        for splits in (self.datasets, self._trained):
+            splits |= {name: part for name, each in splits.items() if each.identity == bad.split}
+
+    def _remarks(self, split: str, found: Found) -> list[str]:
+        """What a reader has to know, of the samples and of the figures."""
+        learned = [remark for each in self._trained.values() for remark in remarks(each, "to learn from")]
+        return [*remarks(self.datasets[split], "of the split"), *learned, *found.remarks]
+
+    def _of_prompt(self, settings: Any) -> list[str]:
+        generation = getattr(settings, "generation", None)
+        return unseen_words(generation, self.parts.tokenizer, self.parts.module) if generation else []
 
     def _record(
         self, settings: EvaluatorSettings, evaluator: Evaluator, found: Found, step: int, seconds: float
     ) -> dict[str, Any]:
         dataset = self.datasets[evaluator.split]
         chosen = changed(settings)
+        told = [*self._of_prompt(settings), *self._remarks(evaluator.split, found)]
         return {
             "dataset": dataset.folder.name,
             "split": dataset.split,
@@ -83,7 +130,8 @@ class Evaluation:
             "seconds": round(seconds, 3),
             "metrics": {name: figure.as_dict() for name, figure in found.metrics.items()},
             **({"settings": chosen} if chosen else {}),
-            **({"remarks": found.remarks} if found.remarks else {}),
+            **({"remarks": told} if told else {}),
+            **({"left_out": list(dataset.left_out.values())} if dataset.left_out else {}),
             **found.facts,
         }
 

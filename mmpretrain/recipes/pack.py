@@ -45,6 +45,8 @@ class Pack:
     out: Path
     layout: Format = "auto"
     wanted: Wanted = field(default_factory=Wanted)
+    classes: tuple[str, ...] = ()
+    """Classes that rows may have, in their order; empty: all that occur."""
     passage_words: int | None = None
     """Most words of a passage that a document is cut into; None: a document is one sample."""
     split: str = "train"
@@ -71,7 +73,9 @@ def pack(options: Pack, console: Console) -> None:
     console.print(source.said, soft_wrap=True)
     records = list(source) if source.has_pictures else source
     examined = examine_pictures(records, options, console) if isinstance(records, list) else {}
-    merge = Merge(source.joins, source.label, options.split)
+    if options.classes and source.label is None:
+        raise ConfigError("--classes: the source names no classes; choose their column with --label-column")
+    merge = Merge(source.joins, source.label, options.split, options.classes)
     samples: Iterable[Merged] = merge.samples(records, examined)
     if isinstance(records, list):
         samples = list(samples)
@@ -153,6 +157,7 @@ def write_samples(folder: Path, samples: Iterable[Merged], source: Source, optio
     """Write the shards of every split; returns the card."""
     suffixes: dict[str, int] = {}
     labels: set[str] = set()
+    several = False
     asked = Asked()
     writers: dict[str, ShardWriter] = {}
     total = len(samples) if isinstance(samples, list) else None
@@ -164,7 +169,9 @@ def write_samples(folder: Path, samples: Iterable[Merged], source: Source, optio
             parts = members(sample, content, options.resize is not None)
             suffixes |= {suffix: suffixes.get(suffix, 0) + 1 for suffix in parts if suffix not in ("txt", "json")}
             if source.label is not None:
-                labels.add(str(sample.facts[source.label]))
+                said = sample.facts[source.label]
+                several |= isinstance(said, list)
+                labels.update(said if isinstance(said, list) else [str(said)])
             asked.add(sample.facts)
             writers[sample.split].write(f"{number:09d}", parts)
     splits = {
@@ -177,7 +184,8 @@ def write_samples(folder: Path, samples: Iterable[Merged], source: Source, optio
         describe(source, options, sum(w.samples for w in writers.values())),
     )
     fields = CARD_FIELDS if options.passage_words is not None else {} if source.joins else asked.fields
-    return card_text(name, description, name, image, splits, source.label, sorted(labels), fields=fields)
+    classes = options.classes or sorted(labels)
+    return card_text(name, description, name, image, splits, source.label, classes, several, fields=fields)
 
 
 def describe(source: Source, options: Pack, count: int) -> str:

@@ -50,9 +50,10 @@ def pack_shards(options: Pack, console: Console) -> None:
 
 
 def refuse_options(options: Pack, in_place: bool) -> None:
-    if options.captions or options.resize or options.passage_words is not None:
+    if options.captions or options.classes or options.resize or options.passage_words is not None:
         raise ConfigError(
-            f"{options.source}: its shards are used as they are; --captions, --resize and --passage-words do not fit"
+            f"{options.source}: its shards are used as they are; --captions, --classes, --resize and --passage-words "
+            "do not fit"
         )
     if not in_place:
         refuse_existing(options.out)

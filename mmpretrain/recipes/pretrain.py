@@ -34,6 +34,7 @@ from mmpretrain.recipes.beside import beside_of
 from mmpretrain.recipes.data_facts import cut_texts, data_facts, model_facts
 from mmpretrain.recipes.evaluation import Evaluation
 from mmpretrain.recipes.keeper import Keeper
+from mmpretrain.recipes.lacks import lacks_of
 from mmpretrain.recipes.origin import find_origin
 from mmpretrain.recipes.risks import risks_of
 from mmpretrain.recipes.settings import Pretrain, load_pretrain, read_run
@@ -136,8 +137,9 @@ def say_what_begins(display: Display, parts: Parts, place: Run, start: int, choi
     display.say(f"{place.folder}: {'resuming at step' if start else 'starting, step'} {start}")
     if parts.config.data.order == "streaming":
         display.say(NOTICE)
-    if parts.world.is_main and not start and (told := cut_texts(parts)):
-        display.say(told)
+    if parts.world.is_main and not start:
+        for lack in (*([told] if (told := cut_texts(parts)) else []), *lacks_of(parts)):
+            display.say(lack)
     if parts.data.notes:
         display.say(f"{parts.data.notes:,} files of {parts.data.label} stand in no sample; data check names them")
     for note in (*parts.module.model.notes, *(() if start else (*parts.start.notes(), *risks_of(parts)))):

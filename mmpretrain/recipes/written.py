@@ -55,7 +55,7 @@ def written(parts: Parts, engine: Engine, dataset: Dataset) -> list[dict[str, An
 
 def read(parts: Parts, dataset: Dataset) -> tuple[list[Sample], Batch]:
     """Samples all over a split, and the batch of them."""
-    places = [Place(0, shard, row) for shard, facts in enumerate(dataset.facts) for row in range(facts.samples)]
+    places = [Place(0, shard, row) for shard, row in dataset.places()]
     step = max(1, len(places) // EXAMPLES)
     chosen = list(enumerate(places[::step][:EXAMPLES]))
     size = parts.config.towers.size

@@ -6,7 +6,8 @@ from typing import Any
 
 from mmpretrain.report import wording
 from mmpretrain.report.folder import Record, place_of
-from mmpretrain.report.panel import Panel, Series
+from mmpretrain.report.gap import SAME_MEASURE, first_gaps, gap_panel
+from mmpretrain.report.panel import Panel, Series, figure_series
 from mmpretrain.report.verdict import HEADLINES, MEASURES, headline_names, mean_figure
 
 TITLES = {
@@ -38,12 +39,17 @@ def build_curves(record: Record) -> list[Drawing] | None:
 def choose_panels(record: Record) -> list[Panel]:
     """Loss, quality, rate, what the objectives tell, gradient, speed; each only where there is a line to draw."""
     lines = record.metrics
+    gaps = first_gaps(record)
+    drawn = {f"{gap.name}/accuracy" for gap in gaps}
+    # the same figures stand beside those of training already
+    tasks = [task for task in HEADLINES if not (gaps and headline_names(record, task) == (SAME_MEASURE.get(task),))]
     panels = [
         Panel(title="Loss", series=loss_series(lines), noisy=True),
-        *(quality_panel(record, task, MEASURES[task][0], headline_names(record, task)) for task in HEADLINES),
+        *(gap_panel(record, gap) for gap in gaps),
+        *(quality_panel(record, task, MEASURES[task][0], headline_names(record, task)) for task in tasks),
         *held_out_panels(record),
         Panel(title="Learning rate", series=[series(lines, "rate", "rate")], from_zero=True),
-        *objective_panels(lines),
+        *objective_panels(lines, drawn),
         Panel(title="Gradient norm", series=[series(lines, "grad_norm", "norm")], from_zero=True, noisy=True),
         Panel(title="Throughput, samples/s", series=[series(lines, "samples_per_s", "speed")], from_zero=True),
         Panel(
@@ -53,8 +59,9 @@ def choose_panels(record: Record) -> list[Panel]:
             from_zero=True,
         ),
     ]
-    drawable = [(panel, [line for line in panel.series if len(line.steps) > 1]) for panel in panels]
-    return [replace(panel, series=kept) for panel, kept in drawable if kept]
+    # a single figure with its interval is a point beside a line, and no line of its own
+    drawable = [(panel, [line for line in panel.series if len(line.steps) > 1 or line.lows]) for panel in panels]
+    return [replace(panel, series=kept) for panel, kept in drawable if any(len(line.steps) > 1 for line in kept)]
 
 
 def series(lines: list[dict[str, Any]], key: str, name: str) -> Series:
@@ -71,12 +78,12 @@ def loss_series(lines: list[dict[str, Any]]) -> list[Series]:
     return [series(lines, LOSS, "total"), *(parts if len(parts) > 1 else [])]
 
 
-def objective_panels(lines: list[dict[str, Any]]) -> list[Panel]:
-    """One panel for each kind of number that objectives tell beside their loss."""
+def objective_panels(lines: list[dict[str, Any]], drawn: set[str]) -> list[Panel]:
+    """One panel for each kind of number that objectives tell beside their loss, but for what is drawn elsewhere."""
     kinds: dict[str, list[Series]] = {}
     for key in _objective_keys(lines):
         objective, _, kind = key.partition("/")
-        if kind != LOSS:
+        if kind != LOSS and key not in drawn:
             kinds.setdefault(kind, []).append(series(lines, key, objective.replace("_", " ")))
     titles = {kind: TITLES.get(kind, kind.replace("_", " ").capitalize()) for kind in kinds}
     return [Panel(title=titles[kind], series=found) for kind, found in kinds.items()]
@@ -97,20 +104,8 @@ def quality_panel(record: Record, task: str, title: str, names: tuple[str, ...])
         own = [r for r in record.results if r["task"] == task and place_of(r) == place_of(newest)]
         told = {r["step"]: r for r in own if all(name in r["metrics"] for name in names)}
         figures = {step: mean_figure(told[step], names) for step in sorted(told)}
-        lines.append(_figure_series(record.label_of(task, newest), figures))
+        lines.append(figure_series(record.label_of(task, newest), figures))
     return Panel(title=title, series=lines, percent=wording.is_share(names[0]), from_zero=True)
-
-
-def _figure_series(name: str, figures: dict[int, dict[str, float]]) -> Series:
-    found = list(figures.values())
-    return Series(
-        name=name,
-        steps=list(figures),
-        values=[figure["value"] for figure in found],
-        lows=[figure["low"] for figure in found],
-        highs=[figure["high"] for figure in found],
-        chance=found[-1]["chance"] if found else None,
-    )
 
 
 def _objective_keys(lines: list[dict[str, Any]]) -> list[str]:

@@ -17,6 +17,19 @@ class Series:
     chance: float | None = None
 
 
+def figure_series(name: str, figures: dict[int, dict[str, float]]) -> Series:
+    """Figures with their intervals, by step."""
+    found = list(figures.values())
+    return Series(
+        name=name,
+        steps=list(figures),
+        values=[figure["value"] for figure in found],
+        lows=[figure["low"] for figure in found],
+        highs=[figure["high"] for figure in found],
+        chance=found[-1]["chance"] if found else None,
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Panel:
     """One quantity over steps."""
@@ -33,12 +46,14 @@ class Panel:
     """What the values are over."""
     doubling: bool = False
     """Steps double from one to the next, and are as far from each other on the axis."""
+    note: str = ""
+    """What a reader should see in several lines."""
 
     @property
     def summary(self) -> str:
-        """First and last value of a panel with one line."""
+        """The note, or first and last value of a panel with one line."""
         if len(self.series) != 1:
-            return ""
+            return self.note
         values = self.series[0].values
         return f"{self.text(values[0])} → {self.text(values[-1])}"
 

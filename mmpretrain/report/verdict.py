@@ -7,6 +7,7 @@ from typing import Any
 
 from mmpretrain.report import wording
 from mmpretrain.report.folder import Record
+from mmpretrain.report.gap import Gap, first_gaps
 from mmpretrain.report.results import Bar, bar_scale, build_bar
 
 HEADLINES = {
@@ -66,6 +67,7 @@ class Verdict:
     headline: str
     detail: str
     scores: list[Score]
+    gaps: list[Gap]
     full_length: str
     facts: list[tuple[str, str, str]]
 
@@ -75,7 +77,8 @@ def build_verdict(record: Record) -> Verdict:
     tasks = (*HEADLINES, "held_out")
     task = next((each for each in tasks if _scored(record, each, headline_names(record, each))), None)
     if task is None:
-        return Verdict(headline=_progress(record), detail="", scores=[], full_length="", facts=build_facts(record))
+        nothing: dict[str, Any] = {"detail": "", "scores": [], "gaps": [], "full_length": ""}
+        return Verdict(headline=_progress(record), **nothing, facts=build_facts(record))
     names = headline_names(record, task)
     results = _scored(record, task, names)
     figures = [mean_figure(result, names) for result in results]
@@ -84,6 +87,7 @@ def build_verdict(record: Record) -> Verdict:
         headline=_headline(task, names, record.label_of(task, results[0]), figures[0]),
         detail=_detail(task, names, figures[0], results[0]["metrics"], record),
         scores=[_score(record, names[0], result, f, full) for result, f in zip(results, figures, strict=True)],
+        gaps=first_gaps(record),
         full_length=f"{full:g}" if wording.is_score(names[0]) else wording.percent(full, 0),
         facts=build_facts(record),
     )

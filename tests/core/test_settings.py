@@ -1,6 +1,6 @@
-from dataclasses import field
+from dataclasses import field, fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import pytest
 from hypothesis import given
@@ -30,6 +30,23 @@ class Drawing:
     shape: Annotated[Circle | Square, Field(discriminator="kind")] = field(default_factory=Circle)
     more: list[Annotated[Circle | Square, Field(discriminator="kind")]] = field(default_factory=list)
     limit: Annotated[int, Field(gt=0)] | None = None
+
+
+@settings
+class Shape:
+    corners: ClassVar[int] = 0
+    """Belongs to the class."""
+    name: str = ""
+
+
+@settings
+class Triangle(Shape):
+    corners = 3
+
+
+def test_what_belongs_to_a_class_is_no_field_of_its_settings():
+    assert [each.name for each in fields(Triangle)] == ["name"]
+    assert Triangle().corners == build(Triangle, {}).corners == 3
 
 
 def messages(tree: dict) -> list[str]:

@@ -1,5 +1,7 @@
 """Figures of one class and of several classes a row, against scikit-learn and torchmetrics."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from torchmetrics.classification import (
 )
 
 from mmpretrain.core.errors import ConfigError
-from mmpretrain.evaluation.classification import of_labels, of_sets, places
+from mmpretrain.evaluation.classification import given_classes, of_labels, of_sets
 from mmpretrain.evaluation.interval import figures, means, resampled
 from mmpretrain.evaluation.one_label import (
     accuracy_figures,
@@ -218,27 +220,43 @@ def predicted(logits: torch.Tensor, **more: object) -> Predicted:
 def test_classes_are_matched_by_name_and_what_cannot_be_asked_is_told():
     logits = torch.tensor([[0.0, 3, 0], [3, 0, 0], [0, 0, 3], [3, 0, 0]])
     asked = predicted(logits)
-    found = of_labels("classification", asked, places("classification", asked), logits.softmax(dim=1).numpy())
+    found = of_labels("classification", asked, given_classes("classification", asked), logits.softmax(dim=1).numpy())
     assert found.samples["label"] == ["dog", "cat", "dog"]
     assert found.samples["predicted"] == ["dog", "cat", "cat"]
     assert found.metrics["acc1"].value == pytest.approx(2 / 3)
     assert found.remarks == [
-        "1 of 4 samples have no class and were not asked.",
+        "1 of 4 samples do not have one class and were not asked.",
         "1 of 3 classes have no example here: eel.",
     ]
     assert [each["row"] for each in found.shown["mistakes"]] == [3]
 
 
-def test_a_class_that_the_head_does_not_know_is_named():
-    asked = predicted(torch.zeros(4, 3), card_classes=["dog", "cot"])
-    with pytest.raises(ConfigError, match=r"toys has the class 'cot', .* did you mean 'cat'"):
-        places("classification", asked)
+def test_classes_that_the_head_does_not_know_are_named_counted_and_left_out():
+    logits = torch.eye(4)[:, :3]
+    asked = predicted(logits, card_classes=["dog", "cot"])
+    found = of_labels("classification", asked, given_classes("classification", asked), logits.softmax(dim=1).numpy())
+    assert found.samples["key"] == ["k0", "k3"]
+    assert found.facts["outside_classes"] == 1
+    assert found.remarks[:2] == [
+        "1 of 4 samples have classes that the head does not choose from ('cot' 1), and were left out.",
+        "1 of 4 samples do not have one class and were not asked.",
+    ]
+    asked = predicted(logits, labels_N=torch.full((4,), -1), label_sets=[(0,), (0, 1), (), (0,)])
+    asked = replace(asked, card_classes=["dog", "cot"])
+    found = of_sets("tags", asked, given_classes("tags", asked), logits.sigmoid().numpy())
+    assert found.samples["key"] == ["k0", "k2", "k3"]
+
+
+def test_a_split_of_other_classes_alone_is_refused_by_name():
+    asked = predicted(torch.zeros(4, 3), card_classes=["dig", "cot"])
+    with pytest.raises(ConfigError, match=r"toys has the class 'dig', .* did you mean 'dog'.*, and none that it does"):
+        given_classes("classification", asked)
 
 
 def test_several_classes_a_row_may_be_none():
     logits = torch.tensor([[2.0, 2, -2], [-2, -2, -2], [-2, 2, -2]])
     asked = predicted(logits, labels_N=torch.tensor([-1, -1, -1]), label_sets=[(0, 1), (), (1,)])
-    found = of_sets("tags", asked, places("tags", asked), logits.sigmoid().numpy())
+    found = of_sets("tags", asked, given_classes("tags", asked), logits.sigmoid().numpy())
     assert found.samples["labels"] == [["cat", "dog"], [], ["cat"]]
     assert found.samples["exact_match"] == [1, 1, 0]
     assert found.metrics["exact_match"].value == pytest.approx(2 / 3)
@@ -247,4 +265,4 @@ def test_several_classes_a_row_may_be_none():
 def test_a_split_without_classes_is_refused():
     asked = predicted(torch.zeros(2, 3), labels_N=torch.tensor([-1, -1]))
     with pytest.raises(ConfigError, match="no sample of toys has one class"):
-        of_labels("classification", asked, places("classification", asked), np.full((2, 3), 1 / 3))
+        of_labels("classification", asked, given_classes("classification", asked), np.full((2, 3), 1 / 3))

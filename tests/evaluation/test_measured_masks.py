@@ -164,7 +164,6 @@ def model_of(classes: list[str], say: Any) -> Embedder:
     every = list(range(ROWS))
     source = SplitSource(
         dataset="boxes",
-        split="val",
         length=ROWS,
         batches=lambda chosen: iter([batch_of(every[start : start + 6]) for start in range(0, ROWS, 6)]),
         small_batches=lambda: iter(()),

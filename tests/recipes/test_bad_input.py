@@ -1,31 +1,16 @@
 """Every mistake is one line that names the thing and the remedy, with the designed exit code, and leaves nothing."""
 
-import io
 import resource
 import shutil
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 
-from mmpretrain.__main__ import main
 from mmpretrain.core.files import read_json_lines
+from tests.commands import command, refused
 from tests.conftest import ConfigWriter, toy_samples, write_card, write_tar
-
-
-def command(*arguments: str) -> subprocess.CompletedProcess:
-    """What the command line would do, in this process."""
-    output, errors = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(output), redirect_stderr(errors):
-        patch.setattr(sys, "argv", ["mmpretrain", *arguments])
-        try:
-            main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code
-    return subprocess.CompletedProcess(arguments, code, output.getvalue(), errors.getvalue())
 
 
 def command_on_a_full_disk(*arguments: str, limit: int) -> subprocess.CompletedProcess:
@@ -37,14 +22,6 @@ def command_on_a_full_disk(*arguments: str, limit: int) -> subprocess.CompletedP
         timeout=100,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )
-
-
-def refused(answer: subprocess.CompletedProcess, code: int) -> str:
-    assert answer.returncode == code, answer.stderr
-    assert "Traceback" not in answer.stderr
-    lines = answer.stderr.strip().splitlines()
-    assert len(lines) == 1, answer.stderr
-    return lines[0]
 
 
 def test_every_value_that_is_wrong_is_told_at_once(toy_config: ConfigWriter, tmp_path: Path):
@@ -133,10 +110,11 @@ def test_samples_that_end_a_run_stand_in_its_ledger(toy_config: ConfigWriter, tm
     assert {record["reason"] for record in ledger} == {"missing_fact"}
 
 
-def test_an_evaluation_with_a_bad_sample_ends_with_its_name(toy_config: ConfigWriter, tmp_path: Path):
+def test_an_evaluation_with_many_bad_samples_ends_with_their_number_and_names(toy_config: ConfigWriter, tmp_path: Path):
     config = str(toy_config(evaluation=[{"kind": "retrieval", "split": "train"}]))
-    line = refused(command("pretrain", config, faulty(tmp_path, 23, 1)), 3)
-    assert "a.tar: broken-0: missing_fact" in line
+    line = refused(command("pretrain", config, faulty(tmp_path, 18, 2), "data.breaker.share=0.09"), 3)
+    assert "2 (missing_fact 2; a.tar: broken-0: missing_fact" in line
+    assert "of 20 samples cannot be used, more than data.breaker.share = 0.09 allows" in line
 
 
 def test_a_disk_that_is_full_leaves_no_half_written_checkpoint(toy_config: ConfigWriter, tmp_path: Path):

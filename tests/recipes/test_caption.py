@@ -188,6 +188,33 @@ def test_settings_that_do_not_go_together_are_refused(run: Path, pictures: Path)
     assert "context is 12" in invoke(run, pictures, "--least-tokens", 15, fails=ConfigError)
 
 
+def test_captions_go_on_from_a_prompt(run: Path, pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "captions.json"
+    for way in (["greedy"], ["beam"], ["sample", "--top-k", 5]):
+        said = invoke(run, pictures, "--out", out, "--prompt", "A blue", "--how", *way)
+        assert "note:" not in said
+        found = [each["caption"] for each in json.loads(out.read_text())]
+        assert len(found) == 6
+        assert all(caption.startswith("a blue") for caption in found), found
+    before = out.read_text()
+    said = invoke(run, pictures, "--out", out, "--prompt", "a " * 11, fails=ConfigError)
+    assert "is longer than 10 tokens, which leaves none to write (most_tokens is 11, the run's context 12)" in said
+    assert out.read_text() == before
+    said = invoke(run, pictures, "--out", out, "--prompt", "a red", "--most-tokens", 2, fails=ConfigError)
+    assert "longer than 1 tokens" in said
+    told = " ".join(invoke(run, pictures, "--out", out, "--prompt", "a blue 漢").split())
+    assert "note: the prompt has words that the run never learned: '漢'" in told
+
+
+def test_a_prompt_of_words_that_no_training_text_held_is_said(
+    toy_config: ConfigWriter, pictures: Path, tmp_path: Path
+) -> None:
+    run = trained(toy_config, "seen", words="seen")
+    told = " ".join(invoke(run, pictures, "--out", tmp_path / "c.json", "--prompt", "bread of red").split())
+    assert "never learned: 'bread', 'of'" in told
+    assert "never learned" not in invoke(run, pictures, "--out", tmp_path / "c.json", "--prompt", "a red")
+
+
 def test_a_link_to_a_picture_is_followed_and_a_folder_that_links_to_itself_ends(
     run: Path, pictures: Path, tmp_path: Path
 ) -> None:

@@ -163,6 +163,10 @@ def test_captions_are_written_once_a_picture_and_scored_beside_two_baselines(
     told = [f"{path}={json.dumps(value)}" for path, value in beam["settings"].items()]
     again = evaluate(place.folder, "captioning", ":val", [], None, told)
     assert again["metrics"] == beam["metrics"], "the settings in a record make it again"
+    evaluate(place.folder, "captioning", ":val", [], None, [*words, "generation.prompt=a red"])
+    assert [each["written"][:5] for each in lines(place, "captioning")] == ["a red"] * 11
+    with pytest.raises(ConfigError, match=r"prompt: .* is longer than 5 tokens"):
+        evaluate(place.folder, "captioning", ":val", [], None, [*words, "generation.prompt=a red dot is a red dot"])
     with pytest.raises(ConfigError, match="tokenizer"):
         evaluate(place.folder, "captioning", ":val", [], None, ["tokenizer=none"])
 

@@ -24,6 +24,11 @@ CAPTION_NAMES = [
 ]
 # fmt: on
 LABEL_NAMES = ["label", "class", "category", "class_name", "label_name", "labels", "classes", "categories"]
+PLURALS = frozenset({"labels", "classes", "categories", "tags"})
+SEVERAL = "|"
+"""What stands between several classes in a cell, where nobody says otherwise."""
+NO_CLASS = "none of the classes"
+"""Caption of a picture of which only its classes are told, and that has none."""
 ANSWER_NAMES = ["answer", "answers", "multiple_choice_answer", "response", "antwort"]
 QUESTION_NAMES = ["question", "questions", "query", "frage"]
 _NUMBERED = re.compile(r"(caption|text|comment|sentence)[ _-]?\d+")
@@ -42,6 +47,10 @@ class Columns:
     """Class of the picture; where nothing else is said of it, its caption too."""
     answer: str | None = None
     """Answer to the caption, which then is a question."""
+    several: bool = False
+    """A picture may have several classes, or none."""
+    label_separator: str | None = None
+    """Between the classes of a cell; None: cells are lists."""
 
     @property
     def joins(self) -> bool:
@@ -51,7 +60,8 @@ class Columns:
     @property
     def said(self) -> str:
         plural = "s" if len(self.captions) > 1 else ""
-        label = f", class column {self.label!r}" if self.label else ""
+        classes = f"several, {self.label_separator!r} between them" if self.label_separator else "several"
+        label = f", class column {self.label!r}{f' ({classes})' if self.several else ''}" if self.label else ""
         answer = f", answer column {self.answer!r}" if self.answer else ""
         captions = ", ".join(map(repr, self.captions))
         return f"picture column {self.image!r}, caption column{plural} {captions}{label}{answer}"
@@ -67,6 +77,7 @@ class Wanted:
     caption_columns: tuple[str, ...] = ()
     """Several in their order; `de=titel` says that the column titel is German."""
     label_column: str | None = None
+    label_separator: str | None = None
     answer_column: str | None = None
     follow_links: bool = False
 
@@ -83,12 +94,13 @@ def choose_columns(names: Sequence[str], rows: Sequence[Mapping[str, Any]], want
     others = [name for name in names if name != image]
     label = _wanted(wanted.label_column, names, "--label-column", table) or _first_known(others, LABEL_NAMES)
     answer = _wanted(wanted.answer_column, names, "--answer-column", table)
+    several = _several(label, rows, wanted, table)
     if wanted.caption_columns:
-        return replace(_as_wanted(image, wanted.caption_columns, names, table), label=label, answer=answer)
+        return replace(_as_wanted(image, wanted.caption_columns, names, table), label=label, answer=answer, **several)
     question = _first_known(others, QUESTION_NAMES)
     answer = answer or (_first_known(others, ANSWER_NAMES) if question else None)
     if question and answer:
-        return Columns(image, (question,), label=label, answer=answer)
+        return Columns(image, (question,), label=label, answer=answer, **several)
     found = _caption_columns([name for name in others if name not in (label, answer)], rows) or (
         [label] if label else []
     )
@@ -99,7 +111,21 @@ def choose_columns(names: Sequence[str], rows: Sequence[Mapping[str, Any]], want
         )
     spoken = [_OF_LANGUAGE.fullmatch(name.lower()) for name in found]
     languages = tuple(match[1] for match in spoken if match)
-    return Columns(image, tuple(found), languages if len(languages) == len(found) else (), label, answer)
+    return Columns(image, tuple(found), languages if len(languages) == len(found) else (), label, answer, **several)
+
+
+def _several(label: str | None, rows: Sequence[Mapping[str, Any]], wanted: Wanted, table: str) -> dict[str, Any]:
+    """Whether a cell holds several classes: lists do, and `a|b` in a column whose name is a plural."""
+    if label is None:
+        if wanted.label_separator:
+            raise ConfigError(f"--label-separator: {table} has no column of classes; choose it with --label-column")
+        return {}
+    cells = [row.get(label) for row in rows]
+    if any(isinstance(cell, list) for cell in cells):
+        return {"several": True}
+    written = [SEVERAL] if _plain(label) in PLURALS and any(SEVERAL in str(cell) for cell in cells) else []
+    separator = next(iter([*([wanted.label_separator] if wanted.label_separator else []), *written]), None)
+    return {"several": True, "label_separator": separator} if separator else {}
 
 
 def _first_known(names: Sequence[str], known: Sequence[str]) -> str | None:
@@ -174,9 +200,13 @@ def said_of(row: Mapping[str, Any], columns: Columns, origin: str, picture: Pict
     captions, facts = captions_of(row, columns), facts_of(row, columns)
     if columns.label:
         said = row.get(columns.label)
-        if said is None or said == "":
+        if said is None or (said == "" and not columns.several):
             return LeftOut(origin, "missing_label", f"the column {columns.label!r} is empty")
-        facts[columns.label] = said if isinstance(said, list) else str(said)
+        if isinstance(said, list) and not columns.several:
+            return LeftOut(origin, "several_labels", f"the column {columns.label!r} has one class in the first rows")
+        facts[columns.label] = classes_of(said, columns.label_separator) if columns.several else str(said)
+        if columns.captions == (columns.label,) and columns.several:
+            captions = [", ".join(facts[columns.label]) or NO_CLASS]
     if columns.answer:
         answers = texts(row.get(columns.answer))
         if not answers:
@@ -184,6 +214,12 @@ def said_of(row: Mapping[str, Any], columns: Columns, origin: str, picture: Pict
         facts |= {"question": first_of(captions), "answer": answers[0]}
         facts |= {"answers": answers} if len(answers) > 1 else {}
     return Record(origin, picture, captions, facts)
+
+
+def classes_of(cell: Any, separator: str | None) -> list[str]:
+    """The classes of a cell, each once, in the order of the alphabet; none of an empty one."""
+    listed = cell if isinstance(cell, list) else str(cell).split(separator) if separator else [cell]
+    return sorted({str(each).strip() for each in listed} - {""})
 
 
 def first_of(captions: Captions) -> str:

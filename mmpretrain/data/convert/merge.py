@@ -2,10 +2,11 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mmpretrain.core.settings import did_you_mean
 from mmpretrain.data.captions import clean_caption
 from mmpretrain.data.convert.examine import Examined
 from mmpretrain.data.convert.record import Captions, LeftOut, Picture, Record
@@ -45,6 +46,8 @@ class Merge:
     """The fact that two rows with one picture must agree on."""
     split: str
     """Of records whose source names none."""
+    classes: Sequence[str] = ()
+    """Those that may occur; empty: all."""
     left_out: list[LeftOut] = field(default_factory=list)
     records: int = 0
     """Rows, files or entries of the source, left out or not."""
@@ -97,10 +100,22 @@ class Merge:
         for item in items:
             self.records += 1
             found = item if isinstance(item, LeftOut) else _to_sample(item, examined, self.split)
+            if isinstance(found, Merged):
+                found = self._of_known_class(found)
             if isinstance(found, LeftOut):
                 self.left_out.append(found)
             else:
                 yield found
+
+    def _of_known_class(self, found: Merged) -> Merged | LeftOut:
+        if self.label is None or not self.classes:
+            return found
+        said = found.facts.get(self.label)
+        for name in said if isinstance(said, list) else [said]:
+            if name not in self.classes:
+                hint = did_you_mean(str(name), self.classes)
+                return LeftOut(found.origin, "unknown_class", f"{name!r} is none of the {len(self.classes)}{hint}")
+        return found
 
     def _join(self, first: Merged, found: Merged) -> None:
         if self.label is not None and first.facts.get(self.label) != found.facts.get(self.label):

@@ -20,12 +20,14 @@ def card_text(
     splits: Mapping[str, Mapping[str, Any]],
     label: str | None = None,
     classes: Sequence[str] = (),
+    several: bool = False,
     caption: str = "txt",
     fields: Mapping[str, Any] | None = None,
 ) -> str:
     """A card as YAML that loads, with a place for the licence.
 
     Args:
+        several: the label's facts are lists of classes.
         fields: further fields that name facts of the JSON members.
     """
     pictures: Any = image[0] if len(image) == 1 else list(image) or None
@@ -33,7 +35,7 @@ def card_text(
     made_by = {"name": source, "licence": "unknown", "attribution": "unknown", "url": "unknown"}
     facts: dict[str, Any] = {"image": pictures, "caption": caption, **(fields or {})}
     if label is not None:
-        facts |= {"label": label, "classes": list(classes), "templates": ["a photo of a {c}"]}
+        facts |= {"labels" if several else "label": label, "classes": list(classes), "templates": ["a photo of a {c}"]}
     text = f"{_HEAD}{_dump(tree)}{_ASK}{_dump({'sources': [made_by]})}{_dump(facts)}{_dump({'splits': dict(splits)})}"
     build(Card, parse_yaml(text))
     return text

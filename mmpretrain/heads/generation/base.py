@@ -6,6 +6,7 @@ Suffixes: P pictures, R texts at work (one for a picture, or a beam of them), L 
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple, Protocol
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -22,6 +23,9 @@ class Limits:
     """Tokens that stand in front of the end token at least; of 0 the best text of a beam may be an empty one."""
     blocked_ngram: Annotated[int, Field(ge=0)] = 0
     """No row of so many tokens is written twice in a text; 0: any may."""
+
+    prompt: str = ""
+    """Words that every text begins with, as `a picture of`; they count as its tokens. Empty: none."""
 
     def __post_init__(self) -> None:
         if self.least_tokens >= self.most_tokens:
@@ -40,6 +44,8 @@ class Task:
     """Id of the token that ends one."""
     positions_P: Tensor
     """int64, keys what is drawn for a picture: the same wherever it stands in whatever batch."""
+    prompt: tuple[int, ...] = ()
+    """Ids that every text begins with, behind the start token; fewer than `most_tokens`."""
     in_lockstep: bool = False
     """Take `most_tokens` steps over all rows, whatever is written: under ZeRO-3 all ranks have to walk the same way.
     False: texts that have ended are read no more."""
@@ -51,7 +57,8 @@ class Written(NamedTuple):
     tokens_PL: Tensor
     """int64, most_tokens of them without the start token, end tokens behind the text."""
     log_probability_P: Tensor
-    """fp64, of the text as the model says it, end included where it was reached; rules and temperature left out."""
+    """fp64, of the text behind the prompt as the model says it, end included where it was reached; rules and
+    temperature left out."""
 
 
 class Reader(Protocol):
@@ -65,3 +72,19 @@ class Reader(Protocol):
 
     def likeness(self, tokens_PKL: Tensor) -> Tensor:
         """How alike a contrastive objective finds K texts and each picture of the start, P x K in its own scale."""
+
+
+def read_prompt(reader: Reader, task: Task) -> Tensor:
+    """Let the reader look at the start and the prompt; returns what it has to read next for each picture."""
+    last_P = torch.full_like(task.positions_P, task.start)
+    for token in task.prompt:
+        reader.read(last_P)
+        last_P = torch.full_like(last_P, token)
+    return last_P
+
+
+def empty_texts(task: Task, longest: int) -> Tensor:
+    """tokens_PL: the prompt, and end tokens behind it."""
+    tokens_PL = task.positions_P.new_full((len(task.positions_P), longest), task.end)
+    tokens_PL[:, : len(task.prompt)] = tokens_PL.new_tensor(task.prompt)
+    return tokens_PL

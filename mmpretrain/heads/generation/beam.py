@@ -20,7 +20,7 @@ from pydantic import Field
 from torch import Tensor
 
 from mmpretrain.core.settings import settings
-from mmpretrain.heads.generation.base import Limits, Reader, Task, Written
+from mmpretrain.heads.generation.base import Limits, Reader, Task, Written, empty_texts, read_prompt
 from mmpretrain.heads.generation.rules import NEVER, allow
 
 
@@ -40,8 +40,8 @@ class Beam(Limits):
 
     def write(self, reader: Reader, task: Task) -> Written:
         found = Ended.of_none(task, self)
-        state = State.first(task, self.most_tokens)
-        for place in range(self.most_tokens):
+        state = State.first(task, self.most_tokens, read_prompt(reader, task))
+        for place in range(len(task.prompt), self.most_tokens):
             scores_RV = allow(reader.read(state.last_R), state.tokens_RL[:, :place], self, task.end)
             state, came_from_R = self.advance(state, scores_RV, place, task.end)
             self.take_ended(state, found, place, task.end)
@@ -124,15 +124,15 @@ class State:
     last_R: Tensor
 
     @staticmethod
-    def first(task: Task, longest: int) -> "State":
-        """One empty text a picture."""
+    def first(task: Task, longest: int, last_P: Tensor) -> "State":
+        """One text a picture, of which the prompt stands."""
         picture_P = torch.arange(len(task.positions_P), device=task.positions_P.device)
         return State(
-            tokens_RL=torch.full((len(picture_P), longest), task.end, device=picture_P.device),
+            tokens_RL=empty_texts(task, longest),
             total_R=torch.zeros(len(picture_P), dtype=torch.float64, device=picture_P.device),
             ended_P=torch.zeros_like(picture_P),
             picture_P=picture_P,
-            last_R=torch.full_like(picture_P, task.start),
+            last_R=last_P,
         )
 
     def select(self, rows_R: Tensor, pictures_P: Tensor) -> "State":

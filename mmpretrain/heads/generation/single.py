@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from mmpretrain.heads.generation.base import Limits, Reader, Task, Written
+from mmpretrain.heads.generation.base import Limits, Reader, Task, Written, empty_texts, read_prompt
 from mmpretrain.heads.generation.rules import allow
 
 Choose = Callable[[Tensor, Tensor, int], Tensor]
@@ -15,13 +15,14 @@ Choose = Callable[[Tensor, Tensor, int], Tensor]
 def write_single(reader: Reader, task: Task, limits: Limits, choose: Choose) -> Written:
     """Word after word; a text that has ended leaves the batch."""
     pictures, device = len(task.positions_P), task.positions_P.device
-    tokens_PL = torch.full((pictures, limits.most_tokens), task.end, device=device)
+    tokens_PL = empty_texts(task, limits.most_tokens)
     total_P = torch.zeros(pictures, dtype=torch.float64, device=device)
     rows_R = torch.arange(pictures, device=device)  # which pictures are at work
-    last_R = torch.full_like(rows_R, task.start)
-    for place in range(limits.most_tokens):
+    last_R = read_prompt(reader, task)
+    begun = len(task.prompt)
+    for place in range(begun, limits.most_tokens):
         scores_RV = reader.read(last_R)
-        going_R = (last_R != task.end) if place else torch.ones_like(rows_R, dtype=torch.bool)
+        going_R = (last_R != task.end) if place > begun else torch.ones_like(rows_R, dtype=torch.bool)
         allowed_RV = allow(scores_RV, tokens_PL[rows_R, :place], limits, task.end)
         chosen_R = choose(allowed_RV, task.positions_P[rows_R], place)
         last_R = torch.where(going_R, chosen_R, task.end)

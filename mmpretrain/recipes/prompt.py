@@ -1,0 +1,47 @@
+"""Words that captions are to begin with: as ids, within the context, and known to the run."""
+
+from typing import Any
+
+from mmpretrain.core.errors import ConfigError
+from mmpretrain.data.tokenizer import Tokenizer
+from mmpretrain.heads.generation.base import Limits
+from mmpretrain.objectives.captioning import CaptioningLearner
+
+
+def prompt_ids(limits: Limits, tokenizer: Tokenizer) -> tuple[int, ...]:
+    """The ids of the prompt, without start and end; none without a prompt.
+
+    Raises:
+        ConfigError: it leaves no room for another token.
+    """
+    if not limits.prompt.strip():
+        return ()
+    (tokens_L,), (mask_L,) = tokenizer([limits.prompt])
+    ids = tuple(tokens_L[mask_L].tolist()[1:-1])
+    room = min(limits.most_tokens, tokenizer.context_length - 1) - 1
+    if tokenizer.cut([limits.prompt]) or len(ids) > room:
+        raise ConfigError(
+            f"prompt: {limits.prompt[:60]!r} is longer than {room} tokens, which leaves none to write (most_tokens is "
+            f"{limits.most_tokens}, the run's context {tokenizer.context_length}); shorten it"
+        )
+    return ids
+
+
+def unseen_words(limits: Limits, tokenizer: Tokenizer, module: Any) -> list[str]:
+    """A sentence about words of the prompt that the vocabulary has not, or that no training text held, as far as the
+    run knows that.
+    """
+    learner = next((each for each in module.objectives if isinstance(each, CaptioningLearner)), None)
+    seen_S = None if learner is None else learner.seen_S
+    seen = None if seen_S is None else set(seen_S.tolist())
+    strange = [word for word in limits.prompt.split() if is_strange(word, tokenizer, seen)]
+    if not strange:
+        return []
+    named = ", ".join(map(repr, dict.fromkeys(strange)))
+    return [f"the prompt has words that the run never learned: {named}; what follows them may make little sense."]
+
+
+def is_strange(word: str, tokenizer: Tokenizer, seen: set[int] | None) -> bool:
+    (tokens_L,), (mask_L,) = tokenizer([word])
+    ids = tokens_L[mask_L].tolist()[1:-1]
+    return tokenizer.unknown_id in ids or (seen is not None and not seen.issuperset(ids))
