@@ -17,7 +17,7 @@ from mmpretrain.core.run import Run
 from mmpretrain.evaluation.interval import Figure, figure, resampled
 from mmpretrain.evaluation.ranking import DIRECTIONS
 from mmpretrain.evaluation.retrieval import KS
-from mmpretrain.recipes.compare_samples import compare_samples, names_of, samples_table
+from mmpretrain.recipes.compare_samples import compare_samples, names_of, samples_table, spread_of
 
 
 class Searched(NamedTuple):
@@ -128,11 +128,6 @@ def mean_of(searches: Searches, directions: Sequence[str], k: int) -> np.ndarray
     """R@K of each run; every gallery and direction weighs the same."""
     own = [each.ranks < k for (direction, _), each in searches.items() if direction in directions]
     return np.mean([hits.mean(axis=1) for hits in own], axis=0)
-
-
-def spread_of(by_run: np.ndarray) -> float:
-    """Standard deviation over runs; 0 for a single run."""
-    return float(by_run.std(ddof=1)) if len(by_run) > 1 else 0.0
 
 
 def paired(ours: Searches, theirs: Searches, directions: Sequence[str], k: int) -> Figure:

@@ -13,7 +13,8 @@ from rich.text import Text
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.files import read_json_lines
 from mmpretrain.core.run import Run
-from mmpretrain.evaluation.interval import bootstrap_means, figure
+from mmpretrain.evaluation.interval import Figure, bootstrap_means, figure
+from mmpretrain.evaluation.overlaps import mean_iou, resampled_sums
 from mmpretrain.report import wording
 
 FLIPS = 10_000
@@ -41,7 +42,11 @@ def compare_samples(name: str, ours: Sequence[Path], theirs: Sequence[Path]) -> 
     if len({tuple(line["key"] for line in each) for each in lines}) > 1:
         raise ConfigError(f"compare: the runs were asked about other samples of {name}; evaluate them on the same data")
     told = [metric for metric in results[0]["metrics"] if all(metric in each[0] for each in lines)]
-    return [record(metric, results, [values(each, metric) for each in lines], len(ours)) for metric in told]
+    masks = [mask_record(results, [pixels_of(each) for each in lines], len(ours))] if "pixels" in lines[0][0] else []
+    return [
+        *masks,
+        *(record(metric, results, [values(each, metric) for each in lines], len(ours)) for metric in told),
+    ]
 
 
 def result_of(folder: Path, name: str) -> dict[str, Any]:
@@ -74,6 +79,20 @@ def values(lines: Sequence[dict[str, Any]], metric: str) -> np.ndarray:
     return np.array([float(line[metric]) for line in lines])
 
 
+def pixels_of(lines: Sequence[dict[str, Any]]) -> np.ndarray:
+    """What `overlaps` counted of each picture, N x 3 x C."""
+    return np.array([line["pixels"] for line in lines])
+
+
+def mask_record(results: Sequence[dict[str, Any]], columns: list[np.ndarray], own: int) -> dict[str, Any]:
+    """The mIoU of both recipes: of sums over pictures, drawn alike for all runs; it is no mean and has no p-value."""
+    by_run = np.array([mean_iou(column_N3C.sum(axis=0)[None])[0] for column_N3C in columns])
+    drawn_TR = np.array([mean_iou(resampled_sums(column_N3C)) for column_N3C in columns])
+    value = float(by_run[:own].mean() - by_run[own:].mean())
+    difference = figure(value, drawn_TR[:own].mean(axis=0) - drawn_TR[own:].mean(axis=0), 0.0, len(columns[0]))
+    return told_of("mIoU", results, by_run[:own], by_run[own:], difference, None)
+
+
 def record(metric: str, results: Sequence[dict[str, Any]], columns: list[np.ndarray], own: int) -> dict[str, Any]:
     """One metric of both recipes.
 
@@ -83,23 +102,34 @@ def record(metric: str, results: Sequence[dict[str, Any]], columns: list[np.ndar
     one, other = np.array(columns[:own]), np.array(columns[own:])
     difference_N = one.mean(axis=0) - other.mean(axis=0)
     found = figure(float(difference_N.mean()), bootstrap_means(difference_N), 0.0, len(difference_N))
+    return told_of(metric, results, one.mean(axis=1), other.mean(axis=1), found, sign_flip_p(difference_N))
+
+
+def told_of(
+    metric: str,
+    results: Sequence[dict[str, Any]],
+    ours_R: np.ndarray,
+    theirs_R: np.ndarray,
+    difference: Figure,
+    p: float | None,
+) -> dict[str, Any]:
+    """A record, from the figure of each run."""
     return {
         "task": results[0]["task"],
         "split": results[0]["split"],
         "metric": metric,
-        "ours": float(one.mean()),
-        "ours_spread": spread_of(one),
-        "theirs": float(other.mean()),
-        "theirs_spread": spread_of(other),
+        "ours": float(ours_R.mean()),
+        "ours_spread": spread_of(ours_R),
+        "theirs": float(theirs_R.mean()),
+        "theirs_spread": spread_of(theirs_R),
         "chance": results[0]["metrics"][metric]["chance"],
-        "difference": found.as_dict(),
-        "p": sign_flip_p(difference_N),
+        "difference": difference.as_dict(),
+        "p": p,
     }
 
 
-def spread_of(rows: np.ndarray) -> float:
-    """Standard deviation of the mean over runs; 0 for a single run."""
-    by_run = rows.mean(axis=1)
+def spread_of(by_run: np.ndarray) -> float:
+    """Standard deviation over runs; 0 for a single run."""
     return float(by_run.std(ddof=1)) if len(by_run) > 1 else 0.0
 
 
@@ -129,7 +159,7 @@ def samples_table(records: Sequence[dict[str, Any]]) -> Table:
         cells = [cell(name, each[side], each[f"{side}_spread"]) for side in ("ours", "theirs")]
         interval = " ".join(number(name, value[end], "+") for end in ("low", "high"))
         told = Text(f"{number(name, value['value'], '+')} [{interval}]")
-        shown.add_row(each["task"], each["split"], name, *cells, told, f"{each['p']:.4f}")
+        shown.add_row(each["task"], each["split"], name, *cells, told, "" if each["p"] is None else f"{each['p']:.4f}")
     return shown
 
 

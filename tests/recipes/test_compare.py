@@ -13,12 +13,13 @@ from scipy.stats import permutation_test
 
 from mmpretrain.__main__ import cli
 from mmpretrain.core.errors import ConfigError
-from mmpretrain.core.files import write_atomic
+from mmpretrain.core.files import read_json_lines, write_atomic
 from mmpretrain.recipes.compare import Searched, compare, mean_by_picture, paired
 from mmpretrain.recipes.compare_samples import sign_flip_p
 from mmpretrain.recipes.evaluate import evaluate
 from mmpretrain.recipes.pretrain import pretrain
 from tests.conftest import ConfigWriter, toy_samples, write_card, write_tar
+from tests.masks import pack_boxes
 
 QUIET = Console(quiet=True)
 
@@ -132,3 +133,27 @@ def test_figures_of_other_rules_or_other_samples_are_not_compared(toy_config: Co
     write_atomic(lines, "".join(lines.read_text().splitlines(keepends=True)[1:]))
     with pytest.raises(ConfigError, match="asked about other samples of zero_shot_val"):
         compare([runs[0]], [runs[1]], QUIET)
+
+
+def test_masks_of_two_recipes_are_compared_by_their_sums_over_the_same_pictures(
+    toy_config: ConfigWriter, tmp_path: Path
+):
+    shared = {
+        "data__name": str(pack_boxes(tmp_path, train=12, val=7)),
+        "objectives": [{"kind": "segmentation", "width": 16}],
+        "evaluation": [{"kind": "segmentation", "split": "val"}],
+    }
+    runs = [
+        pretrain(toy_config(name, **shared, train__seed=seed), [], "never", QUIET).folder
+        for seed, name in enumerate("ab")
+    ]
+    records = {each["metric"]: each for each in compare([runs[0]], [runs[1]], QUIET)}
+    results = [read_json_lines(run / "results.jsonl")[-1]["metrics"]["mIoU"]["value"] for run in runs]
+    whole = records["mIoU"]
+    assert [whole["ours"], whole["theirs"]] == pytest.approx(results, abs=1e-4)
+    assert whole["difference"]["value"] == pytest.approx(results[0] - results[1], abs=1e-4)
+    assert whole["difference"]["low"] <= whole["difference"]["value"] <= whole["difference"]["high"]
+    assert whole["p"] is None
+    assert set(records) >= {"mIoU", "foreground_IoU"}
+    (same,) = [each for each in compare([runs[0]], [runs[0]], QUIET) if each["metric"] == "mIoU"]
+    assert [same["difference"][end] for end in ("low", "value", "high")] == [0, 0, 0]
