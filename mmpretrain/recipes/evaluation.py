@@ -23,6 +23,7 @@ from mmpretrain.evaluation.features import Embedder
 from mmpretrain.evaluation.held_out import HeldOutEvaluator
 from mmpretrain.recipes.asking import embedder, training_sets
 from mmpretrain.recipes.assemble import Parts, open_split
+from mmpretrain.recipes.best import refuse_best_of_one_class
 from mmpretrain.recipes.prompt import prompt_ids, unseen_words
 from mmpretrain.recipes.thumbnails import example
 from mmpretrain.recipes.usable import remarks, usable
@@ -49,6 +50,7 @@ class Evaluation:
                 prompt_ids(settings.generation, parts.tokenizer)  # refused before anything is written
         for number, settings in enumerate(chosen):
             refuse_other_classes(number, settings, self.datasets[settings.split], parts.labels)
+        refuse_best_of_one_class(parts.config.train.keep_best, chosen, parts.labels)
 
     def run(self, engine: Engine, step: int, display: Display | None, with_examples: bool = False) -> list[dict]:
         """Every evaluator once; results go to results.jsonl, the last ones' samples and examples beside it.
@@ -242,5 +244,7 @@ def headline(record: dict[str, Any], wanted: Sequence[str]) -> str:
         f"{figure_text(name, metrics[name]['chance'])}"
         for name in names
     ]
-    line = f"{record['task']} {record['dataset']}:{record['split']} at step {record['step']}: {'; '.join(told)}"
+    head = record.get("head", record["task"])
+    of = "" if head == record["task"] else f" of {head},"
+    line = f"{record['task']}{of} {record['dataset']}:{record['split']} at step {record['step']}: {'; '.join(told)}"
     return line.replace(SPACE, " ")

@@ -6,18 +6,17 @@ from typing import Any
 
 from mmpretrain.core.batch import Batch
 from mmpretrain.core.distributed import gather_objects, on_all, on_main
-from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.files import read_json_lines, write_atomic
 from mmpretrain.core.phases import phase
 from mmpretrain.core.run import Run
-from mmpretrain.core.settings import did_you_mean, digest, to_yaml
+from mmpretrain.core.settings import digest, to_yaml
 from mmpretrain.data.ledger import Ledger
 from mmpretrain.engines.base import Engine
 from mmpretrain.recipes.assemble import LABELS, Parts
+from mmpretrain.recipes.best import is_better, value_of
 from mmpretrain.recipes.chosen import read_best
 from mmpretrain.recipes.evaluation import Evaluation
 from mmpretrain.recipes.start import FILE
-from mmpretrain.report.wording import lower_is_better
 from mmpretrain.train import checkpoint
 from mmpretrain.train.loop import Guards, Hooks
 from mmpretrain.train.metrics import Display
@@ -154,28 +153,3 @@ class Keeper:
     def _refused(self, step: int, result: StepResult) -> None:
         if self._parts.world.is_main:
             self._place.add_skip({"step": step, "reason": result.refused, "keys": list(result.suspects)})
-
-
-def value_of(records: Sequence[dict[str, Any]], wanted: str) -> float:
-    """The value of SPLIT/METRIC among the results of an evaluation.
-
-    Raises:
-        ConfigError: no evaluation gives it; names those that there are.
-    """
-    split, _, metric = wanted.partition("/")
-    there = {
-        f"{name}/{each}": figure["value"]
-        for record in records
-        for name in (record["split"], f"{record['dataset']}:{record['split']}")
-        for each, figure in record["metrics"].items()
-    }
-    if wanted not in there:
-        error = ConfigError(f"train.keep_best: no evaluation gives {split}/{metric}{did_you_mean(wanted, there)}")
-        error.on_every_rank = True
-        raise error
-    return float(there[wanted])
-
-
-def is_better(metric: str, value: float, best: float) -> bool:
-    """Losses and ranks are better when they are lower."""
-    return value < best if lower_is_better(metric) else value > best

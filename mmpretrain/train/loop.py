@@ -47,7 +47,8 @@ class Train:
     keep_last: Annotated[int, Field(gt=0)] = 2
     """Checkpoints that stay on disk."""
     keep_best: str | None = None
-    """SPLIT/METRIC of an evaluation, such as val/t2i_R@10: the checkpoint with the best also stays."""
+    """SPLIT/METRIC of an evaluation, such as val/t2i_R@10, or SPLIT/HEAD/METRIC where several give it: the
+    checkpoint with the best also stays."""
     patience: Annotated[int, Field(gt=0)] | None = None
     """Evaluations in a row without a better keep_best after which the run ends early; None: never."""
     max_skips: Annotated[int, Field(gt=0)] = 10
