@@ -1,4 +1,4 @@
-"""A run's model by itself, for those who bring other pictures: its newest checkpoint in this process."""
+"""A run's model by itself, for those who bring other pictures: its best or newest checkpoint in this process."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

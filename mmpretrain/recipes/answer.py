@@ -16,6 +16,7 @@ from mmpretrain.core.settings import did_you_mean
 from mmpretrain.data.captions import clean_caption
 from mmpretrain.data.convert.picture import FilePicture
 from mmpretrain.data.faults import BadSample
+from mmpretrain.data.given import shown
 from mmpretrain.data.images import decode_image
 from mmpretrain.data.stages import stack
 from mmpretrain.data.transforms import Centre
@@ -80,7 +81,7 @@ def read_picture(path: Path, config: Pretrain) -> Tensor:
     Raises:
         DataError: it cannot be read.
     """
-    limits = config.data.limits.image
+    limits = shown(config.data.limits.image)
     try:
         content = FilePicture(str(path.parent), path.name, True).read(limits.max_bytes)
         return Centre(max(1, config.towers.size))(decode_image(content, limits), 0)

@@ -18,7 +18,7 @@ from mmpretrain.core.counter import name_to_int
 from mmpretrain.core.errors import ConfigError, DataError
 from mmpretrain.core.settings import build, kinds_of
 from mmpretrain.data.faults import BadSample
-from mmpretrain.data.given import Given, given_pictures, image_ids
+from mmpretrain.data.given import Given, given_pictures, image_ids, shown
 from mmpretrain.data.images import ImageLimits, decode_image
 from mmpretrain.data.stages import stack
 from mmpretrain.data.transforms import Centre
@@ -33,8 +33,6 @@ from mmpretrain.recipes.settings import read_run
 from mmpretrain.recipes.written import until_end
 
 WAYS: dict[str, Any] = {kind: way for way in get_args(get_args(Generation)[0]) for kind in kinds_of(way)}
-LEAST_SIDE = 2
-"""Pixels; a single one shows nothing."""
 NAMED = 20
 """Pictures left out that are named on the terminal; the file beside the captions names all."""
 
@@ -138,8 +136,7 @@ def caption_all(
     pictures = track(
         zip(ids, given, strict=True), "writing", len(given), console=console, disable=not console.is_terminal
     )
-    limits = alone.config.data.limits.image
-    limits = replace(limits, min_side=max(LEAST_SIDE, limits.min_side))
+    limits = shown(alone.config.data.limits.image)
     start, end = alone.tokenizer.ends
     prompt = prompt_ids(generation, alone.tokenizer)
     with alone.engine.evaluating():

@@ -27,7 +27,7 @@ class RunOrigin:
 
     @staticmethod
     def find(given: str) -> "RunOrigin":
-        """The newest checkpoint of a run, or a checkpoint's own folder.
+        """The checkpoint that stands for a run, its best or its newest, or a checkpoint's own folder.
 
         Raises:
             ConfigError: it is neither, or there is no checkpoint that verifies.

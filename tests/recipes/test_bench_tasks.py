@@ -99,3 +99,14 @@ def test_rows_that_are_nowhere_and_texts_without_a_place_are_refused(tasks: Path
     arguments = (tasks, "--only", "pairs", "--out", tmp_path / "tasks.json", "--readme", tmp_path / "README.md")
     assert "put them there" in invoke(*arguments, fails=ConfigError)
     assert json.loads((tmp_path / "tasks.json").read_text())[0]["seeds"] == [5], "the figures are kept"
+
+
+def test_a_run_of_other_settings_is_not_shown_as_the_rows(tasks: Path, tmp_path: Path) -> None:
+    arguments = (tasks, "--only", "pairs", "--out", tmp_path / "tasks.json")
+    invoke(*arguments)
+    tree = yaml.safe_load(tasks.read_text())
+    tree["tasks"][1]["ways"][0]["set"] = ["optim.weight_decay=0.5"]
+    tasks.write_text(yaml.safe_dump(tree))
+    said = invoke(*arguments, fails=ConfigError)
+    assert "optim.weight_decay=" in said
+    assert "and the row 0.5; move the folder away" in said
