@@ -121,7 +121,7 @@ def build_parts(
         module=module,
         labels=labels,
         start=start,
-        rates=config.adaptation.apply(module, start.started),
+        rates=adapt(config, module, start),
         text_teacher=teacher,
     )
 
@@ -156,6 +156,20 @@ def begin(
             sentences = own_datasets(head, data)[0].card.sentences()
             begin_zero_shot(origin, learner, sentences)  # type: ignore[arg-type]
     return with_files(start, module, config)
+
+
+def adapt(config: Pretrain, module: TrainingModule, start: Start) -> Rates:
+    """Freeze, slow down or add what the config's adaptation says.
+
+    Raises:
+        ConfigError: nothing is left that learns.
+    """
+    rates = config.adaptation.apply(module, start.started)
+    if not any(parameter.requires_grad for parameter in module.parameters()):
+        raise ConfigError(
+            f"adaptation: {config.adaptation.kind} leaves nothing to learn; add a head, or use last_k or lora"
+        )
+    return rates
 
 
 def refuse_other_labels(folder: Path, labels: dict[str, Labels]) -> None:

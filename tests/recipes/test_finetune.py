@@ -99,6 +99,13 @@ def test_a_probe_leaves_features_as_they_were(origin: Run, toy_config: ConfigWri
     assert losses[-1] < losses[0]
 
 
+def test_a_probe_with_nothing_new_to_learn_is_refused(origin: Run, toy_config: ConfigWriter):
+    config = task(toy_config, "idle", origin, objectives=[{"kind": "contrastive"}], adaptation={"kind": "probe"})
+    with pytest.raises(ConfigError, match="adaptation: probe leaves nothing to learn; add a head, or use last_k or lo"):
+        pretrain(config, [], "auto", QUIET)
+    assert not Run(config.parent / "runs" / "idle").folder.exists()
+
+
 def test_blocks_that_have_not_thawed_stand_still(origin: Run, toy_config: ConfigWriter):
     run = pretrain(task(toy_config, "slow", origin, adaptation={"kind": "gradual", "every": 100}), [], "auto", QUIET)
     before, after = weights(origin), weights(run)
