@@ -2,21 +2,25 @@
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from rich.console import Console
 
+from mmpretrain.core.distributed import World
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.files import read_json_lines
 from mmpretrain.core.run import Run
 from mmpretrain.core.weights import load_tensors
+from mmpretrain.recipes.assemble import build_parts
 from mmpretrain.recipes.dry_run import dry_run
 from mmpretrain.recipes.mix import mix
+from mmpretrain.recipes.origin import find_origin
 from mmpretrain.recipes.pretrain import pretrain
 from mmpretrain.recipes.settings import load_pretrain
-from tests.conftest import ConfigWriter
+from tests.conftest import COLOURS, ConfigWriter, toy_samples, write_card, write_tar
 
 QUIET = Console(quiet=True)
 CLASSIFICATION = [{"kind": "classification"}]
@@ -95,6 +99,13 @@ def test_a_probe_leaves_features_as_they_were(origin: Run, toy_config: ConfigWri
     assert losses[-1] < losses[0]
 
 
+def test_a_probe_with_nothing_new_to_learn_is_refused(origin: Run, toy_config: ConfigWriter):
+    config = task(toy_config, "idle", origin, objectives=[{"kind": "contrastive"}], adaptation={"kind": "probe"})
+    with pytest.raises(ConfigError, match="adaptation: probe leaves nothing to learn; add a head, or use last_k or lo"):
+        pretrain(config, [], "auto", QUIET)
+    assert not Run(config.parent / "runs" / "idle").folder.exists()
+
+
 def test_blocks_that_have_not_thawed_stand_still(origin: Run, toy_config: ConfigWriter):
     run = pretrain(task(toy_config, "slow", origin, adaptation={"kind": "gradual", "every": 100}), [], "auto", QUIET)
     before, after = weights(origin), weights(run)
@@ -128,6 +139,38 @@ def test_zero_shot_is_where_a_head_begins(origin: Run, toy_config: ConfigWriter)
     found = weights(run, 1)["objectives.0.head.1.weight"]
     scale = weights(origin)["objectives.0.log_scale"].exp()
     torch.testing.assert_close(found.norm(dim=1), scale.expand(len(found)), atol=0.1, rtol=0)
+
+
+def test_zero_shot_begins_with_the_classes_of_the_heads_own_source(
+    origin: Run, toy_config: ConfigWriter, shapes: Path, tmp_path: Path
+):
+    other = shutil.copytree(shapes, tmp_path / "other" / "shapes")  # of the same name, as a copy may be
+    splits = {"train": (["train-{00000..00002}.tar"], 48), "val": (["val-00000.tar"], 13)}
+    write_card(other, splits, classes=list(COLOURS)[::-1])
+    head = {"kind": "classification", "reads": "features", "start": "zero_shot"}
+
+    def rows(name: str, objectives: list[dict], sources: list[Path]) -> torch.Tensor:
+        data = {**toy_data, "sources": [{"name": str(each)} for each in sources]}
+        config = load_pretrain(task(toy_config, name, origin, data=data, objectives=objectives))
+        module = build_parts(config, World(), origin=find_origin(str(config.init))).module
+        return module.objectives[-1].head[-1].weight
+
+    toy_data = {"batch": 12, "workers": 0}
+    mixed = [{"kind": "contrastive"}, {**head, "sources": [str(other)]}]
+    alone = rows("alone", [head], [shapes])
+    assert not torch.equal(alone, alone.flip(0))
+    assert torch.equal(rows("mixed", mixed, [shapes, other]), alone.flip(0))
+    with pytest.raises(ConfigError, match=r"objectives.0: .* have other classes; name one of them in obj"):
+        rows("both", [head], [shapes, other])
+
+
+def test_zero_shot_of_several_classes_a_picture_is_refused(origin: Run, toy_config: ConfigWriter, tmp_path: Path):
+    write_tar(tmp_path / "train.tar", [{**each, "json": b'{"colours": ["red"]}'} for each in toy_samples(16)])
+    write_card(tmp_path, {"train": (["train.tar"], 16)}, label=None, labels="colours", text_group=None, gallery=None)
+    head = [{"kind": "classification", "reads": "features", "start": "zero_shot"}]
+    config = task(toy_config, "several", origin, data__name=str(tmp_path), objectives=head)
+    with pytest.raises(ConfigError, match="start: zero_shot finds one class a picture, and the card gives it several"):
+        pretrain(config, [], "auto", QUIET)
 
 
 def test_data_may_be_named_in_one_word(toy_config: ConfigWriter, shapes: Path):
