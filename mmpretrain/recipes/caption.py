@@ -5,7 +5,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args
 
@@ -28,7 +28,7 @@ from mmpretrain.recipes.alone import Alone, load_alone
 from mmpretrain.recipes.combinations import refuse_mute
 from mmpretrain.recipes.looks import Facts, plural, say
 from mmpretrain.recipes.looks import write as write_file
-from mmpretrain.recipes.prompt import prompt_ids, unseen_words
+from mmpretrain.recipes.prompt import prompt_ids, unseen_words, within_context
 from mmpretrain.recipes.settings import read_run
 from mmpretrain.recipes.written import until_end
 
@@ -102,18 +102,6 @@ def build_generation(way: str, chosen: dict[str, Any]) -> Generation:
             raise ConfigError(f"--{name.replace('_', '-')}: goes with --how {' or '.join(fits)}, not with {way}")
     generation: Generation = build(WAYS[way], chosen, f"--how {way}")
     return generation
-
-
-def within_context(generation: Generation, context: int) -> Generation:
-    """No longer than the texts that the run has read.
-
-    Raises:
-        ConfigError: the least length does not fit in.
-    """
-    try:
-        return replace(generation, most_tokens=min(generation.most_tokens, context - 1))
-    except ValueError as error:
-        raise ConfigError(f"--least-tokens: the run's context is {context} tokens; {error}") from None
 
 
 def caption_given(

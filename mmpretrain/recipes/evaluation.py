@@ -24,7 +24,7 @@ from mmpretrain.evaluation.held_out import HeldOutEvaluator
 from mmpretrain.recipes.asking import embedder, training_sets
 from mmpretrain.recipes.assemble import Parts, open_split
 from mmpretrain.recipes.best import refuse_best_of_one_class
-from mmpretrain.recipes.prompt import prompt_ids, unseen_words
+from mmpretrain.recipes.prompt import prompt_ids, unseen_words, within_context
 from mmpretrain.recipes.thumbnails import example
 from mmpretrain.recipes.usable import remarks, usable
 from mmpretrain.recipes.written import written as what_it_writes
@@ -47,7 +47,9 @@ class Evaluation:
         self._asked: Embedder | None = None
         for settings in chosen:
             if hasattr(settings, "generation"):
-                prompt_ids(settings.generation, parts.tokenizer)  # refused before anything is written
+                # refused before anything is written
+                within_context(settings.generation, parts.tokenizer.context_length)
+                prompt_ids(settings.generation, parts.tokenizer)
         for number, settings in enumerate(chosen):
             refuse_other_classes(number, settings, self.datasets[settings.split], parts.labels)
         refuse_best_of_one_class(parts.config.train.keep_best, chosen, parts.labels)

@@ -13,13 +13,15 @@ from mmpretrain.core.distributed import World
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.files import read_json_lines
 from mmpretrain.core.run import Run
-from mmpretrain.core.weights import load_tensors
+from mmpretrain.core.weights import load_tensors, save_tensors
 from mmpretrain.recipes.assemble import build_parts
 from mmpretrain.recipes.dry_run import dry_run
-from mmpretrain.recipes.mix import mix
+from mmpretrain.recipes.mix import mix, origin_of
 from mmpretrain.recipes.origin import find_origin
 from mmpretrain.recipes.pretrain import pretrain
 from mmpretrain.recipes.settings import load_pretrain
+from mmpretrain.recipes.start import kept_start
+from mmpretrain.towers.image import TimmImage
 from tests.conftest import COLOURS, ConfigWriter, toy_samples, write_card, write_tar
 
 QUIET = Console(quiet=True)
@@ -196,6 +198,42 @@ def test_a_mixture_stands_between_start_and_end(origin: Run, toy_config: ConfigW
         mix(run.folder, 0.5, tmp_path / "mix0.5", QUIET)
     with pytest.raises(ConfigError, match="started from scratch; only a run with init=RUN has a start to mix with"):
         mix(origin.folder, 0.5, tmp_path / "other", QUIET)
+
+
+def test_a_mixture_is_with_what_its_run_began_with_though_the_origin_has_gone_on(
+    toy_config: ConfigWriter, tmp_path: Path
+):
+    config = toy_config("origin", evaluation=[], train__save_every=3)
+    origin = pretrain(config, [], "auto", QUIET)
+    shutil.rmtree(origin.checkpoints / "step_00000006")
+    origin.complete.unlink()
+    run = pretrain(task(toy_config, "early", origin), [], "auto", QUIET)
+    pretrain(config, [], "auto", QUIET)
+    mix(run.folder, 0.0, tmp_path / "start", QUIET)
+    then, now, found = weights(origin, 3), weights(origin, 6), weights(Run(tmp_path / "start"))
+    towers = [name for name in found if name.startswith("model.image.") and found[name].is_floating_point()]
+    assert all(torch.equal(found[name], then[name]) for name in towers)
+    assert not all(torch.equal(found[name], now[name]) for name in towers)
+    shutil.rmtree(origin.checkpoints / "step_00000003")
+    with pytest.raises(ConfigError, match=r"began with its step 3, and .* is gone; .* init=.*/step_00000006"):
+        mix(run.folder, 0.0, tmp_path / "gone", QUIET)
+    assert not (tmp_path / "gone").exists()
+
+
+def test_what_a_run_began_with_is_read_as_earlier_versions_kept_it(origin: Run, tmp_path: Path):
+    kept = {"origin": str(origin.folder), "started": ["a"], "new": [], "left_out": []}
+    (tmp_path / "start.json").write_text(json.dumps(kept))
+    assert origin_of(tmp_path, str(origin.folder), kept_start(tmp_path)).step == 6
+
+
+def test_a_run_that_began_with_a_file_is_not_said_to_have_started_from_scratch(
+    toy_config: ConfigWriter, tmp_path: Path
+):
+    file = tmp_path / "tower.safetensors"
+    save_tensors(file, TimmImage(name="test_resnet", size=32).build().trunk.state_dict())
+    run = pretrain(task(toy_config, "file", None, towers__image__weights=str(file)), [], "auto", QUIET)
+    with pytest.raises(ConfigError, match=r"began with the weights of .*tower.safetensors; only a run with init=RUN"):
+        mix(run.folder, 0.5, tmp_path / "half", QUIET)
 
 
 def test_settings_that_overfit_or_forget_are_told_and_those_that_do_not_are_not(origin: Run, toy_config: ConfigWriter):
