@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -89,14 +89,9 @@ class Embedder:
 
         collected = self._collect(source, look, rows)
         return SeenSplit(
-            dataset=source.dataset,
             vector_ND=collected.column(0),
             image_group_N=collected.tensors("image_group_B"),
-            labels_N=collected.tensors("labels_B"),
-            keys=collected.items("keys"),
-            classes=source.classes,
-            descriptions=source.descriptions,
-            templates=source.templates,
+            **facts_of(source, collected),
         )
 
     def measure(self, name: str) -> list[Measured]:
@@ -186,16 +181,7 @@ class Embedder:
             return features.image_BE.cpu(), features.text_BE.cpu()
 
         collected = self._collect(source, embed)
-        return EmbeddedSplit(
-            dataset=source.dataset,
-            image_NE=collected.column(0),
-            text_NE=collected.column(1),
-            labels_N=collected.tensors("labels_B"),
-            keys=collected.items("keys"),
-            classes=source.classes,
-            descriptions=source.descriptions,
-            templates=source.templates,
-        )
+        return EmbeddedSplit(image_NE=collected.column(0), text_NE=collected.column(1), **facts_of(source, collected))
 
     def _collect(
         self, source: SplitSource, ask: Callable[[Batch], Said], chosen: Sequence[int] | None = None
@@ -204,3 +190,15 @@ class Embedder:
         rows = [(light(batch), ask(batch)) for batch in together(source.batches(chosen))]
         everyone = [item for part in gather_objects(rows) for item in part]
         return Collected(everyone, source.length if chosen is None else len(chosen))
+
+
+def facts_of(source: SplitSource, collected: Collected) -> dict[str, Any]:
+    """What `Rows` knows of the samples that were asked about."""
+    return {
+        "dataset": source.dataset,
+        "labels_N": collected.tensors("labels_B"),
+        "keys": collected.items("keys"),
+        "classes": source.classes,
+        "descriptions": source.descriptions,
+        "templates": source.templates,
+    }

@@ -30,12 +30,10 @@ class SplitSource:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbeddedSplit:
-    """Every sample of a split, in the order of its shards; equal on all ranks."""
+class Rows:
+    """What is known of every sample of a split, in the order of its shards; equal on all ranks."""
 
     dataset: str
-    image_NE: Tensor
-    text_NE: Tensor
     labels_N: Tensor
     keys: list[str]
     classes: list[str]
@@ -45,18 +43,19 @@ class EmbeddedSplit:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SeenSplit:
-    """A vector of every picture of a split, in the order of its shards; equal on all ranks."""
+class EmbeddedSplit(Rows):
+    """Pictures and texts in the space that they share."""
 
-    dataset: str
+    image_NE: Tensor
+    text_NE: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeenSplit(Rows):
+    """A vector of every picture."""
+
     vector_ND: Tensor
     image_group_N: Tensor
-    labels_N: Tensor
-    keys: list[str]
-    classes: list[str]
-    descriptions: list[list[str]]
-    """What templates call each class."""
-    templates: list[str]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,13 +17,13 @@ from mmpretrain.core.settings import digest
 from mmpretrain.core.weights import load_tensors, save_tensors
 from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.mixture import Place
-from mmpretrain.data.samples import Reading
 from mmpretrain.data.stages import Beside, collated
 from mmpretrain.data.transforms import Centre
 from mmpretrain.objectives.combine import needs_of
 from mmpretrain.recipes.assemble import Parts, evaluation_rows, frozen_towers
 from mmpretrain.recipes.scores import usable
 from mmpretrain.recipes.teacher import DIGITS, first_rows, teacher_of
+from mmpretrain.recipes.usable import reading_of
 
 POOLED = frozenset({"features", "projection", "image", "text"})
 """Needs of objectives that look at no tokens."""
@@ -80,12 +80,6 @@ def refuse_changing_texts(parts: Parts, towers: list[str]) -> None:
         )
 
 
-def reading_of(parts: Parts) -> Reading:
-    """How a run decodes samples, but for what random draws and crops ask for."""
-    data = parts.config.data
-    return Reading(limits=data.limits, captions=data.captions, pictures=parts.config.towers.size > 0)
-
-
 def features_file(parts: Parts, dataset: Dataset, towers: list[str], console: Console) -> Path:
     """The file of a split's vectors; damaged samples, which no run learns from, have zeros."""
     name = f"{dataset.folder.name}-{dataset.split}-{dataset.digest[:DIGITS]}-{identity(parts, towers)}.safetensors"
@@ -108,7 +102,7 @@ def features_file(parts: Parts, dataset: Dataset, towers: list[str], console: Co
 
 def identity(parts: Parts, towers: list[str]) -> str:
     """Of all that decides what towers say: their settings, their weights, the tokens, how samples are read."""
-    config, reading = parts.config, reading_of(parts)
+    config, reading = parts.config, reading_of(parts.config)
     found = hashlib.sha256(parts.tokenizer.to_json().encode())
     for settings in (reading.limits, *([reading.captions] if "text" in towers else [])):
         found.update(digest(settings).encode())
@@ -127,7 +121,7 @@ def compute(parts: Parts, dataset: Dataset, towers: list[str], console: Console)
     found: dict[str, Tensor] = {}
     size = parts.config.towers.size
     rows = evaluation_rows(size)
-    batches = collated(usable(dataset, reading_of(parts)), rows, Centre(max(1, size)), parts.tokenizer)
+    batches = collated(usable(dataset, reading_of(parts.config)), rows, Centre(max(1, size)), parts.tokenizer)
     rounds = -(-len(dataset) // rows)
     for batch in track(batches, "frozen towers look once", rounds, console=console, disable=not console.is_terminal):
         encoded = model(batch.to(parts.device), needs)

@@ -26,7 +26,7 @@ from mmpretrain.recipes.assemble import Parts, open_split
 from mmpretrain.recipes.best import refuse_best_of_one_class
 from mmpretrain.recipes.prompt import prompt_ids, unseen_words, within_context
 from mmpretrain.recipes.thumbnails import example
-from mmpretrain.recipes.usable import remarks, usable
+from mmpretrain.recipes.usable import reading_of, remarks, usable
 from mmpretrain.recipes.written import written as what_it_writes
 from mmpretrain.report.wording import SPACE, figure_text, interval_text
 from mmpretrain.train.metrics import Display
@@ -97,13 +97,11 @@ class Evaluation:
 
     def _go_without(self, bad: UnusableSample) -> None:
         """Raises UnusableSample: its split was looked through already, or holds nothing bad any more."""
-        data = self.parts.config.data
-        reading = Reading(limits=data.limits, captions=data.captions, pictures=self.parts.config.towers.size > 0)
         every = [*self.datasets.values(), *self._trained.values()]
         whole = next((each for each in every if each.identity == bad.split and not each.left_out), None)
         if whole is None:
             raise bad
-        part = usable(whole, reading, data.breaker.share)
+        part = usable(whole, reading_of(self.parts.config), self.parts.config.data.breaker.share)
         if not part.left_out:  # what cannot be used now can be used again, which asking once more would not settle
             raise bad
         for splits in (self.datasets, self._trained):

@@ -9,10 +9,16 @@ from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.faults import BadSample
 from mmpretrain.data.samples import Reading, ShardReader
 from mmpretrain.data.told import told_at
+from mmpretrain.recipes.settings import Pretrain
 
 NAMED = 3
 """Samples that a remark names; results.jsonl names all."""
 Place = tuple[int, int]
+
+
+def reading_of(config: Pretrain) -> Reading:
+    """How a run decodes samples, but for what random draws and crops ask for."""
+    return Reading(limits=config.data.limits, captions=config.data.captions, pictures=config.towers.size > 0)
 
 
 def usable(dataset: Dataset, reading: Reading, most: float) -> Dataset:

@@ -22,6 +22,7 @@ from mmpretrain.recipes.origin import find_origin
 from mmpretrain.recipes.pretrain import pretrain
 from mmpretrain.recipes.settings import load_pretrain
 from tests.conftest import ConfigWriter
+from tests.recipes.adaptations import ADAPTATIONS
 from tests.towers.open_clip_models import HALF, MODELS, make, save_epoch, save_folder
 
 QUIET = Console(quiet=True)
@@ -118,15 +119,6 @@ def test_settings_beside_it_are_as_free_as_beside_a_run(folder: Path, toy_config
     settings = load_pretrain(config, other)
     with pytest.raises(ConfigError, match=r"open_clip_model\.safetensors has no weights of these towers"):
         build_parts(settings, World(), origin=find_origin(str(settings.init)))
-
-
-ADAPTATIONS = [
-    {"kind": "probe"},
-    {"kind": "last_k", "blocks": 1},
-    {"kind": "full", "rate": 0.1, "layer_decay": 0.7},
-    {"kind": "gradual", "every": 2},
-    {"kind": "lora", "rank": 2},
-]
 
 
 @pytest.mark.parametrize("model", ["vit, quick_gelu", "resnet", "timm inside, custom text"])

