@@ -9,7 +9,9 @@ from click.testing import CliRunner
 
 from mmpretrain.__main__ import cli
 from mmpretrain.core.errors import ConfigError, MmpretrainError
-from mmpretrain.recipes.bench_tasks import table
+from mmpretrain.core.settings import load
+from mmpretrain.recipes.bench_tasks import Tasks, every_row, table
+from mmpretrain.recipes.settings import load_pretrain
 from tests.conftest import ConfigWriter
 
 
@@ -110,3 +112,12 @@ def test_a_run_of_other_settings_is_not_shown_as_the_rows(tasks: Path, tmp_path:
     said = invoke(*arguments, fails=ConfigError)
     assert "optim.weight_decay=" in said
     assert "and the row 0.5; move the folder away" in said
+
+
+def test_every_row_of_the_repository_is_a_config_that_loads() -> None:
+    rows = list(every_row(load(Tasks, Path("benchmarks/tasks.yaml"))))
+    assert len({row.name for row in rows}) == len(rows)
+    for row in rows:
+        alone = [each for each in row.way.set if not each.startswith("init=")]  # a run that need not be there
+        config = load_pretrain(row.file, alone)
+        assert row.task.split in {each.split for each in config.evaluation}, row.name
