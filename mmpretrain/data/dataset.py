@@ -2,7 +2,7 @@
 
 import contextlib
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 
 from mmpretrain.core.errors import ConfigError, DataError
 from mmpretrain.core.files import sha256
@@ -50,6 +50,8 @@ class Dataset:
         self.shards.expect(self.facts)
         self.left_out: Mapping[tuple[int, int], str] = {}
         """(shard, sample) of those that who reads the split as a whole goes without, and why."""
+        self.chosen: Set[tuple[int, int]] | None = None
+        """(shard, sample) of those that are asked for at all; None: every one."""
         expected = self.card.splits[split].samples
         if indexed and expected is not None and len(self) != expected:
             raise DataError(
@@ -83,7 +85,8 @@ class Dataset:
 
     def __len__(self) -> int:
         if self.facts:
-            return sum(facts.samples for facts in self.facts) - len(self.left_out)
+            asked = sum(facts.samples for facts in self.facts) if self.chosen is None else len(self.chosen)
+            return asked - len(self.left_out)
         counted = self.card.splits[self.split].samples
         if counted is None:
             raise DataError(
@@ -93,19 +96,26 @@ class Dataset:
         return counted
 
     @property
-    def identity(self) -> tuple[str, str]:
-        """(folder, split)."""
-        return str(self.folder), self.split
+    def identity(self) -> tuple[str, ...]:
+        """(folder, split), and how many where not all of it is asked for: of one run, more hold all of fewer."""
+        return str(self.folder), self.split, *([] if self.chosen is None else [str(len(self.chosen))])
 
     def places(self) -> list[tuple[int, int]]:
-        """(shard, sample) of each that is not left out, in the order of the shards."""
+        """(shard, sample) of each that is asked for and not left out, in the order of the shards."""
         every = ((number, row) for number, facts in enumerate(self.facts) for row in range(facts.samples))
-        return [place for place in every if place not in self.left_out]
+        asked = every if self.chosen is None else (place for place in every if place in self.chosen)
+        return [place for place in asked if place not in self.left_out]
 
     def without(self, left_out: Mapping[tuple[int, int], str]) -> "Dataset":
         """The same split but for some samples; it is for reading as a whole, and its order is that of the whole."""
         part = copy.copy(self)
         part.left_out = left_out
+        return part
+
+    def only(self, chosen: Set[tuple[int, int]]) -> "Dataset":
+        """So much of the split alone; as `without`, for reading as a whole."""
+        part = copy.copy(self)
+        part.chosen = chosen
         return part
 
     @property

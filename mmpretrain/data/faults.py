@@ -27,9 +27,9 @@ class UnusableSample(DataError):
         split: whose it is, as `Dataset.identity` says.
     """
 
-    def __init__(self, message: str, split: tuple[str, str]) -> None:
+    def __init__(self, message: str, split: tuple[str, ...]) -> None:
         super().__init__(message)
         self.split = split
 
-    def __reduce__(self) -> tuple[type["UnusableSample"], tuple[str, tuple[str, str]]]:
+    def __reduce__(self) -> tuple[type["UnusableSample"], tuple[str, tuple[str, ...]]]:
         return UnusableSample, (str(self), self.split)  # ranks and worker processes hand it over

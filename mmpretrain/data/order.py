@@ -95,6 +95,11 @@ class Part(Order):
         self._rows = drawn - starts[shards]
         super().__init__(np.bincount(shards, minlength=len(sizes)).tolist(), f"{digest} {samples}", seed)
 
+    def places(self) -> list[tuple[int, int]]:
+        """(shard, sample in the shard) of its samples, in the order of the shards."""
+        shards = np.searchsorted(self.starts, np.arange(self.length), side="right") - 1
+        return list(zip(shards.tolist(), self._rows.tolist(), strict=True))
+
     def _place(self, sample: int) -> tuple[int, int]:
         return super()._place(sample)[0], int(self._rows[sample])
 

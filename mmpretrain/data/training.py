@@ -12,6 +12,7 @@ from mmpretrain.data.captions import CaptionChoice
 from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.ledger import Breaker
 from mmpretrain.data.mixture import Mixture, weight_at
+from mmpretrain.data.order import Order, Part
 from mmpretrain.data.samples import Limits
 from mmpretrain.data.shards import OnDamage
 from mmpretrain.data.storage import Storage
@@ -171,9 +172,16 @@ class TrainingData:
     def plan(self) -> Mixture:
         """What stands at each position."""
         data = self.settings
-        pairs = zip(data.parts, self.datasets, strict=True)
-        orders = [dataset.order(data.seed, part.samples) for part, dataset in pairs]
-        return Mixture(orders, [part.stages() for part in data.parts], data.batch, data.seed)
+        return Mixture(self._orders(), [part.stages() for part in data.parts], data.batch, data.seed)
+
+    def _orders(self) -> list[Order]:
+        pairs = zip(self.settings.parts, self.datasets, strict=True)
+        return [dataset.order(self.settings.seed, part.samples) for part, dataset in pairs]
+
+    def drawn(self) -> list[Dataset]:
+        """Each source with the samples alone that the order draws, for who asks what a run has learned from."""
+        pairs = zip(self.datasets, self._orders(), strict=True)
+        return [each.only(frozenset(order.places())) if isinstance(order, Part) else each for each, order in pairs]
 
     def captions(self) -> Iterator[str]:
         """Every caption of every source, and the answers to choose from, for tokenizers that learn from them."""

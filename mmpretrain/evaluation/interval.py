@@ -1,6 +1,6 @@
 """A figure with what it takes to judge it: a bootstrap interval, chance and the number of queries."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -35,15 +35,22 @@ class Figure:
 
 def bootstrap_means(values: np.ndarray, seed: int = 0) -> np.ndarray:
     """Means of `RESAMPLES` resamples of the values (Efron 1979); one seed pairs two systems' resamples."""
-    draws = np.random.default_rng(seed).integers(0, len(values), size=(RESAMPLES, len(values)))
-    means: np.ndarray = values[draws].mean(axis=1)
-    return means
+    return np.concatenate([values[drawn_RN].mean(axis=1) for drawn_RN in draws(len(values), seed)])
 
 
 def bootstrap_medians(values: np.ndarray, seed: int = 0) -> np.ndarray:
-    draws = np.random.default_rng(seed).integers(0, len(values), size=(RESAMPLES, len(values)))
-    medians: np.ndarray = np.median(values[draws], axis=1)
-    return medians
+    return np.concatenate([np.median(values[drawn_RN], axis=1) for drawn_RN in draws(len(values), seed)])
+
+
+def draws(n: int, seed: int) -> Iterator[np.ndarray]:
+    """Which of n rows stand in each of `RESAMPLES` resamples, some resamples at a time: drawn_RN.
+
+    The numbers do not depend on how they are cut.
+    """
+    generator = np.random.default_rng(seed)
+    rows = max(1, DRAWN_AT_A_TIME // max(1, n))
+    for start in range(0, RESAMPLES, rows):
+        yield generator.integers(0, n, size=(min(rows, RESAMPLES - start), n))
 
 
 def figure(value: float, resampled: np.ndarray, chance: float, n: int) -> Figure:
@@ -76,12 +83,11 @@ def figures(
 
 def resampled(statistic: Statistic, n: int, seed: int = 0) -> dict[str, np.ndarray]:
     """Each metric over `RESAMPLES` resamples of n rows."""
-    generator = np.random.default_rng(seed)
-    parts, rows = [], max(1, DRAWN_AT_A_TIME // n)
-    for start in range(0, RESAMPLES, rows):
-        count = min(rows, RESAMPLES - start)
-        drawn_RN = generator.integers(0, n, size=(count, n)) + n * np.arange(count)[:, None]
-        weights_RN = np.bincount(drawn_RN.ravel(), minlength=count * n).reshape(count, n).astype(float)
+    parts = []
+    for drawn_RN in draws(n, seed):
+        count = len(drawn_RN)
+        flat_RN = drawn_RN + n * np.arange(count)[:, None]
+        weights_RN = np.bincount(flat_RN.ravel(), minlength=count * n).reshape(count, n).astype(float)
         parts.append(statistic(weights_RN))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 

@@ -43,10 +43,10 @@ def embedder(parts: Parts, engine: Engine, datasets: Mapping[str, Dataset], trai
 
 
 def training_sets(parts: Parts) -> dict[str, Dataset]:
-    """What the run learned from, by names that no evaluator gives a split; nothing where it is only streamed."""
+    """What the run learns from, data.samples of it where it says so, by names that no evaluator gives a split; nothing where it is only streamed."""
     if parts.config.data.order != "exact":
         return {}
-    return {f"learned from {n}": dataset for n, dataset in enumerate(parts.data.datasets)}
+    return {f"learned from {n}": dataset for n, dataset in enumerate(parts.data.drawn())}
 
 
 def heads_of(parts: Parts) -> dict[str, HeadFacts]:

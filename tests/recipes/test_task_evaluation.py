@@ -11,10 +11,13 @@ from rich.console import Console
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.files import read_json_lines
 from mmpretrain.core.run import Run
+from mmpretrain.data.samples import Reading, ShardReader
+from mmpretrain.data.training import TrainingData
 from mmpretrain.recipes.evaluate import evaluate
 from mmpretrain.recipes.pretrain import pretrain
+from mmpretrain.recipes.settings import read_run
 from tests.conftest import ConfigWriter, write_card, write_tar
-from tests.tasks import described, questions, quiz
+from tests.tasks import described, descriptions, questions, quiz
 
 TINY = {"kind": "timm", "name": "test_vit", "size": 32}
 TEXT = {"kind": "causal", "width": 16, "layers": 1, "heads": 2}
@@ -171,6 +174,38 @@ def test_captions_are_written_once_a_picture_and_scored_beside_two_baselines(
         evaluate(place.folder, "captioning", ":val", [], None, ["tokenizer=approx", "generation.least_tokens=15"])
     with pytest.raises(ConfigError, match="tokenizer"):
         evaluate(place.folder, "captioning", ":val", [], None, ["tokenizer=none"])
+
+
+def test_baselines_know_the_samples_alone_that_the_run_learned_from(toy_config: ConfigWriter, tmp_path: Path):
+    pytest.importorskip("pycocoevalcap")
+    data = described(tmp_path / "described")
+    towers = {"image": TINY, "text": TEXT, "decoder": {"layers": 1, "start": "embedding"}, "embedding": 16}
+    more = {"data__name": str(data), "data__samples": 3, "data__batch": 3}
+    place = train(toy_config, "few", towers=towers, objectives=[{"kind": "captioning"}], **more)
+    evaluate(place.folder, "captioning", ":val", [], None, ["tokenizer=approx", "java_scores=[]"])
+    training = TrainingData(read_run(place.folder).data)
+    plan, (dataset,), reader = training.plan(), training.datasets, ShardReader()
+    places = [plan[position] for position in range(3)]
+    learned = {dataset.sample(reader, each.shard, each.sample, 0, Reading()).caption for each in places}
+    assert {each["nearest_neighbour"] for each in lines(place, "captioning")} <= learned
+
+
+def test_a_damaged_sample_that_the_run_draws_is_left_out_of_the_baselines(toy_config: ConfigWriter, tmp_path: Path):
+    pytest.importorskip("pycocoevalcap")
+    data = described(tmp_path / "described")
+    towers = {"image": TINY, "text": TEXT, "decoder": {"layers": 1, "start": "embedding"}, "embedding": 16}
+    more = {"data__name": str(data), "data__samples": 20, "data__batch": 4, "data__breaker": {"share": 0.2}}
+    samples = [s for n in range(24) for s in descriptions(n, 1)]
+    for sample in samples[:2]:
+        sample["png"] = sample["png"][:60]
+    write_tar(data / "train.tar", samples)
+    place = train(toy_config, "hurt", towers=towers, objectives=[{"kind": "captioning"}], **more)
+    record = evaluate(place.folder, "captioning", ":val", [], None, ["tokenizer=approx", "java_scores=[]"])
+    drawn = {each[1] for each in TrainingData(read_run(place.folder).data).drawn()[0].places()}
+    hurt = len(drawn & {0, 1})
+    assert hurt, "some of them are drawn"
+    assert f"{hurt} (damaged_image {hurt};" in record["remarks"][0]
+    assert "of 20 samples to learn from cannot be used" in record["remarks"][0]
 
 
 # -- searches ---------------------------------------------------------------------------------------------
