@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from mmpretrain.core.batch import Batch, Encoded
-from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.settings import settings
 from mmpretrain.heads.base import Head, HeadLearner
 from mmpretrain.heads.generation.reader import QuestionReader
@@ -52,7 +51,7 @@ class AnswerWritingLearner(WordLearner, HeadLearner):
     def __init__(self, settings: AnswerWriting, around: Surroundings) -> None:
         super().__init__(settings, around)
         self.classes = around.labels[settings.called].classes if settings.called in around.labels else ()
-        self._tokenize = around.tokenizer
+        self._listed = around.tokenizer(list(self.classes)) if self.classes else None
 
     def count(self, batch: Batch) -> Tensor:
         assert batch.answer_mask_BL is not None
@@ -70,16 +69,11 @@ class AnswerWritingLearner(WordLearner, HeadLearner):
         return share, {"loss": share.detach(), "accuracy": right / count}
 
     def predict(self, model: Any, batch: Batch, encoded: Encoded) -> tuple[Tensor, ...]:
-        """The log-probability of each of the card's classes as the answer, B x C; see `listed`.
-
-        Raises:
-            ConfigError: the card has no classes.
+        """The log-probability of each of the card's classes, of which it needs some, as the answer, B x C; see
+        `listed`.
         """
-        if not self.classes:
-            raise ConfigError(
-                f"{self.name}: the card that it learned from lists no answers (`classes`); let it write them"
-            )
-        tokens_CL, mask_CL = (each.to(batch.tokens_BL.device) for each in self._tokenize(list(self.classes)))
+        assert self._listed is not None, "refused by recipes/combinations"
+        tokens_CL, mask_CL = (each.to(batch.tokens_BL.device) for each in self._listed)
         longest = int(mask_CL.sum(dim=1).max())
         reader = QuestionReader(model, self, encoded.image_BND, batch.tokens_BL, batch.mask_BL)
         last_B1 = batch.tokens_BL.gather(1, batch.mask_BL.sum(dim=1, keepdim=True) - 1)

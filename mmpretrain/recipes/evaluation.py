@@ -21,9 +21,11 @@ from mmpretrain.evaluation.base import Evaluator, Found
 from mmpretrain.evaluation.build import EvaluatorSettings
 from mmpretrain.evaluation.features import Embedder
 from mmpretrain.evaluation.held_out import HeldOutEvaluator
+from mmpretrain.evaluation.question_answering import QuestionAnsweringTask
 from mmpretrain.recipes.asking import embedder, training_sets
 from mmpretrain.recipes.assemble import Parts, open_split
 from mmpretrain.recipes.best import refuse_best_of_one_class
+from mmpretrain.recipes.combinations import refuse_unlisted
 from mmpretrain.recipes.prompt import prompt_ids, unseen_words
 from mmpretrain.recipes.thumbnails import example
 from mmpretrain.recipes.usable import remarks, usable
@@ -49,6 +51,8 @@ class Evaluation:
             if hasattr(settings, "generation"):
                 prompt_ids(settings.generation, parts.tokenizer)  # refused before anything is written
         for number, settings in enumerate(chosen):
+            if isinstance(settings, QuestionAnsweringTask) and settings.answers == "listed":
+                refuse_unlisted(f"evaluation.{number}.answers", settings.head, parts.labels[settings.head].classes)
             refuse_other_classes(number, settings, self.datasets[settings.split], parts.labels)
         refuse_best_of_one_class(parts.config.train.keep_best, chosen, parts.labels)
 
