@@ -20,7 +20,8 @@ from mmpretrain.commands.ways import given, ways_of_writing
 def caption(
     run: Path, pictures: tuple[Path, ...], out: Path, way: str, rows: int, as_json: bool, **options: Any
 ) -> None:
-    """Write a caption of each of PICTURES by the newest checkpoint of RUN; folders are walked.
+    """Write a caption of each of PICTURES by the best checkpoint of RUN, or its newest; folders are
+    walked.
 
     image_id is the number of files named as COCO names them, if all are; else the path.
     """

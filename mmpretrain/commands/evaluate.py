@@ -8,7 +8,7 @@ import click
 
 from mmpretrain.commands.console import console
 
-TASKS = "retrieval, zeroshot, probe, fewshot, captioning, vqa, classification or held_out."
+TASKS = "retrieval, zeroshot, probe, fewshot, captioning, vqa, classification, segmentation or held_out."
 
 
 @click.command()
@@ -23,9 +23,9 @@ TASKS = "retrieval, zeroshot, probe, fewshot, captioning, vqa, classification or
 def evaluate(
     run: Path, overrides: tuple[str, ...], task: str, data: str, fail_under: tuple[str, ...], as_json: bool
 ) -> None:
-    """Evaluate the newest checkpoint of RUN; OVERRIDES such as generation.kind=beam are settings of the task.
+    """Evaluate the best checkpoint of RUN where it keeps one, else the newest.
 
-    Under torchrun all ranks evaluate together.
+    OVERRIDES such as generation.kind=beam are settings of the task. Under torchrun all ranks evaluate together.
     """
     from mmpretrain.core.distributed import World
     from mmpretrain.recipes.evaluate import evaluate as recipe

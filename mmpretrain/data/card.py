@@ -219,7 +219,8 @@ def shard_paths(folder: Path, card: Card, split: str, storage: Storage | None = 
         DataError: the split names no shards, or a shard is missing.
     """
     if split not in card.splits:
-        raise ConfigError(f"data: {folder.name} has no split {split!r}{did_you_mean(split, card.splits)}")
+        known = did_you_mean(split, card.splits)
+        raise ConfigError(f"data: {folder.name} has no split {split!r}{known}; `mmpretrain data split` makes some")
     paths = locate_shards(folder, card, split, storage)
     if not paths:
         raise DataError(f"{folder / CARD}: splits.{split}.shards is empty; name the tars of the split")

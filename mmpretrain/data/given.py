@@ -2,15 +2,21 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from mmpretrain.core.errors import DataError
 from mmpretrain.data.convert.picture import FOREIGN_SUFFIXES, IMAGE_SUFFIXES, FilePicture, files_below, suffix_of
 from mmpretrain.data.faults import BadSample
+from mmpretrain.data.images import ImageLimits
 
 # COCO_val2014_000000391895.jpg, 000000391895.jpg
 _COCO = re.compile(r"^(?:COCO_\w+?_)?0*(\d+)$")
+
+
+LEAST_SIDE = 2
+"""Pixels."""
 
 
 class Given(NamedTuple):
@@ -19,6 +25,11 @@ class Given(NamedTuple):
     name: str
     """The path as it was given, or below the folder that was."""
     picture: FilePicture | BadSample
+
+
+def shown(limits: ImageLimits) -> ImageLimits:
+    """Limits of pictures that a person asks about: a single pixel shows nothing."""
+    return replace(limits, min_side=max(LEAST_SIDE, limits.min_side))
 
 
 def given_pictures(paths: Sequence[Path]) -> list[Given]:

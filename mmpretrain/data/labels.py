@@ -36,15 +36,14 @@ class Labels:
         Raises:
             ConfigError: they do not; names two that differ.
         """
-        found = {dataset.folder.name: of_card(dataset) for dataset in datasets}
-        first, *others = found
-        for name in others:
-            if found[name] != found[first]:
+        first, *others = datasets
+        for other in others:
+            if of_card(other) != of_card(first):
                 raise ConfigError(
-                    f"{setting}: {first} and {name} have other classes; name one of them in {setting}.sources, and "
-                    "give the other a head of its own"
+                    f"{setting}: {first.folder} and {other.folder} have other classes; name one of them in "
+                    f"{setting}.sources, and give the other a head of its own"
                 )
-        return found[first]
+        return of_card(first)
 
 
 def of_card(dataset: Dataset) -> Labels:

@@ -111,10 +111,6 @@ class Embedder:
         # a batch of repeats alone is one more to draw from, and how many there are depends on the ranks
         return [measured for first, measured in everyone if first < source.length]
 
-    def classes(self, head: str) -> list[str]:
-        """What a head tells apart."""
-        return list(self.heads[head].classes)
-
     def predict(self, name: str, head: str, keep: Keep | None = None) -> Predicted:
         """What a head says of each sample of a split.
 

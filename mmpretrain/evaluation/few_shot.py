@@ -164,7 +164,8 @@ def few_shot_figures(hits: Mapping[str, np.ndarray], label_N: np.ndarray) -> dic
 
 def fewer(learned: Labelled, names: Sequence[str], most: int) -> list[str]:
     """Classes with fewer examples than are asked for: all of theirs are taken."""
-    counts_C = np.bincount(learned.label_N, minlength=len(names))
+    distinct_M = np.unique(learned.group_N, return_index=True)[1]
+    counts_C = np.bincount(learned.label_N[distinct_M], minlength=len(names))
     short = [name for name, count in zip(names, counts_C, strict=True) if 0 < count < most]
     if not short:
         return []

@@ -57,7 +57,7 @@ class SegmentationEvaluator:
         self._head = head
 
     def run(self, model: Embedder) -> Found:
-        classes = model.classes(self._head)
+        classes = list(model.heads[self._head].classes)
 
         def keep(batch: Batch, said: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             """Counts in place of masks: little is to travel between ranks."""

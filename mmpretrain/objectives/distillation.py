@@ -33,8 +33,8 @@ class Distillation(PairObjective):
 
     kind: Literal["distillation"] = "distillation"
     teacher: str
-    """A run folder, whose newest checkpoint teaches; local-dir:FOLDER, a model in the layout of open_clip's hub; or
-    open_clip:ARCHITECTURE with weights below, which takes CLIP's normalisation."""
+    """A run folder, whose best or newest checkpoint teaches; local-dir:FOLDER, a model in the layout of open_clip's
+    hub; or open_clip:ARCHITECTURE with weights below, which takes CLIP's normalisation."""
     weights: str | None = None
     """File of open_clip:ARCHITECTURE: .safetensors, or tensors in .pt, .pth, .bin; package:NAME/FILE of an installed
     package."""

@@ -1,4 +1,4 @@
-"""A run's model by itself, for those who bring other pictures: its newest checkpoint in this process."""
+"""A run's model by itself, for those who bring other pictures: its best or newest checkpoint in this process."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,14 +35,14 @@ def load_alone(folder: Path, config: Pretrain) -> Alone:
     Raises:
         ConfigError: there is no checkpoint.
     """
-    newest = chosen_checkpoint(folder)
-    found = checkpoint.load(newest)
+    chosen = chosen_checkpoint(folder)
+    found = checkpoint.load(chosen)
     config = replace(config, engine=Single(precision="fp32"), towers=config.towers.without_files())
-    tokenizer = load_tokenizer(newest / "tokenizer.json", config.data.tokenizer.context_length)
+    tokenizer = load_tokenizer(chosen / "tokenizer.json", config.data.tokenizer.context_length)
     asks_data = any(getattr(each, "words", "all") == "seen" for each in config.objectives)
     seen_S = seen_words(config.objectives, TrainingData(config.data), tokenizer) if asks_data else None
-    module = build_module(config, tokenizer, seen_S, kept_labels(newest))
-    config.adaptation.apply(module, kept_start(newest).started)
+    module = build_module(config, tokenizer, seen_S, kept_labels(chosen))
+    config.adaptation.apply(module, kept_start(chosen).started)
     engine = engine_around(module, config, device_of(World()))
     engine.load(without_maps(config, found.weights), None, without_maps(config, found.average))
     return Alone(config=config, tokenizer=tokenizer, engine=engine, step=found.step)

@@ -17,6 +17,7 @@ from mmpretrain.core.settings import did_you_mean
 from mmpretrain.data.captions import clean_caption
 from mmpretrain.data.convert.picture import FilePicture
 from mmpretrain.data.faults import BadSample
+from mmpretrain.data.given import shown
 from mmpretrain.data.images import decode_image
 from mmpretrain.data.stages import stack
 from mmpretrain.data.tokenizer import Tokenizer
@@ -29,9 +30,9 @@ from mmpretrain.heads.question_answering import QuestionAnswering
 from mmpretrain.recipes.alone import Alone, load_alone
 from mmpretrain.recipes.combinations import refuse_unlisted, refuse_unwritten
 from mmpretrain.recipes.looks import Facts, say
-from mmpretrain.recipes.prompt import prompt_ids, unseen_words
+from mmpretrain.recipes.prompt import prompt_ids, unseen_words, within_context
 from mmpretrain.recipes.settings import Pretrain, read_run
-from mmpretrain.recipes.ways import build_generation, within_context
+from mmpretrain.recipes.ways import build_generation
 from mmpretrain.recipes.written import until_end
 
 Answers = list[dict[str, Any]]
@@ -118,7 +119,7 @@ def read_picture(path: Path, config: Pretrain) -> Tensor:
     Raises:
         DataError: it cannot be read.
     """
-    limits = config.data.limits.image
+    limits = shown(config.data.limits.image)
     try:
         content = FilePicture(str(path.parent), path.name, True).read(limits.max_bytes)
         return Centre(max(1, config.towers.size))(decode_image(content, limits), 0)

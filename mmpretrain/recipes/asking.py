@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -27,7 +26,7 @@ from mmpretrain.objectives.combine import TrainingModule
 from mmpretrain.objectives.matching import MatchingLearner
 from mmpretrain.objectives.pairs import PairLearner
 from mmpretrain.recipes.assemble import Parts, evaluation_rows
-from mmpretrain.recipes.prompt import prompt_ids
+from mmpretrain.recipes.prompt import prompt_ids, within_context
 from mmpretrain.recipes.written import until_end
 
 CLIP_SCALE = 100.0
@@ -138,8 +137,7 @@ class Behind:
         """What is to be written about each row, within the context of the run."""
         prompt, end = prompt_ids(generation, self._tokenizer), self._tokenizer.ends[1]
         task = Task(start=start, end=end, positions_P=batch.positions_B, prompt=prompt, in_lockstep=self._in_lockstep)
-        longest = min(generation.most_tokens, self._tokenizer.context_length - 1)
-        return task, replace(generation, most_tokens=longest)
+        return task, within_context(generation, self._tokenizer.context_length)
 
     def scale(self) -> float:
         return float(self._engine.forward("ask", scale))

@@ -30,6 +30,7 @@ from mmpretrain.engines.base import Engine, Options
 from mmpretrain.engines.build import backend_of, device_of
 from mmpretrain.heads.adaptation import Rates
 from mmpretrain.heads.base import Head
+from mmpretrain.heads.classification import Classification
 from mmpretrain.objectives.base import Surroundings
 from mmpretrain.objectives.combine import TrainingModule, needs_of
 from mmpretrain.objectives.text_teacher import TextTeacher
@@ -110,7 +111,7 @@ def build_parts(
         refuse_other_labels(restored, labels)
     towers = config.towers if restored is None else config.towers.without_files()
     module = build_module(replace(config, towers=towers), tokenizer, seen_S, labels, teacher)
-    start = kept_start(restored) if restored is not None else begin(origin, module, config, data)
+    start = kept_start(restored) if restored is not None else begin(origin, module, config, data, labels)
     return Parts(
         config=config,
         world=world,
@@ -120,7 +121,7 @@ def build_parts(
         module=module,
         labels=labels,
         start=start,
-        rates=config.adaptation.apply(module, start.started),
+        rates=adapt(config, module, start),
         text_teacher=teacher,
     )
 
@@ -135,19 +136,40 @@ def tokenizer_of(config: Pretrain, data: TrainingData, restored: Path | None, or
     return Tokenizer.from_json(on_main(lambda: config.data.tokenizer.build(data.captions()).to_json()), length)
 
 
-def begin(origin: Origin | None, module: TrainingModule, config: Pretrain, data: TrainingData) -> Start:
+def begin(
+    origin: Origin | None, module: TrainingModule, config: Pretrain, data: TrainingData, labels: dict[str, Labels]
+) -> Start:
     """The weights of a new run that are not random, in their places.
 
     Raises:
-        ConfigError: a head is to begin as zero-shot classification, and there is no run to begin from.
+        ConfigError: a head is to begin as zero-shot classification, and there is no run to begin from, or no one class
+            to find.
     """
     start = start_from(origin, module) if origin else Start()
-    for place, learner in enumerate(module.objectives):
-        if getattr(learner.settings, "start", "random") == "zero_shot":
+    for place, (head, learner) in enumerate(zip(config.objectives, module.objectives, strict=True)):
+        if isinstance(head, Classification) and head.start == "zero_shot":
+            setting = f"objectives.{place}.start: zero_shot"
             if origin is None:
-                raise ConfigError(f"objectives.{place}.start: zero_shot begins from a run's text tower; give init=RUN")
-            begin_zero_shot(origin, learner, data.datasets[0].card.sentences())  # type: ignore[arg-type]
+                raise ConfigError(f"{setting} begins from a run's text tower; give init=RUN")
+            if labels[head.called].several:
+                raise ConfigError(f"{setting} finds one class a picture, and the card gives it several; use random")
+            sentences = own_datasets(head, data)[0].card.sentences()
+            begin_zero_shot(origin, learner, sentences)  # type: ignore[arg-type]
     return with_files(start, module, config)
+
+
+def adapt(config: Pretrain, module: TrainingModule, start: Start) -> Rates:
+    """Freeze, slow down or add what the config's adaptation says.
+
+    Raises:
+        ConfigError: nothing is left that learns.
+    """
+    rates = config.adaptation.apply(module, start.started)
+    if not any(parameter.requires_grad for parameter in module.parameters()):
+        raise ConfigError(
+            f"adaptation: {config.adaptation.kind} leaves nothing to learn; add a head, or use last_k or lora"
+        )
+    return rates
 
 
 def refuse_other_labels(folder: Path, labels: dict[str, Labels]) -> None:
@@ -208,12 +230,14 @@ def labels_of(objectives: Sequence[Any], data: TrainingData) -> dict[str, Labels
     Raises:
         ConfigError: its sources have different classes.
     """
-    named = dict(zip((part.name for part in data.settings.parts), data.datasets, strict=True))
     heads = [(place, each) for place, each in enumerate(objectives) if isinstance(each, Head)]
-    return {
-        head.called: Labels.of([named[name] for name in head.sources or named], f"objectives.{place}")
-        for place, head in heads
-    }
+    return {head.called: Labels.of(own_datasets(head, data), f"objectives.{place}") for place, head in heads}
+
+
+def own_datasets(head: Head, data: TrainingData) -> list[Dataset]:
+    """What a head learns from."""
+    named = dict(zip((part.name for part in data.settings.parts), data.datasets, strict=True))
+    return [named[name] for name in head.sources or named]
 
 
 def seen_words(objectives: Sequence[Any], data: TrainingData, tokenizer: Tokenizer) -> Tensor | None:

@@ -15,13 +15,13 @@ from pydantic import Field
 from rich.console import Console
 
 from mmpretrain.core.errors import ConfigError, MmpretrainError
-from mmpretrain.core.files import read_json_lines, write_atomic
+from mmpretrain.core.files import read_json_lines
 from mmpretrain.core.run import Run
-from mmpretrain.core.settings import load, settings
+from mmpretrain.core.settings import difference, dump, load, settings
 from mmpretrain.recipes.chosen import read_best
-from mmpretrain.recipes.looks import say
+from mmpretrain.recipes.looks import say, write
 from mmpretrain.recipes.readme_table import put_table
-from mmpretrain.recipes.settings import find_config
+from mmpretrain.recipes.settings import Pretrain, find_config, load_pretrain, read_run
 from mmpretrain.report import wording
 
 SHOWN_PACKAGES = ("torch", "timm")
@@ -78,16 +78,27 @@ class Wanted(NamedTuple):
     way: Way
 
     @property
+    def identity(self) -> tuple[str, str, str]:
+        return self.task.task, self.way.start, self.way.adaptation
+
+    @property
     def name(self) -> str:
         """For the run folders."""
-        return re.sub(r"\W+", "_", f"{self.task.task} {self.way.start} {self.way.adaptation}").lower()
+        return re.sub(r"\W+", "_", " ".join(self.identity)).lower()
+
+    @property
+    def config(self) -> str:
+        return self.way.config or self.task.config
+
+    @property
+    def file(self) -> Path:
+        return find_config("finetune", Path(self.config))
 
     @property
     def command(self) -> list[str]:
         """What a row adds to it is the seed and the folder."""
-        config = self.way.config or self.task.config
-        verb = "pretrain" if find_config("finetune", Path(config)).parent.name == "pretrain" else "finetune"
-        return ["mmpretrain", verb, config, *self.way.set]
+        verb = "pretrain" if self.file.parent.name == "pretrain" else "finetune"
+        return ["mmpretrain", verb, self.config, *self.way.set]
 
 
 def bench_tasks(file: Path, out: Path, readme: Path | None, only: str, console: Console) -> list[dict[str, Any]]:
@@ -100,25 +111,24 @@ def bench_tasks(file: Path, out: Path, readme: Path | None, only: str, console: 
         only: rows whose task, start or adaptation hold this text; empty: all.
 
     Raises:
-        ConfigError: no row is meant.
-        MmpretrainError: a run failed; what is complete stays.
+        ConfigError: no row is meant, or a run is there with other settings.
+        MmpretrainError: a run failed; the rows before it are kept.
     """
     asked = load(Tasks, file)
-    before = {identity(row): row for row in json.loads(out.read_text())} if out.is_file() else {}
-    rows, matched = [], False
-    for wanted in every_row(asked):
-        if only in f"{wanted.task.task} {wanted.way.start} {wanted.way.adaptation}":
-            matched = True
-            seeds = wanted.task.seeds or asked.seeds
-            runs = [run_of_seed(asked, wanted, seed, console) for seed in seeds]
-            rows.append(row_of(wanted, seeds, runs))
-            say(console, f"{wanted.task.task}, {wanted.way.start}, {wanted.way.adaptation}: {told(rows[-1])}")
-        elif kept := before.get((wanted.task.task, wanted.way.start, wanted.way.adaptation)):
-            rows.append(kept)
-    if not matched:
+    kept = json.loads(out.read_text()) if out.is_file() else []
+    before = {(row["task"], row["start"], row["adaptation"]): row for row in kept}
+    every = list(every_row(asked))
+    meant = [wanted for wanted in every if only in " ".join(wanted.identity)]
+    if not meant:
         raise ConfigError(f"--only: {only!r} stands in no task, start or adaptation of {file}")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(out, json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+    rows: list[dict[str, Any]] = []
+    for wanted in meant:
+        seeds = wanted.task.seeds or asked.seeds
+        runs = [run_of_seed(asked, wanted, seed, console) for seed in seeds]
+        before[wanted.identity] = row_of(wanted, seeds, runs)
+        say(console, f"{', '.join(wanted.identity)}: {told(before[wanted.identity])}")
+        rows = [before[each.identity] for each in every if each.identity in before]
+        write(out, json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
     if readme is not None:
         put_table(readme, out.as_posix(), table(rows))
     return rows
@@ -130,20 +140,19 @@ def every_row(asked: Tasks) -> Iterator[Wanted]:
             yield Wanted(task, way)
 
 
-def identity(row: dict[str, Any]) -> tuple[str, str, str]:
-    return row["task"], row["start"], row["adaptation"]
-
-
 def run_of_seed(asked: Tasks, wanted: Wanted, seed: int, console: Console) -> Run:
     """A complete run, trained now where there is none.
 
     Raises:
+        ConfigError: the one that is there has other settings.
         MmpretrainError: the command failed; names it.
     """
     run = Run(Path(asked.folder) / f"{wanted.name}-{seed}")
+    changes = [f"run.folder={run.folder}", f"train.seed={seed}", f"data.seed={seed}"]
     if run.complete.exists():
+        refuse_other_settings(run, load_pretrain(wanted.file, [*wanted.way.set, *changes]))
         return run
-    command = [*wanted.command, f"run.folder={run.folder}", f"train.seed={seed}", f"data.seed={seed}"]
+    command = [*wanted.command, *changes]
     say(console, shlex.join(command))
     began = time.perf_counter()
     log = run.folder.with_suffix(".log")
@@ -155,6 +164,18 @@ def run_of_seed(asked: Tasks, wanted: Wanted, seed: int, console: Console) -> Ru
         raise MmpretrainError(f"{shlex.join(command)}: exit {done.returncode}: {''.join(last)}; see {log}")
     say(console, f"{run.folder}: {wording.duration(time.perf_counter() - began)}")
     return run
+
+
+def refuse_other_settings(run: Run, config: Pretrain) -> None:
+    """A row would show figures of settings that are not its own.
+
+    Raises:
+        ConfigError: names the first that differs.
+    """
+    changed = [each for each in difference(dump(read_run(run.folder)), dump(config)) if each[0] != "run.folder"]
+    if changed:
+        key, old, new = changed[0]
+        raise ConfigError(f"{run.folder}: has {key}={old!r}, and the row {new!r}; move the folder away to train anew")
 
 
 def row_of(wanted: Wanted, seeds: Sequence[int], runs: Sequence[Run]) -> dict[str, Any]:
@@ -213,21 +234,14 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         task = "" if row["task"] == last else f"{row['task']}: {wording.metric_name(row['metric'])}, `{row['split']}`"
         last = row["task"]
         lines.append(f"| {task} | {row['start']} | {row['adaptation']} | {told(row)} | {beside(row)} |")
-    first = rows[0]
     dates = sorted({row["date"] for row in rows})
-    packages = ", ".join(f"{name} {version}" for name, version in first["packages"].items())
+    packages = sorted({f"{name} {version}" for row in rows for name, version in row["packages"].items()})
     seeds = sorted({len(row["seeds"]) for row in rows})
     over = f"{' or '.join(map(str, seeds))} seeds" if seeds[-1] > 1 else "one seed, 95 % interval over samples"
-    where = f"{first['processor'].partition(' (')[0]}, {first['cores']} cores"
-    return "\n".join(
-        [
-            *lines,
-            "",
-            f"`mmpretrain bench tasks`, {' to '.join(dict.fromkeys((dates[0], dates[-1])))}, {where}; mean ± standard "
-            f"deviation over {over}; {packages}.",
-            "",
-        ]
-    )
+    where = sorted({f"{row['processor'].partition(' (')[0]}, {row['cores']} cores" for row in rows})
+    when = " to ".join(dict.fromkeys((dates[0], dates[-1])))
+    what = f"mean ± standard deviation over {over}; {', '.join(packages)}"
+    return "\n".join([*lines, "", f"`mmpretrain bench tasks`, {when}, {' and '.join(where)}; {what}.", ""])
 
 
 def told(row: dict[str, Any], name: str | None = None) -> str:

@@ -17,6 +17,7 @@ from mmpretrain.core.settings import digest
 from mmpretrain.core.weights import load_tensors, save_tensors
 from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.mixture import Place
+from mmpretrain.data.samples import Reading
 from mmpretrain.data.stages import Beside, collated
 from mmpretrain.data.transforms import Centre
 from mmpretrain.objectives.combine import needs_of
@@ -46,6 +47,7 @@ def frozen_features(parts: Parts, console: Console) -> Beside | None:
     if not towers:
         return None
     refuse_tokens(parts)
+    refuse_changing_texts(parts, towers)
     files = [on_main(partial(features_file, parts, dataset, towers, console)) for dataset in parts.data.datasets]
     known = [load_tensors(file) for file in files]
     starts = [first_rows(dataset) for dataset in parts.data.datasets]
@@ -69,6 +71,21 @@ def refuse_tokens(parts: Parts) -> None:
         raise ConfigError("towers.cache: looks samples up by place, and streaming has none; set it to null")
 
 
+def refuse_changing_texts(parts: Parts, towers: list[str]) -> None:
+    """Raises ConfigError: steps would read several texts of a sample, and the tower reads one."""
+    if "text" in towers and parts.config.data.captions.pick == "random":
+        raise ConfigError(
+            "towers.cache: keeps one text of each sample, and data.captions.pick=random reads another each step; use "
+            "data.captions.pick=first, or towers.cache=null"
+        )
+
+
+def reading_of(parts: Parts) -> Reading:
+    """How a run decodes samples, but for what random draws and crops ask for."""
+    data = parts.config.data
+    return Reading(limits=data.limits, captions=data.captions, pictures=parts.config.towers.size > 0)
+
+
 def features_file(parts: Parts, dataset: Dataset, towers: list[str], console: Console) -> Path:
     """The file of a split's vectors; damaged samples, which no run learns from, have zeros."""
     name = f"{dataset.folder.name}-{dataset.split}-{dataset.digest[:DIGITS]}-{identity(parts, towers)}.safetensors"
@@ -90,9 +107,11 @@ def features_file(parts: Parts, dataset: Dataset, towers: list[str], console: Co
 
 
 def identity(parts: Parts, towers: list[str]) -> str:
-    """Of all that decides what towers say: their settings, their weights, the tokens."""
-    config = parts.config
+    """Of all that decides what towers say: their settings, their weights, the tokens, how samples are read."""
+    config, reading = parts.config, reading_of(parts)
     found = hashlib.sha256(parts.tokenizer.to_json().encode())
+    for settings in (reading.limits, *([reading.captions] if "text" in towers else [])):
+        found.update(digest(settings).encode())
     for name in towers:
         found.update(digest(getattr(config.towers, name)).encode())
         for tensor in getattr(parts.module.model, name).state_dict().values():
@@ -108,7 +127,7 @@ def compute(parts: Parts, dataset: Dataset, towers: list[str], console: Console)
     found: dict[str, Tensor] = {}
     size = parts.config.towers.size
     rows = evaluation_rows(size)
-    batches = collated(usable(dataset), rows, Centre(max(1, size)), parts.tokenizer)
+    batches = collated(usable(dataset, reading_of(parts)), rows, Centre(max(1, size)), parts.tokenizer)
     rounds = -(-len(dataset) // rows)
     for batch in track(batches, "frozen towers look once", rounds, console=console, disable=not console.is_terminal):
         encoded = model(batch.to(parts.device), needs)

@@ -5,7 +5,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from mmpretrain.core.counter import name_to_int
 from mmpretrain.core.errors import ConfigError, DataError
 from mmpretrain.data.faults import BadSample
-from mmpretrain.data.given import Given, given_pictures, image_ids
+from mmpretrain.data.given import Given, given_pictures, image_ids, shown
 from mmpretrain.data.images import ImageLimits, decode_image
 from mmpretrain.data.stages import stack
 from mmpretrain.data.transforms import Centre
@@ -27,13 +27,11 @@ from mmpretrain.recipes.alone import Alone, load_alone
 from mmpretrain.recipes.combinations import refuse_mute
 from mmpretrain.recipes.looks import Facts, plural, say
 from mmpretrain.recipes.looks import write as write_file
-from mmpretrain.recipes.prompt import prompt_ids, unseen_words
+from mmpretrain.recipes.prompt import prompt_ids, unseen_words, within_context
 from mmpretrain.recipes.settings import read_run
-from mmpretrain.recipes.ways import build_generation, within_context
+from mmpretrain.recipes.ways import build_generation
 from mmpretrain.recipes.written import until_end
 
-LEAST_SIDE = 2
-"""Pixels; a single one shows nothing."""
 NAMED = 20
 """Pictures left out that are named on the terminal; the file beside the captions names all."""
 
@@ -111,8 +109,7 @@ def caption_all(
     pictures = track(
         zip(ids, given, strict=True), "writing", len(given), console=console, disable=not console.is_terminal
     )
-    limits = alone.config.data.limits.image
-    limits = replace(limits, min_side=max(LEAST_SIDE, limits.min_side))
+    limits = shown(alone.config.data.limits.image)
     start, end = alone.tokenizer.ends
     prompt = prompt_ids(generation, alone.tokenizer)
     with alone.engine.evaluating():

@@ -58,6 +58,7 @@ def result_of(folder: Path, name: str) -> dict[str, Any]:
         for each in read_json_lines(place.results)
         if (each["dataset"], each["split"]) == (asked["dataset"], asked["split"])
         and name.startswith(f"{each['task']}_")
+        and each.get("head") == asked.get("head", each.get("head"))
     ]
     found: dict[str, Any] = own[-1]
     return found

@@ -43,7 +43,7 @@ def evaluate(
     console: Console | None,
     overrides: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Evaluate a run's newest checkpoint.
+    """Evaluate a run's best checkpoint where it keeps one, else its newest.
 
     Args:
         data: `NAME:SPLIT`, or only `:SPLIT` of the dataset that the run was trained on.

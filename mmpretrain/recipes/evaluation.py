@@ -26,7 +26,7 @@ from mmpretrain.recipes.asking import embedder, training_sets
 from mmpretrain.recipes.assemble import Parts, open_split
 from mmpretrain.recipes.best import refuse_best_of_one_class
 from mmpretrain.recipes.combinations import refuse_unlisted
-from mmpretrain.recipes.prompt import prompt_ids, unseen_words
+from mmpretrain.recipes.prompt import prompt_ids, unseen_words, within_context
 from mmpretrain.recipes.thumbnails import example
 from mmpretrain.recipes.usable import remarks, usable
 from mmpretrain.recipes.written import written as what_it_writes
@@ -49,7 +49,9 @@ class Evaluation:
         self._asked: Embedder | None = None
         for settings in chosen:
             if hasattr(settings, "generation"):
-                prompt_ids(settings.generation, parts.tokenizer)  # refused before anything is written
+                # refused before anything is written
+                within_context(settings.generation, parts.tokenizer.context_length)
+                prompt_ids(settings.generation, parts.tokenizer)
         for number, settings in enumerate(chosen):
             if isinstance(settings, QuestionAnsweringTask) and settings.answers == "listed":
                 refuse_unlisted(f"evaluation.{number}.answers", settings.head, parts.labels[settings.head].classes)

@@ -16,8 +16,10 @@ from mmpretrain.core.settings import to_yaml
 from mmpretrain.engines.base import OptimizerState, module_shapes
 from mmpretrain.recipes.assemble import build_parts, measure_norms
 from mmpretrain.recipes.chosen import chosen_checkpoint
-from mmpretrain.recipes.origin import find_origin
+from mmpretrain.recipes.origin import Origin, find_origin
 from mmpretrain.recipes.settings import Pretrain, read_run
+from mmpretrain.recipes.start import Start, kept_start
+from mmpretrain.recipes.taken import run_of
 from mmpretrain.train import checkpoint
 
 COPIED = ("env.json", "data.json", "model.json")
@@ -32,15 +34,17 @@ def mix(folder: Path, share: float, out: Path, console: Console) -> dict[str, An
         folder: a run that started from another (`init`).
 
     Raises:
-        ConfigError: it did not, or there is something at `out`.
+        ConfigError: it did not, its start is gone, or there is something at `out`.
     """
     config = read_run(folder)
-    if config.init is None:
-        raise ConfigError(f"{folder}: started from scratch; only a run with init=RUN has a start to mix with")
     if out.exists():
         raise ConfigError(f"--out: {out} exists; name another folder")
     found = checkpoint.load(chosen_checkpoint(folder))
-    mixed = between(start_of(config), found.average or found.weights, share)
+    kept = kept_start(found.folder)
+    if config.init is None:
+        began = f"began with the weights of {kept.origin}" if kept.origin else "started from scratch"
+        raise ConfigError(f"{folder}: {began}; only a run with init=RUN has a start to mix with")
+    mixed = between(start_of(config, origin_of(folder, config.init, kept)), found.average or found.weights, share)
     place = Run(out)
     place.create(to_yaml(replace(config, run=replace(config.run, folder=str(out)))))
     for name in COPIED:
@@ -61,9 +65,30 @@ def mix(folder: Path, share: float, out: Path, console: Console) -> dict[str, An
     return {"run": str(out), "share": share, "of": str(folder), "start": config.init, "step": found.step}
 
 
-def start_of(config: Pretrain) -> dict[str, Tensor]:
-    """The weights that a run began with: a function of its config and of the run that it starts from."""
-    parts = build_parts(config, World(), origin=find_origin(str(config.init)), trains=False)
+def origin_of(folder: Path, init: str, kept: Start) -> Origin:
+    """What a run began with; of a run that has gone on since, the checkpoint of then.
+
+    Raises:
+        ConfigError: it has other weights by now, and those of then are gone.
+    """
+    found = find_origin(init)
+    if kept.origin_digest in ("", found.digest()):  # earlier versions kept none
+        return found
+    if kept.origin_step is None or found.step is None:
+        raise ConfigError(f"init: {init} has other weights than when {folder} began; restore them")
+    checkpoints = run_of(init) / "checkpoints"
+    then = checkpoints / f"step_{kept.origin_step:08d}"
+    if checkpoint.verify(then) is None and (began := find_origin(str(then))).digest() == kept.origin_digest:
+        return began
+    raise ConfigError(
+        f"init: {init} changed since {folder} began with its step {kept.origin_step}, and {then} is gone; "
+        f"restore it, or fine-tune anew with init={checkpoints}/step_{found.step:08d}"
+    )
+
+
+def start_of(config: Pretrain, origin: Origin) -> dict[str, Tensor]:
+    """The weights that a run began with: a function of its config and of what it starts from."""
+    parts = build_parts(config, World(), origin=origin, trains=False)
     measure_norms(parts)
     state = parts.module.state_dict()
     return {name: state[name].clone() for name in module_shapes(parts.module)}

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from mmpretrain.core.errors import ConfigError
+from mmpretrain.core.files import sha256
 from mmpretrain.core.settings import build
 from mmpretrain.core.weights import load_foreign
 from mmpretrain.data.tokenizer import ClipTokenizer, Tokenizer
@@ -68,6 +69,13 @@ class OpenClipOrigin:
     @property
     def label(self) -> str:
         return str(self.file)
+
+    @property
+    def step(self) -> None:
+        return None
+
+    def digest(self) -> str:
+        return sha256(self.file)
 
     def tokenizer(self) -> Tokenizer:
         return ClipTokenizer(context_length=self.context_length).build([])

@@ -22,6 +22,13 @@ class Origin(Protocol):
     def towers(self) -> Towers:
         """As it has them, without files to start from."""
 
+    @property
+    def step(self) -> int | None:
+        """Of the run's checkpoint that it is; None where it is no run."""
+
+    def digest(self) -> str:
+        """SHA-256 of the file with its weights."""
+
     def tokenizer(self) -> Tokenizer: ...
 
     def tensors(self) -> dict[str, Tensor]:

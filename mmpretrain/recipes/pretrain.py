@@ -17,6 +17,7 @@ from mmpretrain.core.lock import locked
 from mmpretrain.core.phases import phase
 from mmpretrain.core.run import Run, list_checkpoints, step_of
 from mmpretrain.core.settings import difference, dump, to_yaml
+from mmpretrain.core.weights import load_tensors
 from mmpretrain.data.streaming import NOTICE
 from mmpretrain.data.training import TrainingData, check_batch
 from mmpretrain.engines.base import Engine, OptimizerState
@@ -24,6 +25,7 @@ from mmpretrain.recipes.assemble import (
     Parts,
     build_engine,
     build_parts,
+    frozen_towers,
     index_run,
     joined_world,
     measure_norms,
@@ -73,6 +75,7 @@ def pretrain(path: Path, overrides: Sequence[str], resume: str, console: Console
         else:
             on_all(lambda: refuse_other_data(start_from, parts.data))
             on_all(lambda: refuse_other_teacher(start_from, parts))
+            on_all(lambda: give_frozen_towers(start_from, parts))
         beside = beside_of(parts, console)  # a wrong one leaves no run folder behind
         on_main(lambda: _ignore(stack.enter_context(locked(place.lock))))
         on_main(lambda: refuse_if_it_moved_on(place, chosen_from))
@@ -221,6 +224,15 @@ def restore(engine: Engine, guards: Guards, folder: Path) -> int:
     engine.load(found.weights, state, found.average)
     guards.load(found.state["guards"])
     return found.step
+
+
+def give_frozen_towers(folder: Path, parts: Parts) -> None:
+    """Weights to towers that are asked once, before there is an engine to load them into.
+
+    Averaged weights play no role: what does not learn is its own average.
+    """
+    if frozen_towers(parts):
+        parts.module.load_state_dict(load_tensors(folder / "weights.safetensors"), strict=False)
 
 
 def refuse_other_data(folder: Path, data: TrainingData) -> None:

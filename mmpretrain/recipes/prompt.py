@@ -1,12 +1,29 @@
-"""Words that captions or answers are to begin with: as ids, within the context, and known to the run."""
+"""What texts are asked to be, against what the run has read: within its context, of words that it knows."""
 
+from dataclasses import replace
 from typing import Any
 
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.data.tokenizer import Tokenizer
 from mmpretrain.heads.answer_writing import AnswerWritingLearner
 from mmpretrain.heads.generation.base import Limits
+from mmpretrain.heads.generation.write import Generation
 from mmpretrain.objectives.captioning import CaptioningLearner
+
+
+def within_context(generation: Generation, context: int) -> Generation:
+    """No longer than the texts that the run has read.
+
+    Raises:
+        ConfigError: the least length does not fit in.
+    """
+    longest = min(generation.most_tokens, context - 1)
+    if generation.least_tokens >= longest:
+        raise ConfigError(
+            f"least_tokens: {generation.least_tokens} tokens and an end do not fit into {longest}; the run's context "
+            f"is {context} tokens, of which one starts the text; use fewer"
+        )
+    return replace(generation, most_tokens=longest)
 
 
 def prompt_ids(limits: Limits, tokenizer: Tokenizer) -> tuple[int, ...]:

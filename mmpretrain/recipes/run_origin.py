@@ -6,6 +6,8 @@ from pathlib import Path
 from torch import Tensor
 
 from mmpretrain.core.errors import ConfigError
+from mmpretrain.core.files import sha256
+from mmpretrain.core.run import step_of
 from mmpretrain.data.tokenizer import Tokenizer, load_tokenizer
 from mmpretrain.heads.adaptation import LowRankAdaptation
 from mmpretrain.objectives.combine import needs_of
@@ -27,7 +29,7 @@ class RunOrigin:
 
     @staticmethod
     def find(given: str) -> "RunOrigin":
-        """The newest checkpoint of a run, or a checkpoint's own folder.
+        """The checkpoint that stands for a run, its best or its newest, or a checkpoint's own folder.
 
         Raises:
             ConfigError: it is neither, or there is no checkpoint that verifies.
@@ -42,6 +44,14 @@ class RunOrigin:
     @property
     def towers(self) -> Towers:
         return self.config.towers.without_files()
+
+    @property
+    def step(self) -> int:
+        return step_of(self.folder)
+
+    def digest(self) -> str:
+        averaged = self.folder / checkpoint.AVERAGE
+        return sha256(averaged if averaged.exists() else self.folder / "weights.safetensors")
 
     def tokenizer(self) -> Tokenizer:
         return load_tokenizer(self.folder / "tokenizer.json", self.config.data.tokenizer.context_length)

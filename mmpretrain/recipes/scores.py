@@ -58,9 +58,13 @@ def embed_pool(pool: Dataset, console: Console, run: str, doing: str) -> tuple[T
     return image_NE, text_NE
 
 
-def usable(pool: Dataset) -> Iterator[Read]:
-    """Every sample that can be used, its place in the pool as position."""
-    read = partial(pool.sample, ShardReader(), reading=Reading())
+def usable(pool: Dataset, reading: Reading | None = None) -> Iterator[Read]:
+    """Every sample that can be used, its place in the pool as position.
+
+    Args:
+        reading: how they are decoded; None: with the defaults.
+    """
+    read = partial(pool.sample, ShardReader(), reading=reading or Reading())
     places = (Place(0, shard, row) for shard, index in enumerate(pool.shards) for row in range(len(index)))
     for position, place in enumerate(places):
         try:

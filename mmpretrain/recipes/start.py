@@ -25,6 +25,10 @@ class Start:
     """Weights that a run began with; kept in its checkpoints, because rates and low-rank changes follow from them."""
 
     origin: str = ""
+    origin_step: int | None = None
+    """Of the checkpoint that the origin gave, where it is a run."""
+    origin_digest: str = ""
+    """SHA-256 of its weights; empty without an origin, and where an earlier version kept none."""
     started: list[str] = field(default_factory=list)
     """Parameters that began with weights from elsewhere."""
     new: list[str] = field(default_factory=list)
@@ -77,6 +81,8 @@ def start_from(origin: Origin, module: TrainingModule) -> Start:
     parameters = dict(module.named_parameters())
     start = Start(
         origin=origin.label,
+        origin_step=origin.step,
+        origin_digest=origin.digest(),
         started=[name for name in parameters if name in taken],
         new=[name for name in parameters if name not in taken],
         left_out=left_out(tensors, {foreign[each] for each in taken}),

@@ -89,7 +89,7 @@ def vectors_file(dataset: Dataset, objective: Distillation, console: Console) ->
 
 @dataclass(frozen=True, kw_only=True)
 class RunTeacher:
-    """Another run, by its newest checkpoint."""
+    """Another run, by its best checkpoint where it keeps one, else its newest."""
 
     folder: str
 

@@ -1,6 +1,6 @@
 """Ways of writing, as commands name them."""
 
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any, get_args
 
 from mmpretrain.core.errors import ConfigError
@@ -22,15 +22,3 @@ def build_generation(way: str, chosen: dict[str, Any]) -> Generation:
             raise ConfigError(f"--{name.replace('_', '-')}: goes with --how {' or '.join(fits)}, not with {way}")
     generation: Generation = build(WAYS[way], chosen, f"--how {way}")
     return generation
-
-
-def within_context(generation: Generation, context: int) -> Generation:
-    """No longer than the texts that the run has read.
-
-    Raises:
-        ConfigError: the least length does not fit in.
-    """
-    try:
-        return replace(generation, most_tokens=min(generation.most_tokens, context - 1))
-    except ValueError as error:
-        raise ConfigError(f"--least-tokens: the run's context is {context} tokens; {error}") from None

@@ -274,14 +274,12 @@ def test_a_question_about_a_picture_that_is_none_ends_with_its_name(
     facts = {"answers": "answers", "label": "answer", "classes": ANSWERS, "text_group": None, "gallery": None}
     write_card(tmp_path, {"train": (["train.tar"], 48)}, **facts)
     run = train("quizzed", data__name=str(tmp_path))
-    for name, content, reason in (("huge", huge, "large_image"), ("cut", CUT, "damaged_image")):
+    bad = (("huge", huge, "large_image"), ("cut", CUT, "damaged_image"), ("dot", painted((1, 1)), "small_image"))
+    for name, content, reason in bad:
         (tmp_path / f"{name}.png").write_bytes(content)
         assert f"{name}.png: {reason}: " in refused(command("answer", run, tmp_path / f"{name}.png", "is it red?"), 3)
     assert "gone.png: missing_image: " in refused(command("answer", run, tmp_path / "gone.png", "is it red?"), 3)
     assert "no_file" in refused(command("answer", run, tmp_path, "is it red?"), 3)
-    (tmp_path / "dot.png").write_bytes(painted((1, 1)))
-    answer = command("answer", run, tmp_path / "dot.png", "is it red?", "--json")
-    assert len(json.loads(answer.stdout)["questions"][0]["answers"]) == 5
     assert memory() < 250
 
 

@@ -9,7 +9,9 @@ from click.testing import CliRunner
 
 from mmpretrain.__main__ import cli
 from mmpretrain.core.errors import ConfigError, MmpretrainError
-from mmpretrain.recipes.bench_tasks import table
+from mmpretrain.core.settings import load
+from mmpretrain.recipes.bench_tasks import Tasks, every_row, table
+from mmpretrain.recipes.settings import load_pretrain
 from tests.conftest import ConfigWriter
 
 
@@ -99,3 +101,23 @@ def test_rows_that_are_nowhere_and_texts_without_a_place_are_refused(tasks: Path
     arguments = (tasks, "--only", "pairs", "--out", tmp_path / "tasks.json", "--readme", tmp_path / "README.md")
     assert "put them there" in invoke(*arguments, fails=ConfigError)
     assert json.loads((tmp_path / "tasks.json").read_text())[0]["seeds"] == [5], "the figures are kept"
+
+
+def test_a_run_of_other_settings_is_not_shown_as_the_rows(tasks: Path, tmp_path: Path) -> None:
+    arguments = (tasks, "--only", "pairs", "--out", tmp_path / "tasks.json")
+    invoke(*arguments)
+    tree = yaml.safe_load(tasks.read_text())
+    tree["tasks"][1]["ways"][0]["set"] = ["optim.weight_decay=0.5"]
+    tasks.write_text(yaml.safe_dump(tree))
+    said = invoke(*arguments, fails=ConfigError)
+    assert "optim.weight_decay=" in said
+    assert "and the row 0.5; move the folder away" in said
+
+
+def test_every_row_of_the_repository_is_a_config_that_loads() -> None:
+    rows = list(every_row(load(Tasks, Path("benchmarks/tasks.yaml"))))
+    assert len({row.name for row in rows}) == len(rows)
+    for row in rows:
+        alone = [each for each in row.way.set if not each.startswith("init=")]  # a run that need not be there
+        config = load_pretrain(row.file, alone)
+        assert row.task.split in {each.split for each in config.evaluation}, row.name

@@ -2,21 +2,27 @@
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from rich.console import Console
 
+from mmpretrain.core.distributed import World
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.files import read_json_lines
 from mmpretrain.core.run import Run
-from mmpretrain.core.weights import load_tensors
+from mmpretrain.core.weights import load_tensors, save_tensors
+from mmpretrain.recipes.assemble import build_parts
 from mmpretrain.recipes.dry_run import dry_run
-from mmpretrain.recipes.mix import mix
+from mmpretrain.recipes.mix import mix, origin_of
+from mmpretrain.recipes.origin import find_origin
 from mmpretrain.recipes.pretrain import pretrain
 from mmpretrain.recipes.settings import load_pretrain
-from tests.conftest import ConfigWriter
+from mmpretrain.recipes.start import kept_start
+from mmpretrain.towers.image import TimmImage
+from tests.conftest import COLOURS, ConfigWriter, toy_samples, write_card, write_tar
 
 QUIET = Console(quiet=True)
 CLASSIFICATION = [{"kind": "classification"}]
@@ -95,6 +101,13 @@ def test_a_probe_leaves_features_as_they_were(origin: Run, toy_config: ConfigWri
     assert losses[-1] < losses[0]
 
 
+def test_a_probe_with_nothing_new_to_learn_is_refused(origin: Run, toy_config: ConfigWriter):
+    config = task(toy_config, "idle", origin, objectives=[{"kind": "contrastive"}], adaptation={"kind": "probe"})
+    with pytest.raises(ConfigError, match="adaptation: probe leaves nothing to learn; add a head, or use last_k or lo"):
+        pretrain(config, [], "auto", QUIET)
+    assert not Run(config.parent / "runs" / "idle").folder.exists()
+
+
 def test_blocks_that_have_not_thawed_stand_still(origin: Run, toy_config: ConfigWriter):
     run = pretrain(task(toy_config, "slow", origin, adaptation={"kind": "gradual", "every": 100}), [], "auto", QUIET)
     before, after = weights(origin), weights(run)
@@ -130,6 +143,38 @@ def test_zero_shot_is_where_a_head_begins(origin: Run, toy_config: ConfigWriter)
     torch.testing.assert_close(found.norm(dim=1), scale.expand(len(found)), atol=0.1, rtol=0)
 
 
+def test_zero_shot_begins_with_the_classes_of_the_heads_own_source(
+    origin: Run, toy_config: ConfigWriter, shapes: Path, tmp_path: Path
+):
+    other = shutil.copytree(shapes, tmp_path / "other" / "shapes")  # of the same name, as a copy may be
+    splits = {"train": (["train-{00000..00002}.tar"], 48), "val": (["val-00000.tar"], 13)}
+    write_card(other, splits, classes=list(COLOURS)[::-1])
+    head = {"kind": "classification", "reads": "features", "start": "zero_shot"}
+
+    def rows(name: str, objectives: list[dict], sources: list[Path]) -> torch.Tensor:
+        data = {**toy_data, "sources": [{"name": str(each)} for each in sources]}
+        config = load_pretrain(task(toy_config, name, origin, data=data, objectives=objectives))
+        module = build_parts(config, World(), origin=find_origin(str(config.init))).module
+        return module.objectives[-1].head[-1].weight
+
+    toy_data = {"batch": 12, "workers": 0}
+    mixed = [{"kind": "contrastive"}, {**head, "sources": [str(other)]}]
+    alone = rows("alone", [head], [shapes])
+    assert not torch.equal(alone, alone.flip(0))
+    assert torch.equal(rows("mixed", mixed, [shapes, other]), alone.flip(0))
+    with pytest.raises(ConfigError, match=r"objectives.0: .* have other classes; name one of them in obj"):
+        rows("both", [head], [shapes, other])
+
+
+def test_zero_shot_of_several_classes_a_picture_is_refused(origin: Run, toy_config: ConfigWriter, tmp_path: Path):
+    write_tar(tmp_path / "train.tar", [{**each, "json": b'{"colours": ["red"]}'} for each in toy_samples(16)])
+    write_card(tmp_path, {"train": (["train.tar"], 16)}, label=None, labels="colours", text_group=None, gallery=None)
+    head = [{"kind": "classification", "reads": "features", "start": "zero_shot"}]
+    config = task(toy_config, "several", origin, data__name=str(tmp_path), objectives=head)
+    with pytest.raises(ConfigError, match="start: zero_shot finds one class a picture, and the card gives it several"):
+        pretrain(config, [], "auto", QUIET)
+
+
 def test_data_may_be_named_in_one_word(toy_config: ConfigWriter, shapes: Path):
     config = load_pretrain(toy_config("short", data__name="emoji"), [f"data={shapes}"])
     assert config.data.name == str(shapes)
@@ -153,6 +198,42 @@ def test_a_mixture_stands_between_start_and_end(origin: Run, toy_config: ConfigW
         mix(run.folder, 0.5, tmp_path / "mix0.5", QUIET)
     with pytest.raises(ConfigError, match="started from scratch; only a run with init=RUN has a start to mix with"):
         mix(origin.folder, 0.5, tmp_path / "other", QUIET)
+
+
+def test_a_mixture_is_with_what_its_run_began_with_though_the_origin_has_gone_on(
+    toy_config: ConfigWriter, tmp_path: Path
+):
+    config = toy_config("origin", evaluation=[], train__save_every=3)
+    origin = pretrain(config, [], "auto", QUIET)
+    shutil.rmtree(origin.checkpoints / "step_00000006")
+    origin.complete.unlink()
+    run = pretrain(task(toy_config, "early", origin), [], "auto", QUIET)
+    pretrain(config, [], "auto", QUIET)
+    mix(run.folder, 0.0, tmp_path / "start", QUIET)
+    then, now, found = weights(origin, 3), weights(origin, 6), weights(Run(tmp_path / "start"))
+    towers = [name for name in found if name.startswith("model.image.") and found[name].is_floating_point()]
+    assert all(torch.equal(found[name], then[name]) for name in towers)
+    assert not all(torch.equal(found[name], now[name]) for name in towers)
+    shutil.rmtree(origin.checkpoints / "step_00000003")
+    with pytest.raises(ConfigError, match=r"began with its step 3, and .* is gone; .* init=.*/step_00000006"):
+        mix(run.folder, 0.0, tmp_path / "gone", QUIET)
+    assert not (tmp_path / "gone").exists()
+
+
+def test_what_a_run_began_with_is_read_as_earlier_versions_kept_it(origin: Run, tmp_path: Path):
+    kept = {"origin": str(origin.folder), "started": ["a"], "new": [], "left_out": []}
+    (tmp_path / "start.json").write_text(json.dumps(kept))
+    assert origin_of(tmp_path, str(origin.folder), kept_start(tmp_path)).step == 6
+
+
+def test_a_run_that_began_with_a_file_is_not_said_to_have_started_from_scratch(
+    toy_config: ConfigWriter, tmp_path: Path
+):
+    file = tmp_path / "tower.safetensors"
+    save_tensors(file, TimmImage(name="test_resnet", size=32).build().trunk.state_dict())
+    run = pretrain(task(toy_config, "file", None, towers__image__weights=str(file)), [], "auto", QUIET)
+    with pytest.raises(ConfigError, match=r"began with the weights of .*tower.safetensors; only a run with init=RUN"):
+        mix(run.folder, 0.5, tmp_path / "half", QUIET)
 
 
 def test_settings_that_overfit_or_forget_are_told_and_those_that_do_not_are_not(origin: Run, toy_config: ConfigWriter):

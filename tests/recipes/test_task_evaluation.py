@@ -167,6 +167,8 @@ def test_captions_are_written_once_a_picture_and_scored_beside_two_baselines(
     assert [each["written"][:5] for each in lines(place, "captioning")] == ["a red"] * 11
     with pytest.raises(ConfigError, match=r"prompt: .* is longer than 5 tokens"):
         evaluate(place.folder, "captioning", ":val", [], None, [*words, "generation.prompt=a red dot is a red dot"])
+    with pytest.raises(ConfigError, match=r"least_tokens: 15 tokens and an end .* the run's context is 12 tokens"):
+        evaluate(place.folder, "captioning", ":val", [], None, ["tokenizer=approx", "generation.least_tokens=15"])
     with pytest.raises(ConfigError, match="tokenizer"):
         evaluate(place.folder, "captioning", ":val", [], None, ["tokenizer=none"])
 
