@@ -11,7 +11,7 @@ from mmpretrain.data.card import CARD, Card, find_dataset, load_card, parse_name
 from mmpretrain.data.faults import BadSample, UnusableSample
 from mmpretrain.data.manifest import ShardFacts, add_to_manifest, read_manifest
 from mmpretrain.data.order import Order, Part, digest_of_shards
-from mmpretrain.data.samples import Limits, Reading, Sample, ShardReader, decode
+from mmpretrain.data.samples import Limits, Reading, Sample, ShardReader, decode, decode_answers
 from mmpretrain.data.shard_bytes import sizes
 from mmpretrain.data.shards import OnDamage, Shards
 from mmpretrain.data.storage import Storage
@@ -181,6 +181,16 @@ class Dataset:
                 with contextlib.suppress(BadSample):
                     members = reader.read(shard, row, (self.card.caption,))
                     yield decode_caption(members.get(self.card.caption, b""), (limits or Limits()).caption)
+
+    def answers(self, limits: Limits | None = None) -> list[str]:
+        """Every answer that a sample holds, each once; none where the card names none."""
+        found: dict[str, None] = {}
+        reader = ShardReader()
+        for shard in self.shards if self.card.answers else ():
+            for row in range(len(shard)):
+                with contextlib.suppress(BadSample):
+                    found.update(dict.fromkeys(decode_answers(self.card, reader.read(shard, row, ("json",)), limits)))
+        return list(found)
 
 
 def open_splits(name: str, storage: Storage | None = None) -> list[Dataset]:

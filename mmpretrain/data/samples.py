@@ -194,6 +194,16 @@ def decode_texts(card: Card, members: dict[str, bytes], reading: Reading, positi
     )
 
 
+def decode_answers(card: Card, members: dict[str, bytes], limits: Limits | None = None) -> tuple[str, ...]:
+    """What was answered to the caption; nothing where the card names no answers.
+
+    Raises:
+        BadSample: there is no answer, or one that is no text.
+    """
+    facts = decode_facts(members.get("json", b"{}"), (limits or Limits()).json_bytes)
+    return _answers(_fact(facts, card.answers)) if card.answers else ()
+
+
 def decode_facts(content: bytes, limit: int) -> dict[str, Any]:
     """The JSON member.
 

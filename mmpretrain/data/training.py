@@ -184,10 +184,11 @@ class TrainingData:
         return [each.only(frozenset(order.places())) if isinstance(order, Part) else each for each, order in pairs]
 
     def captions(self) -> Iterator[str]:
-        """Every caption of every source, and the answers to choose from, for tokenizers that learn from them."""
+        """Every caption of every source, and each answer once, for tokenizers that learn from them."""
         for dataset in self.datasets:
             yield from dataset.captions(self.settings.limits)
-            yield from dataset.card.classes if dataset.card.answers else ()
+            if dataset.card.answers:
+                yield from dict.fromkeys([*dataset.card.classes, *dataset.answers(self.settings.limits)])
 
 
 def check_batch(training: TrainingData, ranks: int, micros: int, batch: int | None = None) -> None:

@@ -58,6 +58,9 @@ class Asked(Protocol):
     def write(self, batch: Batch, generation: Generation) -> list[str]:
         """A text about each picture; what is drawn is keyed by the batch's positions."""
 
+    def answer(self, batch: Batch, head: str, generation: Generation) -> tuple[list[str], Tensor]:
+        """What a head writes behind each question, and the probability of that text, fp64."""
+
     def scale(self) -> float:
         """The inverse temperature that the run learned for its features."""
 

@@ -141,6 +141,15 @@ class Embedder:
 
         return self._collect(self._sources[name], ask, rows).items_said(0)
 
+    def answer(self, name: str, head: str, generation: Generation) -> tuple[list[str], Tensor]:
+        """What a head writes behind each question of a split, and the probability of that text, fp64."""
+
+        def ask(batch: Batch) -> Said:
+            return self._asked.answer(batch.to(self._device), head, generation)
+
+        collected = self._collect(self._sources[name], ask)
+        return collected.items_said(0), collected.column(1)
+
     def match(self, name: str, rows: Sequence[int], texts: Sequence[Sequence[str]]) -> list[Tensor]:
         """The log-odds that each of some texts belongs to the picture at a place of a split.
 

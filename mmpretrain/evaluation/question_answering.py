@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -10,11 +10,14 @@ import numpy as np
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.settings import settings
 from mmpretrain.data.told import Told
+from mmpretrain.evaluation.answering import WRITES, Answers, answer_all
 from mmpretrain.evaluation.base import Found, OfSplit
 from mmpretrain.evaluation.features import Embedder
 from mmpretrain.evaluation.interval import Figure, as_in_training, figures, means
 from mmpretrain.evaluation.shown import spread
 from mmpretrain.evaluation.vqa_rule import accuracies, normalise
+from mmpretrain.heads.generation.greedy import Greedy
+from mmpretrain.heads.generation.write import Generation
 from mmpretrain.heads.question_answering import scores_of
 
 DIFFERENCE = "vqa_acc_above_question_only"
@@ -33,6 +36,11 @@ class QuestionAnsweringTask(OfSplit):
     kind: Literal["question_answering"] = "question_answering"
     head: str = ""
     """Name of the head; empty: the only one of its kind."""
+    answers: Answers = "written"
+    """Of a head that writes. written: word by word; listed: the likeliest of the classes that its card lists (BLIP).
+    Others choose among their classes."""
+    generation: Generation = field(default_factory=Greedy)
+    """How answers are written."""
 
     def build(self) -> "QuestionAnsweringEvaluator":
         return QuestionAnsweringEvaluator(self)
@@ -51,7 +59,7 @@ class QuestionAnsweringEvaluator:
 
     def __init__(self, settings: QuestionAnsweringTask) -> None:
         self.split = settings.split
-        self._head = settings.head
+        self._settings = settings
 
     def run(self, model: Embedder) -> Found:
         """Answer all.
@@ -59,24 +67,21 @@ class QuestionAnsweringEvaluator:
         Raises:
             ConfigError: the split holds no answers to compare with.
         """
-        head = self._head
-        predicted = model.predict(self.split, head)
-        if not predicted.answers or not all(predicted.answers):
-            raise ConfigError(
-                f"evaluation: {predicted.dataset} has no answers; name their field in dataset.yaml (`answers`)"
-            )
-        probability_NC = model.heads[head].probabilities(predicted.columns[0].double())
-        sure_N, place_N = probability_NC.max(dim=1)
-        said = [predicted.classes[place] for place in place_N]
+        head = self._settings.head
         told = model.told(self.split)
+        if not all(each.answers for each in told):
+            raise ConfigError(f"evaluation: {self.split} has no answers; name their field in dataset.yaml (`answers`)")
+        answered = answer_all(model, self.split, head, self._settings.answers, self._settings.generation)
         learned = [each for name in model.training for each in model.told(name)]
         baseline = QuestionOnly(learned)
         guessed = baseline.answers(told) if baseline.knows_any else None
-        found = report(told, said, sure_N.numpy(), guessed, predicted.classes, head)
-        if model.heads[head].kind != self.name:
-            return found  # what writes answers tells in training how many of their words are right
-        lessons = not_learned(learned, predicted.classes)
-        facts = found.facts | lessons | agreement(told, said, predicted.classes)
+        found = report(told, answered.said, answered.sure_N, guessed, answered.classes, head)
+        classes = answered.classes
+        if model.heads[head].kind == WRITES or classes is None:
+            # what writes answers tells in training how many of their words are right
+            return replace(found, facts=found.facts | answered.facts)
+        lessons = not_learned(learned, classes)
+        facts = found.facts | lessons | agreement(told, answered.said, classes)
         return replace(found, facts=facts, remarks=[*found.remarks, *lost(lessons, len(learned))])
 
 
@@ -85,7 +90,7 @@ def report(
     said: Sequence[str],
     sure_N: np.ndarray,
     guessed: Sequence[str] | None,
-    classes: Sequence[str],
+    classes: Sequence[str] | None,
     head: str,
 ) -> Found:
     """What came out.
@@ -93,6 +98,7 @@ def report(
     Args:
         said: the answer to each question.
         guessed: the baseline's; None: there is none.
+        classes: what could be said; None: anything.
     """
     worth = [accuracies(each.answers) for each in told]
     types = [each.question_type for each in told]
@@ -100,9 +106,7 @@ def report(
     if guessed is not None:
         columns["question_only_acc"] = scores(guessed, worth)
         columns[DIFFERENCE] = columns["vqa_acc"] - columns["question_only_acc"]
-    known = {normalise(name) for name in classes}
-    reachable = [max((score for answer, score in each.items() if answer in known), default=0.0) for each in worth]
-    outside = Counter(each.answers[0] for each, best in zip(told, reachable, strict=True) if not best)
+    outside, reachable = out_of_reach(told, worth, classes)
     return Found(
         metrics=vqa_figures(columns, types, worth),
         samples={
@@ -115,10 +119,22 @@ def report(
             **({"question_only": list(guessed)} if guessed is not None else {}),
             **{name: values_N.tolist() for name, values_N in columns.items()},
         },
-        facts={"head": head, "outside_vocabulary": outside.total(), "reachable": float(np.mean(reachable))},
+        facts={"head": head, **reachable},
         remarks=[*outside_remark(outside, len(told)), *no_baseline(guessed)],
         shown={"types": examples_by_type(told, said, sure_N, columns["vqa_acc"]), "n": len(told)},
     )
+
+
+def out_of_reach(
+    told: Sequence[Told], worth: Sequence[Mapping[str, float]], classes: Sequence[str] | None
+) -> tuple[Counter[str], dict[str, Any]]:
+    """Answers to questions that no class answers, and what is told of that; nothing where anything can be said."""
+    if classes is None:
+        return Counter(), {}
+    known = {normalise(name) for name in classes}
+    reachable = [max((score for answer, score in each.items() if answer in known), default=0.0) for each in worth]
+    outside = Counter(each.answers[0] for each, best in zip(told, reachable, strict=True) if not best)
+    return outside, {"outside_vocabulary": outside.total(), "reachable": float(np.mean(reachable))}
 
 
 def scores(said: Sequence[str], worth: Sequence[Mapping[str, float]]) -> np.ndarray:

@@ -7,22 +7,20 @@ import torch
 from torch import Tensor
 
 from mmpretrain.core.batch import Batch, Encoded
-from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.settings import settings
 from mmpretrain.heads.base import Head, HeadLearner
+from mmpretrain.heads.generation.reader import QuestionReader
+from mmpretrain.heads.listed import rank
 from mmpretrain.objectives.base import Surroundings
 from mmpretrain.objectives.words import WordLearner, WordObjective, next_words
-
-MOST_CANDIDATES = 256
-"""Answers that each question is scored with; more of them are for question_answering, which scores all at once."""
 
 
 @settings
 class AnswerWriting(Head, WordObjective):
-    """Answers of the card, written (BLIP, Li et al. 2022, arXiv 2201.12086); needs towers.decoder.
+    """Answers of the card, written (BLIP, Li et al. 2022, arXiv 2201.12086); needs towers.decoder, and no classes.
 
-    Of several answers to a question one is drawn by position. Asked which of the card's classes is the answer, it
-    scores each of them by its likelihood, as ALBEF does (Li et al. 2021, arXiv 2107.07651).
+    Of several answers to a question one is drawn by position. `write_answers` writes them word by word; asked which of
+    the card's classes is the answer, it ranks those by their likelihood.
     """
 
     learns_from = ("answers",)
@@ -53,12 +51,7 @@ class AnswerWritingLearner(WordLearner, HeadLearner):
     def __init__(self, settings: AnswerWriting, around: Surroundings) -> None:
         super().__init__(settings, around)
         self.classes = around.labels[settings.called].classes if settings.called in around.labels else ()
-        if len(self.classes) > MOST_CANDIDATES:
-            raise ConfigError(
-                f"objectives: {self.name} scores each class of the card as an answer, and {len(self.classes)} are "
-                f"too many (limit {MOST_CANDIDATES}); use question_answering"
-            )
-        self._candidates = around.tokenizer(list(self.classes)) if self.classes else None
+        self._listed = around.tokenizer(list(self.classes)) if self.classes else None
 
     def count(self, batch: Batch) -> Tensor:
         assert batch.answer_mask_BL is not None
@@ -76,22 +69,15 @@ class AnswerWritingLearner(WordLearner, HeadLearner):
         return share, {"loss": share.detach(), "accuracy": right / count}
 
     def predict(self, model: Any, batch: Batch, encoded: Encoded) -> tuple[Tensor, ...]:
-        """The log-probability of each of the card's classes as the answer, B x C; fp64."""
-        assert self._candidates is not None
-        candidates = zip(*self._candidates, strict=True)
-        scores = [self._likelihood(model, batch, encoded, *candidate) for candidate in candidates]
-        return (torch.stack(scores, dim=1),)
-
-    def _likelihood(self, model: Any, batch: Batch, encoded: Encoded, tokens_L: Tensor, mask_L: Tensor) -> Tensor:
-        device, rows = batch.tokens_BL.device, len(batch)
-        joined = join(batch, tokens_L.to(device).expand(rows, -1), mask_L.to(device).expand(rows, -1))
-        x_BLD = model.decode(joined.tokens_BL, joined.mask_BL, encoded.image_BND)[:, :-1]
-        chosen_BL = joined.answer_BL[:, 1:]
-        target_N = self.places(joined.tokens_BL[:, 1:][chosen_BL])
-        word_N = model.words(x_BLD[chosen_BL], self.seen_S).double().log_softmax(dim=-1)
-        found_BL = torch.zeros(chosen_BL.shape, dtype=torch.float64, device=device)
-        found_BL[chosen_BL] = word_N.gather(1, target_N[:, None])[:, 0]
-        return found_BL.sum(dim=1)
+        """The log-probability of each of the card's classes, of which it needs some, as the answer, B x C; see
+        `listed`.
+        """
+        assert self._listed is not None, "refused by recipes/combinations"
+        tokens_CL, mask_CL = (each.to(batch.tokens_BL.device) for each in self._listed)
+        longest = int(mask_CL.sum(dim=1).max())
+        reader = QuestionReader(model, self, encoded.image_BND, batch.tokens_BL, batch.mask_BL)
+        last_B1 = batch.tokens_BL.gather(1, batch.mask_BL.sum(dim=1, keepdim=True) - 1)
+        return (rank(reader, last_B1[:, 0], tokens_CL[:, 1:longest], mask_CL[:, 1:longest]),)
 
     def probabilities(self, logits_BC: Tensor) -> Tensor:
         """What to show of an answer: among the classes."""

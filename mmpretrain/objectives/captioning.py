@@ -7,7 +7,6 @@ from pydantic import Field
 from torch import Tensor
 
 from mmpretrain.core.batch import Batch, Encoded
-from mmpretrain.core.precision import at_least_fp32
 from mmpretrain.core.settings import settings
 from mmpretrain.objectives.base import Surroundings
 from mmpretrain.objectives.words import WordLearner, WordObjective, next_words
@@ -54,13 +53,6 @@ class CausalLanguageLearner(WordLearner):
 
     def answers(self, batch: Batch) -> Tensor:
         return self.places(batch.tokens_BL[:, 1:][next_words(batch.mask_BL, self.used(batch), self.prefix)])
-
-    def log_probabilities(self, model: Any, x_BD: Tensor) -> Tensor:
-        """Of each word of the vocabulary behind each vector, at least fp32; minus infinity where it cannot come."""
-        scores_BS = at_least_fp32(model.words(x_BD, self.seen_S)).log_softmax(dim=-1)
-        if self.seen_S is None:
-            return scores_BS
-        return scores_BS.new_full((len(x_BD), model.vocabulary), float("-inf")).index_copy(1, self.seen_S, scores_BS)
 
     def read(self, model: Any, batch: Batch, encoded: Encoded) -> Tensor:
         """x_BLD, in which no token knows what follows it."""

@@ -21,7 +21,7 @@ from mmpretrain.evaluation.features import Embedder
 from mmpretrain.evaluation.splits import SplitSource
 from mmpretrain.heads.base import HeadLearner, predict
 from mmpretrain.heads.generation.base import Task
-from mmpretrain.heads.generation.write import Generation, write
+from mmpretrain.heads.generation.write import Generation, write, write_answers
 from mmpretrain.objectives.combine import TrainingModule
 from mmpretrain.objectives.matching import MatchingLearner
 from mmpretrain.objectives.pairs import PairLearner
@@ -43,7 +43,7 @@ def embedder(parts: Parts, engine: Engine, datasets: Mapping[str, Dataset], trai
 
 
 def training_sets(parts: Parts) -> dict[str, Dataset]:
-    """What the run learns from, data.samples of it where it says so, by names that no evaluator gives a split; nothing where it is only streamed."""
+    """What the run learns from, by names that no evaluator gives a split; nothing where it is only streamed."""
     if parts.config.data.order != "exact":
         return {}
     return {f"learned from {n}": dataset for n, dataset in enumerate(parts.data.drawn())}
@@ -123,12 +123,21 @@ class Behind:
         return said
 
     def write(self, batch: Batch, generation: Generation) -> list[str]:
-        start, end = self._tokenizer.ends
-        prompt = prompt_ids(generation, self._tokenizer)
-        task = Task(start=start, end=end, positions_P=batch.positions_B, prompt=prompt, in_lockstep=self._in_lockstep)
-        generation = within_context(generation, self._tokenizer.context_length)
+        task, generation = self._to_write(batch, generation, self._tokenizer.ends[0])
         written = self._engine.forward("ask", write, batch.images_BCHW, task, generation)
         return [until_end(self._tokenizer, tokens_L) for tokens_L in written.tokens_PL.cpu()]
+
+    def answer(self, batch: Batch, head: str, generation: Generation) -> tuple[list[str], Tensor]:
+        task, generation = self._to_write(batch, generation, self._tokenizer.ends[1])
+        written = self._engine.forward("ask", write_answers, batch, head, task, generation)
+        texts = [until_end(self._tokenizer, tokens_L) for tokens_L in written.tokens_PL.cpu()]
+        return texts, written.log_probability_P.exp().cpu()
+
+    def _to_write(self, batch: Batch, generation: Generation, start: int) -> tuple[Task, Generation]:
+        """What is to be written about each row, within the context of the run."""
+        prompt, end = prompt_ids(generation, self._tokenizer), self._tokenizer.ends[1]
+        task = Task(start=start, end=end, positions_P=batch.positions_B, prompt=prompt, in_lockstep=self._in_lockstep)
+        return task, within_context(generation, self._tokenizer.context_length)
 
     def scale(self) -> float:
         return float(self._engine.forward("ask", scale))

@@ -5,9 +5,9 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -16,7 +16,6 @@ from torch import Tensor
 
 from mmpretrain.core.counter import name_to_int
 from mmpretrain.core.errors import ConfigError, DataError
-from mmpretrain.core.settings import build, kinds_of
 from mmpretrain.data.faults import BadSample
 from mmpretrain.data.given import Given, given_pictures, image_ids, shown
 from mmpretrain.data.images import ImageLimits, decode_image
@@ -30,9 +29,9 @@ from mmpretrain.recipes.looks import Facts, plural, say
 from mmpretrain.recipes.looks import write as write_file
 from mmpretrain.recipes.prompt import prompt_ids, unseen_words, within_context
 from mmpretrain.recipes.settings import read_run
+from mmpretrain.recipes.ways import build_generation
 from mmpretrain.recipes.written import until_end
 
-WAYS: dict[str, Any] = {kind: way for way in get_args(get_args(Generation)[0]) for kind in kinds_of(way)}
 NAMED = 20
 """Pictures left out that are named on the terminal; the file beside the captions names all."""
 
@@ -88,20 +87,6 @@ def caption(
     }
     tell(account, out, console)
     return facts
-
-
-def build_generation(way: str, chosen: dict[str, Any]) -> Generation:
-    """The settings of a way of writing.
-
-    Raises:
-        ConfigError: a setting of another way, or a value out of range.
-    """
-    for name in chosen:
-        fits = [other for other, kind in WAYS.items() if name in {each.name for each in fields(kind)}]
-        if way not in fits:
-            raise ConfigError(f"--{name.replace('_', '-')}: goes with --how {' or '.join(fits)}, not with {way}")
-    generation: Generation = build(WAYS[way], chosen, f"--how {way}")
-    return generation
 
 
 def caption_given(

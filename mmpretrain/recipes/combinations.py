@@ -6,6 +6,7 @@ from typing import Any
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.settings import did_you_mean
 from mmpretrain.data.training import TrainingData
+from mmpretrain.heads.generation.greedy import Greedy
 from mmpretrain.heads.generation.write import Generation
 from mmpretrain.objectives.base import Objective
 from mmpretrain.objectives.combine import needs_of
@@ -158,6 +159,10 @@ def refuse_evaluation(evaluation: Sequence[Any], objectives: Sequence[Any]) -> N
             refuse_mute(f"evaluation.{place}", objectives, evaluator.generation)
         if hasattr(evaluator, "head"):
             refuse_heads(place, evaluator, objectives)
+        if evaluator.kind == "question_answering":
+            heads = [each for each in objectives if each.kind in evaluator.asks]
+            head = next(each for each in heads if evaluator.head in ("", each.called))
+            refuse_unwritten(f"evaluation.{place}.generation", head, evaluator.answers, evaluator.generation)
         # heads have evaluators of their own
         if evaluator.kind == "held_out" and all(each.kind in NOT_ASKED or is_head(each) for each in objectives):
             raise ValueError(f"evaluation.{place}: held_out asks none of these objectives anything; leave it out")
@@ -192,6 +197,33 @@ def refuse_mute(setting: str, objectives: Sequence[Any], generation: Generation)
         raise ValueError(
             f"{setting}: likeness asks what a contrastive objective says of picture and text, and none was learned; "
             "train with contrastive or sigmoid beside captioning, or leave likeness at 0"
+        )
+
+
+def refuse_unwritten(setting: str, head: Any, answers: str, generation: Generation) -> None:
+    """Ways of writing asked of a head that chooses, or of one that writes no captions.
+
+    Raises:
+        ValueError: names the head and the remedy.
+    """
+    if head.kind != "answer_writing" and generation != Greedy():
+        raise ValueError(f"{setting}: {head.called} chooses among its classes and writes nothing; leave it out")
+    if answers == "listed" and generation != Greedy():
+        raise ValueError(f"{setting}: with answers: listed nothing is written; leave one of them out")
+    if getattr(generation, "likeness", 0):
+        raise ValueError(f"{setting}.likeness: compares captions with pictures, and no answers; leave it out")
+
+
+def refuse_unlisted(setting: str, head: str, classes: Sequence[str]) -> None:
+    """Listed answers asked of a head whose card lists none.
+
+    Raises:
+        ConfigError: names the head and the remedy.
+    """
+    if not classes:
+        raise ConfigError(
+            f"{setting}: the card that {head} learned from lists no answers (`classes`), so none can be ranked; use "
+            "answers: written"
         )
 
 

@@ -21,9 +21,11 @@ from mmpretrain.evaluation.base import Evaluator, Found
 from mmpretrain.evaluation.build import EvaluatorSettings
 from mmpretrain.evaluation.features import Embedder
 from mmpretrain.evaluation.held_out import HeldOutEvaluator
+from mmpretrain.evaluation.question_answering import QuestionAnsweringTask
 from mmpretrain.recipes.asking import embedder, training_sets
 from mmpretrain.recipes.assemble import Parts, open_split
 from mmpretrain.recipes.best import refuse_best_of_one_class
+from mmpretrain.recipes.combinations import refuse_unlisted
 from mmpretrain.recipes.prompt import prompt_ids, unseen_words, within_context
 from mmpretrain.recipes.thumbnails import example
 from mmpretrain.recipes.usable import reading_of, remarks, usable
@@ -51,6 +53,8 @@ class Evaluation:
                 within_context(settings.generation, parts.tokenizer.context_length)
                 prompt_ids(settings.generation, parts.tokenizer)
         for number, settings in enumerate(chosen):
+            if isinstance(settings, QuestionAnsweringTask) and settings.answers == "listed":
+                refuse_unlisted(f"evaluation.{number}.answers", settings.head, parts.labels[settings.head].classes)
             refuse_other_classes(number, settings, self.datasets[settings.split], parts.labels)
         refuse_best_of_one_class(parts.config.train.keep_best, chosen, parts.labels)
 

@@ -1,10 +1,11 @@
-"""What captions are asked to be, against what the run has read: within its context, of words that it knows."""
+"""What texts are asked to be, against what the run has read: within its context, of words that it knows."""
 
 from dataclasses import replace
 from typing import Any
 
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.data.tokenizer import Tokenizer
+from mmpretrain.heads.answer_writing import AnswerWritingLearner
 from mmpretrain.heads.generation.base import Limits
 from mmpretrain.heads.generation.write import Generation
 from mmpretrain.objectives.captioning import CaptioningLearner
@@ -48,7 +49,8 @@ def unseen_words(limits: Limits, tokenizer: Tokenizer, module: Any) -> list[str]
     """A sentence about words of the prompt that the vocabulary has not, or that no training text held, as far as the
     run knows that.
     """
-    learner = next((each for each in module.objectives if isinstance(each, CaptioningLearner)), None)
+    writers = (CaptioningLearner, AnswerWritingLearner)
+    learner = next((each for each in module.objectives if isinstance(each, writers)), None)
     seen_S = None if learner is None else learner.seen_S
     seen = None if seen_S is None else set(seen_S.tolist())
     strange = [word for word in limits.prompt.split() if is_strange(word, tokenizer, seen)]

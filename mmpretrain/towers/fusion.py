@@ -87,19 +87,21 @@ class CrossTransformer(nn.Module):
         mask_BL: Tensor,
         image_BND: Tensor,
         prefix: int = 0,
+        positions_BL: Tensor | None = None,
         memory: Sequence[BlockMemory] = (),
-        read: int = 0,
+        padding_BL: Tensor | None = None,
     ) -> Tensor:
         """x_BLD of the text.
 
         Args:
             prefix: tokens at the start of each text that may look at each other both ways.
+            positions_BL: where the tokens stand in their text; None: at its start.
             memory: of the pictures and the tokens before these, by block, in a decoder.
-            read: text tokens that stand there.
+            padding_BL: which of the text's places that are remembered hold no token; None: all do.
         """
-        length = x_BLD.shape[1]
-        view = self.view(mask_BL, prefix, memory[0].held if read else 0, read)
-        if self.image_projection is not None and not read:  # pictures that were read are remembered
+        length, held = x_BLD.shape[1], memory[0].held if memory else 0
+        view = self.view(mask_BL, prefix, positions_BL, held, padding_BL)
+        if self.image_projection is not None and not held:  # pictures that were read are remembered
             images_BND = self.image_projection(image_BND)
             view = join_views(view, images_BND.shape[1], mask_BL, both_ways=not self.causal)
             x_BLD = torch.cat([images_BND, x_BLD], dim=1)
@@ -111,13 +113,16 @@ class CrossTransformer(nn.Module):
         x_BLD = x_BLD[:, -length:]
         return x_BLD if self.final_norm is None else self.final_norm(x_BLD)
 
-    def view(self, mask_BL: Tensor, prefix: int, held: int, read: int) -> View:
-        """Who may look at whom; `held`: tokens in front that are remembered, `read` of them text."""
+    def view(
+        self, mask_BL: Tensor, prefix: int, positions_BL: Tensor | None, held: int, padding_BL: Tensor | None
+    ) -> View:
+        """Who may look at whom; `held`: places in front that are remembered, some of them padding."""
         view = look_back(mask_BL, prefix) if self.causal else look_both_ways(mask_BL)
         if held:
-            view = look_on(held, mask_BL.shape[1], mask_BL.device)
+            view = look_on(held, mask_BL.shape[1], mask_BL.device, padding_BL)
         if self.rotary:
-            positions_BL = torch.arange(read, read + mask_BL.shape[1], device=mask_BL.device)[None]
+            if positions_BL is None:
+                positions_BL = torch.arange(mask_BL.shape[1], device=mask_BL.device)[None]
             view = view._replace(rotation_BLK=rotations(positions_BL, self.shape.width // self.shape.heads))
         return view
 

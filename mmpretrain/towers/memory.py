@@ -1,6 +1,6 @@
 """What a decoder remembers of a text that it has read so far: keys and values, so that nothing is read twice."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -32,6 +32,12 @@ class BlockMemory:
         self.own = (key_RHLK, value_RHLK)
         return self.own
 
+    def copy(self) -> "BlockMemory":
+        """What is remembered, once more: tensors are replaced and never written to."""
+        twin = BlockMemory()
+        twin.own, twin.picture = self.own, self.picture
+        return twin
+
     def select(self, rows_R: Tensor, pictures_P: Tensor | None) -> None:
         """Go on with these rows and pictures; see `Memory.select`."""
         if self.own is not None:
@@ -49,7 +55,34 @@ class Memory:
     decoder: list[BlockMemory]
     """By block of the decoder."""
     read: int = 0
-    """Tokens of each text that were read."""
+    """Places of each text that were read."""
+    padding_RL: Tensor | None = None
+    """bool, which of them hold no token; None: all do."""
+
+    def places(self, length: int, device: torch.device) -> Tensor:
+        """Where the next tokens of each text stand in it; int64, R x length or 1 x length."""
+        places_1L = torch.arange(self.read, self.read + length, device=device)[None]
+        return places_1L if self.padding_RL is None else places_1L - self.padding_RL.sum(dim=1, keepdim=True)
+
+    def count(self, mask_RL: Tensor, padded: bool) -> None:
+        """Keep in mind that these places were read."""
+        if self.padding_RL is None and padded:
+            self.padding_RL = mask_RL.new_zeros(len(mask_RL), self.read)
+        if self.padding_RL is not None:
+            self.padding_RL = torch.cat([self.padding_RL, ~mask_RL], dim=1)
+        self.read += mask_RL.shape[1]
+
+    def fork(self, rows_R: Tensor) -> "Memory":
+        """A memory of these rows that goes its own way; this one stays as it is.
+
+        Args:
+            rows_R: as many neighbours for each picture.
+        """
+        copy = replace(
+            self, text=[block.copy() for block in self.text], decoder=[block.copy() for block in self.decoder]
+        )
+        copy.select(rows_R)
+        return copy
 
     def select(self, rows_R: Tensor, pictures_P: Tensor | None = None) -> None:
         """Go on with these rows of those at hand: beams change places or multiply, texts that have ended leave.
@@ -59,3 +92,5 @@ class Memory:
         """
         for block in (*self.text, *self.decoder):
             block.select(rows_R, pictures_P)
+        if self.padding_RL is not None:
+            self.padding_RL = self.padding_RL[rows_R]

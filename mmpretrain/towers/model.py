@@ -281,22 +281,25 @@ class Model(nn.Module):
         text = [BlockMemory() for _ in self.text.blocks] if self.decoder.start == "text" else []
         return Memory(text=text, decoder=[BlockMemory() for _ in self.decoder.blocks])
 
-    def read_on(self, tokens_RL: Tensor, image_PND: Tensor, memory: Memory) -> Tensor:
+    def read_on(self, tokens_RL: Tensor, image_PND: Tensor, memory: Memory, mask_RL: Tensor | None = None) -> Tensor:
         """What `decode` says of the next tokens of R texts, by what is remembered of those before; R x L x width.
 
         Args:
-            tokens_RL: without padding.
             image_PND: one for each text, or for as many neighbours each; looked at only before the first token.
+            mask_RL: bool, False on padding, which stands behind a text's tokens: whatever is read later does not see
+                it; None: there is none.
         """
         assert self.decoder is not None
-        mask_RL = torch.ones_like(tokens_RL, dtype=torch.bool)
-        places_1L = torch.arange(memory.read, memory.read + tokens_RL.shape[1], device=tokens_RL.device)[None]
+        places_RL = memory.places(tokens_RL.shape[1], tokens_RL.device)
+        padded = mask_RL is not None
+        mask_RL = torch.ones_like(tokens_RL, dtype=torch.bool) if mask_RL is None else mask_RL
         if self.decoder.start == "embedding":
-            x_RLD = self.text.embedding(tokens_RL, places_1L)
+            x_RLD = self.text.embedding(tokens_RL, places_RL)
         else:
-            x_RLD = self.text(tokens_RL, mask_RL, places_1L, memory=memory.text)[0]
-        x_RLD = self.decoder(x_RLD, mask_RL, image_PND, 0, memory.decoder, memory.read)
-        memory.read += tokens_RL.shape[1]
+            behind = {"memory": memory.text, "padding_BL": memory.padding_RL}
+            x_RLD = self.text(tokens_RL, mask_RL, places_RL, **behind)[0]
+        x_RLD = self.decoder(x_RLD, mask_RL, image_PND, 0, places_RL, memory.decoder, memory.padding_RL)
+        memory.count(mask_RL, padded)
         return x_RLD
 
     def _start(

@@ -228,12 +228,13 @@ class TextTower(nn.Module):
         replacement: Replacement | None = None,
         causal: bool | None = None,
         memory: Sequence[BlockMemory] = (),
+        padding_BL: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Args: places, segments and hidden tokens as for the embedding; causal: None reads as the tower does;
-        memory: of the tokens before these, by block, in a tower that looks back.
+        memory: of the tokens before these, by block, in a tower that looks back; padding: among those.
         """
         x_BLD = self.embedding(tokens_BL, positions_BL, segments_BL, replacement)
-        view = self.view(mask_BL, positions_BL, causal, memory[0].held if memory else 0)
+        view = self.view(mask_BL, positions_BL, causal, memory[0].held if memory else 0, padding_BL)
         for number, block in enumerate(self.blocks):
             x_BLD = self._through(block, x_BLD, view, None, memory[number] if memory else None)
         x_BLD = self._last(x_BLD)
@@ -274,13 +275,20 @@ class TextTower(nn.Module):
         return x_BLD if self.final_norm is None else self.final_norm(x_BLD)
 
     def view(
-        self, mask_BL: Tensor, positions_BL: Tensor | None = None, causal: bool | None = None, held: int = 0
+        self,
+        mask_BL: Tensor,
+        positions_BL: Tensor | None = None,
+        causal: bool | None = None,
+        held: int = 0,
+        padding_BL: Tensor | None = None,
     ) -> View:
-        """Who may look at whom; `causal` None: as the tower reads; `held`: tokens in front that are remembered."""
+        """Who may look at whom; `causal` None: as the tower reads; `held`: places in front that are remembered, some
+        of them padding.
+        """
         causal = self.causal if causal is None else causal
         view = look_back(mask_BL) if causal else look_both_ways(mask_BL)
         if held:
-            view = look_on(held, mask_BL.shape[1], mask_BL.device)
+            view = look_on(held, mask_BL.shape[1], mask_BL.device, padding_BL)
         if not self.rotary:
             return view
         if positions_BL is None:

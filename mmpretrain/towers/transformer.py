@@ -202,12 +202,19 @@ def look_back(mask_BL: Tensor, prefix: int = 0) -> View:
     return View(allowed_B1QL=allowed_QL[None, None], causal=False)
 
 
-def look_on(held: int, length: int, device: torch.device) -> View:
-    """New tokens behind `held` ones that are remembered: each may look at those, at itself and what stands between."""
-    if length == 1:
+def look_on(held: int, length: int, device: torch.device, padding_BL: Tensor | None = None) -> View:
+    """New tokens behind `held` ones that are remembered: each may look at those, at itself and what stands between.
+
+    Args:
+        padding_BL: bool, which of the last places that are remembered hold no token: nobody looks there; None: all do.
+    """
+    if length == 1 and padding_BL is None:
         return View(allowed_B1QL=None, causal=False)
-    allowed_QL = torch.ones(length, held + length, dtype=torch.bool, device=device).tril(held)
-    return View(allowed_B1QL=allowed_QL[None, None], causal=False)
+    allowed_B1QL = torch.ones(length, held + length, dtype=torch.bool, device=device).tril(held)[None, None]
+    if padding_BL is not None:
+        in_front = held - padding_BL.shape[1]
+        allowed_B1QL = allowed_B1QL & ~F.pad(padding_BL, (in_front, length))[:, None, None]
+    return View(allowed_B1QL=allowed_B1QL, causal=False)
 
 
 def rotations(positions_BL: Tensor, channels: int) -> Tensor:

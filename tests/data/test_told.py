@@ -14,7 +14,7 @@ from mmpretrain.data.samples import Reading
 from mmpretrain.data.tokenizer import WordPieceTokenizer
 from mmpretrain.data.told import read_told
 from tests.conftest import toy_samples, write_card, write_tar
-from tests.tasks import described, quiz
+from tests.tasks import ANSWERS, described, quiz
 
 
 def test_it_says_what_the_samples_say(shapes: Path):
@@ -45,6 +45,7 @@ def test_answers_and_captions_come_with_it(tmp_path: Path):
     asked = list(read_told(Dataset(str(quiz(tmp_path / "quiz")), "val"), Reading()))
     assert {len(each.answers) for each in asked} == {10}
     assert {each.question_type for each in asked} == {"colour", "yes/no"}
+    assert set(Dataset(str(quiz(tmp_path / "again")), "train").answers()) == {*ANSWERS, "grey-ish", "no idea"}
     one = list(read_told(Dataset(str(described(tmp_path / "described")), "val"), Reading()))
     assert {len(each.captions) for each in one} == {3}
     assert all(len(set(each.text_groups)) == 3 for each in one)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from rich.console import Console
 
 from mmpretrain.evaluation.build import tasks
@@ -18,12 +19,18 @@ from tests.tasks import quiz
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
 WORKER = Path(__file__).with_name("rank_worker.py")
+ANSWERS = {"kind": "question_answering", "split": "val", "head": "answer_writing"}
+WRITTEN = [
+    {**ANSWERS, "answers": "listed"},
+    {**ANSWERS, "generation": {"kind": "beam", "width": 3, "most_tokens": 6}},
+]
 EVALUATORS = [
     {"kind": "retrieval", "split": "val", "rerank": 3},
     {"kind": "zero_shot", "split": "val"},
     {"kind": "held_out", "split": "val"},
     {"kind": "classification", "split": "val"},
-    {"kind": "question_answering", "split": "val"},
+    {"kind": "question_answering", "split": "val", "head": "question_answering"},
+    *WRITTEN,
     {"kind": "captioning", "split": "val", "tokenizer": "approx", "java_scores": []},
     {"kind": "probe", "split": "val", "vectors": "image"},
     {"kind": "few_shot", "split": "val", "shots": [1, 2], "seeds": 2},
@@ -48,6 +55,7 @@ def run(toy_config: ConfigWriter, tmp_path: Path) -> Path:
             {"kind": "captioning"},
             {"kind": "classification"},
             {"kind": "question_answering"},
+            {"kind": "answer_writing"},
         ],
         evaluation=[],
         train={"steps": 4},
@@ -55,23 +63,37 @@ def run(toy_config: ConfigWriter, tmp_path: Path) -> Path:
     return pretrain(config, [], "never", Console(quiet=True)).folder
 
 
+def found_by(ranks: int, run: Path, folder: Path, evaluators: list[dict]) -> tuple[list[dict], dict[str, str]]:
+    """Results and files of so many ranks."""
+    (folder / "wanted.json").write_text(json.dumps({"run": str(run), "evaluators": evaluators}))
+    launch(WORKER, str(folder), 200, ranks)
+    records = json.loads((folder / f"found_{ranks}.json").read_text())
+    # config digests name the engine; captions and figures do not
+    found = [{**each, "seconds": 0, "config_digest": ""} for each in records]
+    return found, {file.name: file.read_text() for file in sorted((run / "predictions").glob("*"))}
+
+
 def test_one_to_four_ranks_find_the_same(run: Path, tmp_path: Path):
-    (tmp_path / "wanted.json").write_text(json.dumps({"run": str(run), "evaluators": EVALUATORS}))
     found, kept = {}, {}
     for ranks in (1, 2, 3, 4):
-        launch(WORKER, str(tmp_path), 200, ranks)
-        records = json.loads((tmp_path / f"found_{ranks}.json").read_text())
-        found[ranks] = [{key: value for key, value in each.items() if key != "seconds"} for each in records]
-        files = sorted((run / "predictions").glob("*"))
-        # config digests name the engine; captions and figures do not
-        kept[ranks] = {file.name: file.read_text() for file in files}
+        found[ranks], kept[ranks] = found_by(ranks, run, tmp_path, EVALUATORS)
     for ranks in (2, 3, 4):
         for one, several in zip(found[1], found[ranks], strict=True):
-            assert {**one, "config_digest": ""} == {**several, "config_digest": ""}, (one["task"], ranks)
+            assert one == several, (one["task"], ranks)
         assert kept[1] == kept[ranks]
     assert [record["task"] for record in found[1]] == [each["kind"] for each in EVALUATORS]
     # masks: tests/end_to_end/test_two_ranks.py
     assert {each["kind"] for each in EVALUATORS} | {"segmentation"} == set(tasks()), "every evaluator of the union"
+
+
+def test_ranks_that_hold_parts_of_the_weights_write_and_rank_the_same_answers(run: Path, tmp_path: Path):
+    alone, kept = found_by(1, run, tmp_path, WRITTEN)
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["engine"] = {"kind": "deepspeed", "stage": 3, "precision": "fp32"}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    shared, kept_shared = found_by(2, run, tmp_path, WRITTEN)
+    assert alone == shared
+    assert kept == kept_shared
 
 
 def test_ranks_that_evaluate_from_the_command_line_answer_once(run: Path):

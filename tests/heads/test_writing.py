@@ -10,8 +10,9 @@ import torch
 from mmpretrain.heads.generation.base import Task
 from mmpretrain.heads.generation.beam import Beam
 from mmpretrain.heads.generation.greedy import Greedy
+from mmpretrain.heads.generation.reader import PictureReader
 from mmpretrain.heads.generation.sample import Sample
-from mmpretrain.heads.generation.write import Generation, PictureReader
+from mmpretrain.heads.generation.write import Generation
 from mmpretrain.objectives.base import Surroundings
 from mmpretrain.objectives.captioning import Captioning
 from mmpretrain.objectives.combine import TrainingModule
@@ -138,16 +139,17 @@ def test_what_is_alike_is_asked_of_the_runs_own_features() -> None:
     images_PCHW = torch.randint(0, 256, (3, 3, 32, 32)).to(torch.uint8)
     task = Task(start=1, end=0, positions_P=torch.arange(3))
     long, short = [5, 6, 7, 8, 9, 10, 11, 12, 13], [5, 6, 0, 0, 0, 0, 0, 0, 0]  # one without its end, one with
-    found_PK = PictureReader(module, images_PCHW, task).likeness(torch.tensor([[long, short, [0] * 9]] * 3))
+
+    def reader() -> PictureReader:
+        return PictureReader(module, module.objectives[1], images_PCHW, task)  # type: ignore[arg-type]
+
+    found_PK = reader().likeness(torch.tensor([[long, short, [0] * 9]] * 3))
     for place, text_ids in enumerate(([1, *long], [1, 5, 6, 0], [1, 0])):
         tokens_1L = torch.tensor([text_ids])
         text_1E = model.embed_texts(tokens_1L, torch.ones_like(tokens_1L, dtype=torch.bool))
         torch.testing.assert_close(found_PK[:, place], 20.0 * (model.embed_images(images_PCHW) @ text_1E.T)[:, 0])
-    likeliest = Beam(most_tokens=9, width=6).write(PictureReader(module, images_PCHW, task), task)
-    most_alike = Beam(most_tokens=9, width=6, likeness=1e6).write(PictureReader(module, images_PCHW, task), task)
-    alike = [
-        PictureReader(module, images_PCHW, task).likeness(each.tokens_PL[:, None])[:, 0]
-        for each in (likeliest, most_alike)
-    ]
+    likeliest = Beam(most_tokens=9, width=6).write(reader(), task)
+    most_alike = Beam(most_tokens=9, width=6, likeness=1e6).write(reader(), task)
+    alike = [reader().likeness(each.tokens_PL[:, None])[:, 0] for each in (likeliest, most_alike)]
     assert (alike[0] <= alike[1]).all()
     assert (alike[0] < alike[1]).any()

@@ -69,7 +69,7 @@ def test_a_run_learns_to_answer_and_says_how_sure_it_is(
     for colour in COLOURS:
         picture = tmp_path / f"{colour}.png"
         picture.write_bytes(toy_picture(colour, "square", 0))
-        facts = answer(run.folder, picture, ["What colour is it?", "Is it red?"], "", 2, QUIET)
+        facts = answer(run.folder, picture, ["What colour is it?", "Is it red?"], "", 2, QUIET, "listed")
         first, second = (fact["answers"] for fact in facts["questions"])
         assert first[0]["answer"] == colour
         assert second[0]["answer"] == ("yes" if colour == "red" else "no")

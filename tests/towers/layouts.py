@@ -20,13 +20,13 @@ class Layout:
     decoder: Fusion = field(default_factory=Fusion)
     more: dict[str, Any] = field(default_factory=dict)
 
-    def build(self) -> Model:
+    def build(self, context: int = CONTEXT) -> Model:
         torch.manual_seed(0)
         towers = Towers(
             image=TimmImage(name="test_vit", size=SIZE), text=self.text, decoder=self.decoder, embedding=16, **self.more
         )
         needs = frozenset({"decoder", *({"fusion"} if "fusion" in self.more else set())})
-        model = towers.build(VOCABULARY, CONTEXT, needs).double().eval()
+        model = towers.build(VOCABULARY, context, needs).double().eval()
         assert model.image is not None
         for name, parameter in model.named_parameters():
             if not name.startswith("image."):

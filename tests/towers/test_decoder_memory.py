@@ -71,3 +71,25 @@ def test_keys_of_a_picture_are_computed_once_and_kept_once_for_all_texts_about_i
     assert len(calls) == len(model.decoder.blocks)
     assert memory.decoder[0].picture is not None
     assert len(memory.decoder[0].picture[0]) == PICTURES
+
+
+@every_layout
+@torch.no_grad()
+def test_texts_of_other_lengths_side_by_side_are_read_on_as_each_alone(name: str) -> None:
+    model, (images_PCHW, tokens_RL) = LAYOUTS[name].build(), given()
+    image_PND, memory, begun = look(model, images_PCHW), model.remember(), torch.tensor([5, 1, 3])
+    mask_PL = torch.arange(5) < begun[:, None]
+    model.read_on(tokens_RL[:3, :5], image_PND, memory, mask_PL)
+    forked = memory.fork(torch.tensor([0, 0, 1, 1, 2, 2]))
+    model.read_on(tokens_RL[:3, 5:6], image_PND, memory)
+    memory.select(torch.tensor([2, 0]), torch.tensor([2, 0]))  # what was padded moves with its row
+    found_RLD = model.read_on(tokens_RL[[2, 0], 6:8], image_PND, memory)
+    apart_RLD = model.read_on(tokens_RL[:, 6:8], image_PND, forked)
+    for row, text in enumerate((2, 0)):
+        whole_1L = torch.cat([tokens_RL[text, : begun[text]], tokens_RL[text, 5:8]])[None]
+        expected_1LD = model.decode(whole_1L, torch.ones_like(whole_1L, dtype=torch.bool), image_PND[text][None])
+        torch.testing.assert_close(found_RLD[row], expected_1LD[0, -2:])
+    for row in range(6):
+        whole_1L = torch.cat([tokens_RL[row // 2, : begun[row // 2]], tokens_RL[row, 6:8]])[None]
+        expected_1LD = model.decode(whole_1L, torch.ones_like(whole_1L, dtype=torch.bool), image_PND[row // 2][None])
+        torch.testing.assert_close(apart_RLD[row], expected_1LD[0, -2:])

@@ -39,7 +39,7 @@ class Task:
     """What is to be written."""
 
     start: int
-    """Id of the token in front of every text."""
+    """Id of the token that is read before anything is written: in front of a caption, at the end of a question."""
     end: int
     """Id of the token that ends one."""
     positions_P: Tensor
@@ -48,17 +48,27 @@ class Task:
     """Ids that every text begins with, behind the start token; fewer than `most_tokens`."""
     in_lockstep: bool = False
     """Take `most_tokens` steps over all rows, whatever is written: under ZeRO-3 all ranks have to walk the same way.
-    False: texts that have ended are read no more."""
+    False: texts that have ended are read no more, and a beam ends with its best text, full or not."""
 
 
 class Written(NamedTuple):
-    """A text for each picture."""
+    """Texts for each picture, the best first: K of a beam, else one."""
 
-    tokens_PL: Tensor
+    tokens_PKL: Tensor
     """int64, most_tokens of them without the start token, end tokens behind the text."""
-    log_probability_P: Tensor
+    log_probability_PK: Tensor
     """fp64, of the text behind the prompt as the model says it, end included where it was reached; rules and
-    temperature left out."""
+    temperature left out. Minus infinity: there are fewer texts."""
+
+    @property
+    def tokens_PL(self) -> Tensor:
+        """The best text of each picture."""
+        return self.tokens_PKL[:, 0]
+
+    @property
+    def log_probability_P(self) -> Tensor:
+        """Its log-probability."""
+        return self.log_probability_PK[:, 0]
 
 
 class Reader(Protocol):

@@ -56,7 +56,7 @@ class Beam(Limits):
             state = state.select(rows_R, kept_P)
         if self.likeness:
             found.score_PK += self.likeness * reader.likeness(found.tokens_PKL)
-        return found.best()
+        return found.ranked()
 
     def advance(self, state: "State", scores_RV: Tensor, place: int, end: int) -> tuple["State", Tensor]:
         """The `width` best continuations of each picture's open texts, and the rows that they come from."""
@@ -167,8 +167,8 @@ class Ended:
         self.log_probability_PK[picture_E, slot_E] = total_E
         self.tokens_PKL[picture_E, slot_E] = tokens_EL
 
-    def best(self) -> Written:
-        """The best text of each picture; of equal ones the first."""
-        best_P = self.score_PK.argsort(dim=1, descending=True, stable=True)[:, 0]
-        rows_P = torch.arange(len(best_P), device=best_P.device)
-        return Written(self.tokens_PKL[rows_P, best_P], self.log_probability_PK[rows_P, best_P])
+    def ranked(self) -> Written:
+        """The texts of each picture, the best first; of equal ones the one that ended first."""
+        order_PK = self.score_PK.argsort(dim=1, descending=True, stable=True)
+        tokens_PKL = self.tokens_PKL.gather(1, order_PK[:, :, None].expand_as(self.tokens_PKL))
+        return Written(tokens_PKL, self.log_probability_PK.gather(1, order_PK))

@@ -34,4 +34,4 @@ def write_single(reader: Reader, task: Task, limits: Limits, choose: Choose) -> 
                 break
             reader.select(kept_R, kept_R)
             rows_R, last_R = rows_R[kept_R], last_R[kept_R]
-    return Written(tokens_PL, total_P)
+    return Written(tokens_PL[:, None], total_P[:, None])
