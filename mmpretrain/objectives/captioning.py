@@ -20,6 +20,8 @@ class Captioning(WordObjective):
     prefix: Annotated[int, Field(ge=0)] = 0
     """Words at the start of each caption that are given, read both ways and not predicted (SimVLM's prefix); a
     decoder on top of the text tower (decoder.start=text) takes none."""
+    smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of each target that goes to all words alike; BLIP learns with 0.1."""
 
     @property
     def needs(self) -> Set[str]:
@@ -73,6 +75,7 @@ class CaptioningLearner(CausalLanguageLearner):
     def __init__(self, settings: Captioning, around: Surroundings) -> None:
         super().__init__(settings, around)
         self.prefix = settings.prefix
+        self.smoothing = settings.smoothing
 
     def read(self, model: Any, batch: Batch, encoded: Encoded) -> Tensor:
         # the start token and the prefix's words

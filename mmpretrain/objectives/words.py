@@ -29,6 +29,8 @@ class WordLearner(Learner):
     """An objective that predicts words."""
 
     seen_S: Tensor | None
+    smoothing = 0.0
+    """Share of the target that goes to all words alike."""
 
     def __init__(self, settings: Any, around: Surroundings) -> None:
         super().__init__(settings, around)
@@ -40,7 +42,8 @@ class WordLearner(Learner):
         logits_NV = logits(x_ND, self.seen_S)
         targets_N = self.places(targets_N)
         with torch.autocast(x_ND.device.type, enabled=False):
-            loss = F.cross_entropy(at_least_fp32(logits_NV), targets_N, reduction="sum")
+            logits_NV = at_least_fp32(logits_NV)
+            loss = F.cross_entropy(logits_NV, targets_N, reduction="sum", label_smoothing=self.smoothing)
         # max finds the place two to three times as fast as argmax on the processor
         return loss, (logits_NV.detach().max(dim=1).indices == targets_N).sum().float()
 

@@ -26,7 +26,7 @@ EVERY: dict[str, list[Tree]] = {
     "causal_language": [{"kind": "causal_language"}],
     "matching": [{"kind": "matching", "scale": 0}],
     "image_masked_language": [{"kind": "image_masked_language", "share": 0.5}],
-    "captioning": [{"kind": "captioning"}],
+    "captioning": [{"kind": "captioning", "smoothing": 0.1}],
     "mix": [
         {"kind": "contrastive"},
         {"kind": "matching", "weight": 0.5},

@@ -37,6 +37,18 @@ def test_captioning_and_contrast_are_open_clips_coca_loss() -> None:
         torch.testing.assert_close(mine, other, rtol=1e-6, atol=1e-9)
 
 
+def test_smoothing_asks_a_share_of_each_word_of_all_words_alike() -> None:
+    plain, batch = toy_module([Captioning()]), toy_batch()
+    smooth = toy_module([Captioning(smoothing=0.1)])
+    smooth.load_state_dict(plain.state_dict())
+    losses = [module("live", batch, module.count(batch)).total.item() for module in (plain, smooth)]
+    encoded = plain.model(batch, plain.needs)
+    x_BLD = plain.model.decode(batch.tokens_BL, batch.mask_BL, encoded.image_BND, encoded.text_BLD)
+    of_all_BL = -plain.model.words(x_BLD[:, :-1]).log_softmax(dim=-1).mean(dim=-1)
+    alike = of_all_BL[batch.mask_BL[:, 1:]].mean().item()
+    assert losses[1] == pytest.approx(0.9 * losses[0] + 0.1 * alike, rel=1e-9)
+
+
 def matching(within: int = 8, scale: float = 14.0) -> tuple[MatchingLearner, torch.Tensor, Batch]:
     module = toy_module([Contrastive(), Matching(negatives_within=within, scale=scale)])
     batch = toy_batch()
