@@ -16,6 +16,7 @@ from mmpretrain.core.phases import progress
 
 T = TypeVar("T")
 GRACE_SECONDS = 10.0
+AS_LONG_AS_IT_TAKES = timedelta(days=365)
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ def world() -> World:
 
 
 _alone = False
+_patient: Any = None
+"""The group in which ranks wait for work of the main rank, on processors; None before there is one."""
 
 
 def is_distributed() -> bool:
@@ -84,13 +87,16 @@ def process_group(backend: str, timeout_seconds: float) -> Iterator[World]:
     os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
     # one process alone takes any free port, so that two runs on a machine do not meet
     os.environ.setdefault("MASTER_PORT", "29500" if announced.size > 1 else "0")
+    global _patient
     dist.init_process_group(backend, timeout=timedelta(seconds=timeout_seconds + GRACE_SECONDS))
+    _patient = dist.new_group(backend="gloo", timeout=AS_LONG_AS_IT_TAKES) if announced.size > 1 else None
     try:
         yield world()
         # gloo's threads let go of their last tensors a moment after wait() returns, and need the interpreter for
         # it: one that is already ending would abort the process (pytorch#179291)
         dist.barrier()
     finally:
+        _patient = None
         dist.destroy_process_group()
 
 
@@ -217,7 +223,8 @@ def _device() -> torch.device:
 def on_main(work: Callable[[], T]) -> T:
     """Do something on the main rank alone; every rank gets its result, or raises its error.
 
-    Without this a failing disk on rank 0 leaves the others waiting for it. Every rank calls, in the same order.
+    Without this a failing disk on rank 0 leaves the others waiting for it. Every rank calls, in the same order. The
+    others wait as long as the main rank lives: whoever watches the ranks ends those that make no progress.
     """
     if not is_distributed():
         return work()
@@ -228,7 +235,7 @@ def on_main(work: Callable[[], T]) -> T:
         except Exception as error:
             parcel[1] = error
     with progress.waiting():
-        dist.broadcast_object_list(parcel)
+        dist.broadcast_object_list(parcel, group=_patient)
     result, failure = parcel
     if failure is not None:
         if isinstance(failure, MmpretrainError):

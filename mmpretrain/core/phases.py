@@ -24,6 +24,8 @@ class Progress:
         self.step = 0
         self.count = 0
         self._waits = False
+        self.is_opaque = False
+        """Whether a program of others is at work, which says nothing before it ends."""
         self._shared: mmap.mmap | None = None
 
     def keep_in(self, file: Path | None) -> None:
@@ -58,6 +60,16 @@ class Progress:
         self._waits = False
         self.tick()
         self._keep()
+
+    @contextmanager
+    def opaque(self) -> Iterator[None]:
+        """A block of others' work that ends by itself, however long it takes, and tells of no progress until then."""
+        self.is_opaque = True
+        try:
+            yield
+        finally:
+            self.is_opaque = False
+            self.tick()
 
     def _keep(self) -> None:
         if self._shared is not None:

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from mmpretrain.core.errors import MmpretrainError
+from mmpretrain.core.phases import progress
 from mmpretrain.evaluation.caption_tokens import package
 
 JavaScore = Literal["METEOR", "SPICE"]
@@ -61,7 +62,8 @@ def compute(name: JavaScore, written: Sequence[str], references: Sequence[Sequen
     given = {place: [caption or SILENT] for place, caption in enumerate(written)}
     right = {place: list(several) for place, several in enumerate(references)}
     try:
-        return SCORERS[name](right, given)
+        with progress.opaque():
+            return SCORERS[name](right, given)
     except Exception as error:  # whatever others' programs do, the other scores stand
         raise MmpretrainError(f"{type(error).__name__}: {error}"[:300]) from error
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from mmpretrain.core.phases import progress
+
 LEAST_DEVIATION = 1e-12
 
 
@@ -40,7 +42,7 @@ class Probe:
         self._only = int(label_N[0]) if len(np.unique(label_N)) == 1 else None
         self.converged = True
         if self._only is None:
-            with warnings.catch_warnings(record=True) as said:
+            with progress.opaque(), warnings.catch_warnings(record=True) as said:
                 warnings.simplefilter("always", ConvergenceWarning)
                 self._model.fit(self._scaled(vector_ND), label_N)
             self.converged = not any(issubclass(each.category, ConvergenceWarning) for each in said)

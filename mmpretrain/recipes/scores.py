@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from mmpretrain.core.phases import progress
 from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.faults import BadSample
 from mmpretrain.data.mixture import Place
@@ -67,6 +68,7 @@ def usable(pool: Dataset, reading: Reading | None = None) -> Iterator[Read]:
     read = partial(pool.sample, ShardReader(), reading=reading or Reading())
     places = (Place(0, shard, row) for shard, index in enumerate(pool.shards) for row in range(len(index)))
     for position, place in enumerate(places):
+        progress.tick()  # where the main rank passes over all samples, the others see that it goes on
         try:
             yield place, read(shard=place.shard, sample=place.sample, position=position), []
         except BadSample:

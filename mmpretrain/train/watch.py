@@ -161,6 +161,8 @@ class Watch:
 
     def _say(self) -> None:
         self._beat += 1
+        if progress.is_opaque:
+            progress.tick()
         told = {"beat": self._beat, "count": progress.count, "place": str(progress)}
         self._store.set(f"beat/{self._world.rank}", json.dumps(told))
 

@@ -1,28 +1,33 @@
 """What fails on one rank ends all of them, with one message and no wait."""
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch.multiprocessing as processes
 
-from mmpretrain.core.distributed import on_all, on_main, process_group, raise_together, together
+from mmpretrain.core.distributed import GRACE_SECONDS, on_all, on_main, process_group, raise_together, together
 from mmpretrain.core.errors import DataError, MmpretrainError
 
 RANKS = 2
 
 
-def on_both_ranks(work: Callable[[int], object], folder: Path) -> list[str]:
-    """What each rank says of its work: the result, or its error and whether all ranks have it."""
-    processes.spawn(_rank, args=(work, str(folder)), nprocs=RANKS)
+def on_both_ranks(work: Callable[[int], object], folder: Path, seconds: float = 30) -> list[str]:
+    """What each rank says of its work: the result, or its error and whether all ranks have it.
+
+    Args:
+        seconds: that a collective may take.
+    """
+    processes.spawn(_rank, args=(work, str(folder), seconds), nprocs=RANKS)
     return [(folder / f"rank{rank}").read_text() for rank in range(RANKS)]
 
 
-def _rank(rank: int, work: Callable[[int], object], folder: str) -> None:
+def _rank(rank: int, work: Callable[[int], object], folder: str, seconds: float) -> None:
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(RANKS), LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1")
     os.environ["MASTER_PORT"] = (Path(folder) / "port").read_text()
-    with process_group("gloo", 30):
+    with process_group("gloo", seconds - GRACE_SECONDS):
         try:
             said = str(work(rank))
         except MmpretrainError as error:
@@ -64,6 +69,10 @@ def batches_that_are_well(rank: int) -> list[int]:
     return list(together([rank, rank + 10]))
 
 
+def what_takes_the_main_rank_longer_than_a_collective_may(rank: int) -> str:
+    return on_main(lambda: time.sleep(3) or "well")
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     import socket
@@ -88,6 +97,13 @@ def folder(tmp_path: Path) -> Path:
 )
 def test_every_rank_hears_of_an_error_on_one(work: Callable[[int], object], said: list[str], folder: Path):
     assert on_both_ranks(work, folder) == said
+
+
+@pytest.mark.processes
+@pytest.mark.timeout(90)
+def test_the_others_wait_as_long_as_the_main_rank_works(folder: Path):
+    slow = what_takes_the_main_rank_longer_than_a_collective_may
+    assert on_both_ranks(slow, folder, seconds=1) == ["well"] * 2
 
 
 def test_one_process_alone_raises_its_own_error():
