@@ -16,19 +16,27 @@ def chosen_checkpoint(folder: Path, setting: str = "") -> Path:
         setting: that names the run, for the message.
 
     Raises:
-        ConfigError: it is no run, or has no checkpoint that verifies.
+        ConfigError: it is no run, has no checkpoint that verifies, or its best is damaged, which no other stands for.
     """
     place = Run.open(folder)
     best = read_best(place)
     if best is not None:
         found = place.checkpoints / f"step_{best['step']:08d}"
-        if checkpoint.verify(found) is None:
-            return found
+        if problem := checkpoint.verify(found):
+            raise ConfigError(
+                f"{said_of(setting)}{found}, the best of its run: {problem}; bring it back, or remove the folder, and "
+                "the newest stands for the run"
+            )
+        return found
     newest, complaints = checkpoint.find_newest(place.checkpoints)
     if newest is None:
         said = f": {complaints[0]}" if complaints else ""
-        raise ConfigError(f"{f'{setting}: ' if setting else ''}{folder} has no checkpoint{said}")
+        raise ConfigError(f"{said_of(setting)}{folder} has no checkpoint{said}")
     return newest
+
+
+def said_of(setting: str) -> str:
+    return f"{setting}: " if setting else ""
 
 
 def read_best(place: Run) -> dict[str, Any] | None:

@@ -111,7 +111,7 @@ def read_pretrain(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         ConfigError: no such file, model or run to start from, or an override that does not fit.
     """
     overrides = [by_name(override) for override in overrides]
-    first = [override for override in overrides if override.startswith(("towers=", "init=", "objectives="))]
+    first = [override for override in overrides if override.startswith(("towers=", "init=", "objectives"))]
     tree = apply_overrides(read_yaml(path), first)
     if isinstance(tree.get("towers"), str):
         tree["towers"] = read_yaml(find_config("models", Path(tree["towers"])))

@@ -269,3 +269,5 @@ def test_a_decoder_takes_the_weights_that_it_shared_along(toy_config: ConfigWrit
     name = "model.decoder.blocks.1.mlp.input.weight"
     assert name not in before, "stored once, as the text tower's"
     torch.testing.assert_close(after[name], before[name.replace("decoder", "text")], atol=5e-3, rtol=0)
+    read = load_pretrain(config, ["objectives.0={kind: matching, negatives_within: 12, scale: 0}", "evaluation=[]"])
+    assert read.towers.fusion is not None, "what an objective set by its place asks for is taken over too"

@@ -19,6 +19,7 @@ from mmpretrain.core.files import read_json_lines, write_atomic
 from mmpretrain.core.weights import load_tensors, save_tensors
 from mmpretrain.recipes import assemble
 from mmpretrain.recipes import pretrain as recipe
+from mmpretrain.recipes.chosen import chosen_checkpoint
 from mmpretrain.recipes.evaluation import Evaluation
 from mmpretrain.recipes.pretrain import pretrain
 from mmpretrain.recipes.settings import load_pretrain
@@ -76,6 +77,10 @@ def test_the_best_checkpoint_stays_beside_the_last_ones(toy_config: ConfigWriter
     assert len(set(values.values())) > 1
     assert json.loads(place.best.read_text()) == {"metric": "val/t2i_R@5", "value": values[best], "step": best}
     assert steps(place.checkpoints) == sorted({best, 8})
+    assert chosen_checkpoint(place.folder).name == f"step_{best:08d}"
+    (place.checkpoints / f"step_{best:08d}" / "weights.safetensors").write_bytes(b"half")
+    with pytest.raises(ConfigError, match=f"step_{best:08d}, the best of its run: weights.safetensors is damaged"):
+        chosen_checkpoint(place.folder)
 
 
 def test_a_best_that_no_evaluation_gives_is_refused_with_the_nearest(toy_config: ConfigWriter) -> None:
