@@ -1,9 +1,9 @@
 """The image tower: uint8 pictures to tokens in reading order and a pooled vector, around any library's trunk."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isqrt
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -84,6 +84,13 @@ class ImageSettings:
                 "checkpointing: a second forward pass moves the running statistics of norm=batch twice; use "
                 "norm=frozen or group"
             )
+
+
+def refuse_own_settings(options: Mapping[str, Any], own: Mapping[str, str]) -> None:
+    """Raises ValueError: names an option of a library that has a setting of its own here, and that setting."""
+    for option in options:
+        if option in own:
+            raise ValueError(f"options.{option}: has a setting of its own, {own[option]}")
 
 
 class ImageTower(nn.Module):

@@ -17,7 +17,15 @@ from torch import Tensor, nn
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.settings import did_you_mean, settings
 from mmpretrain.towers.build import finish
-from mmpretrain.towers.image_tower import Adapter, ImageSettings, ImageTower, State, as_tokens, refuse_other_sizes
+from mmpretrain.towers.image_tower import (
+    Adapter,
+    ImageSettings,
+    ImageTower,
+    State,
+    as_tokens,
+    refuse_other_sizes,
+    refuse_own_settings,
+)
 from mmpretrain.towers.maps import as_map
 from mmpretrain.towers.pretrained import resize_positions
 from mmpretrain.towers.timm_trunk import TIMM, intermediates, keep_order, timm_tokens
@@ -47,9 +55,7 @@ class OpenClipImage(ImageSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for option in self.options:
-            if option in OWN_SETTINGS:
-                raise ValueError(f"options.{option}: has a setting of its own, {OWN_SETTINGS[option]}")
+        refuse_own_settings(self.options, OWN_SETTINGS)
 
     def build(self) -> ImageTower:
         return finish(self, self.name, _create(self), OPEN_CLIP)

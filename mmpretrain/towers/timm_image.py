@@ -10,7 +10,7 @@ from torch import nn
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.settings import did_you_mean, settings
 from mmpretrain.towers.build import finish
-from mmpretrain.towers.image_tower import ImageSettings, ImageTower, refuse_other_sizes
+from mmpretrain.towers.image_tower import ImageSettings, ImageTower, refuse_other_sizes, refuse_own_settings
 from mmpretrain.towers.timm_trunk import TIMM, keep_order
 
 OWN_SETTINGS = {
@@ -37,9 +37,7 @@ class TimmImage(ImageSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for option in self.options:
-            if option in OWN_SETTINGS:
-                raise ValueError(f"options.{option}: has a setting of its own, {OWN_SETTINGS[option]}")
+        refuse_own_settings(self.options, OWN_SETTINGS)
 
     def build(self) -> ImageTower:
         return finish(self, self.name, _create(self), TIMM)

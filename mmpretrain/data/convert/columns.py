@@ -82,6 +82,26 @@ class Wanted:
     follow_links: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class TableFile:
+    """What all tables in files have."""
+
+    path: Path
+    folder: Path
+    """Where its pictures are, when it names them."""
+    columns: Columns
+    follow_links: bool
+    has_pictures: bool = True
+
+    @property
+    def joins(self) -> bool:
+        return self.columns.joins
+
+    @property
+    def label(self) -> str | None:
+        return None if self.columns.answer else self.columns.label
+
+
 def choose_columns(names: Sequence[str], rows: Sequence[Mapping[str, Any]], wanted: Wanted, table: str) -> Columns:
     """The picture and caption columns: as wanted, else by their names, else by what stands in the first rows.
 

@@ -15,7 +15,7 @@ from mmpretrain.data.convert.columns import (
     IMAGE_NAMES,
     LABEL_NAMES,
     QUESTION_NAMES,
-    Columns,
+    TableFile,
     Wanted,
     choose_columns,
     record_of,
@@ -49,29 +49,15 @@ class Dialect:
         return f"{name} separated, {self.encoding}{'' if self.quoted else ', quotation marks are text'}"
 
 
-@dataclass(frozen=True)
-class Delimited:
+@dataclass(frozen=True, kw_only=True)
+class Delimited(TableFile):
     """A table of pictures and captions in a text file."""
 
-    path: Path
-    folder: Path
-    """Where its pictures are."""
     dialect: Dialect
     names: tuple[str, ...]
     """Of the columns; 1, 2, ... in a table without a header."""
     has_header: bool
-    columns: Columns
-    follow_links: bool = False
     kind: str = "CSV"
-    has_pictures: bool = True
-
-    @property
-    def joins(self) -> bool:
-        return self.columns.joins
-
-    @property
-    def label(self) -> str | None:
-        return None if self.columns.answer else self.columns.label
 
     @property
     def said(self) -> str:
@@ -111,7 +97,15 @@ def open_delimited(path: Path, folder: Path, wanted: Wanted) -> Delimited:
         raise ConfigError(f"{path}: two columns are called {twice!r}; rename one")
     rows = [dict(zip(names, cells, strict=False)) for cells in sample[int(has_header) :]]
     columns = choose_columns(names, rows, wanted, path.name)
-    return Delimited(path, folder, dialect, names, has_header, columns, wanted.follow_links)
+    return Delimited(
+        path=path,
+        folder=folder,
+        dialect=dialect,
+        names=names,
+        has_header=has_header,
+        columns=columns,
+        follow_links=wanted.follow_links,
+    )
 
 
 def sniff_dialect(path: Path, wanted: Wanted) -> Dialect:

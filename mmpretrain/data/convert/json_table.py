@@ -13,32 +13,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmpretrain.data.convert.columns import Columns, Wanted, choose_columns, record_of
+from mmpretrain.data.convert.columns import TableFile, Wanted, choose_columns, record_of
 from mmpretrain.data.convert.encoding import check_encoding, sniff_encoding
 from mmpretrain.data.convert.json_objects import read_objects, sample_objects
 from mmpretrain.data.convert.record import LeftOut, Record
 
 
-@dataclass(frozen=True)
-class JsonTable:
+@dataclass(frozen=True, kw_only=True)
+class JsonTable(TableFile):
     """A table of pictures and captions whose rows are JSON objects."""
 
-    path: Path
-    folder: Path
-    """Where its pictures are."""
     encoding: str
-    columns: Columns
-    follow_links: bool = False
     kind: str = "JSON Lines"
-    has_pictures: bool = True
-
-    @property
-    def joins(self) -> bool:
-        return self.columns.joins
-
-    @property
-    def label(self) -> str | None:
-        return None if self.columns.answer else self.columns.label
 
     @property
     def said(self) -> str:
@@ -62,4 +48,5 @@ def open_json_table(path: Path, folder: Path, wanted: Wanted) -> JsonTable:
     encoding = check_encoding(wanted.encoding) if wanted.encoding else sniff_encoding(path)
     rows = sample_objects(path, encoding)
     names = list(dict.fromkeys(name for row in rows for name in row))
-    return JsonTable(path, folder, encoding, choose_columns(names, rows, wanted, path.name), wanted.follow_links)
+    columns = choose_columns(names, rows, wanted, path.name)
+    return JsonTable(path=path, folder=folder, encoding=encoding, columns=columns, follow_links=wanted.follow_links)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpretrain.core.errors import ConfigError, DataError
-from mmpretrain.data.convert.columns import Columns, Wanted, choose_columns, record_of, said_of
+from mmpretrain.data.convert.columns import TableFile, Wanted, choose_columns, record_of, said_of
 from mmpretrain.data.convert.record import LeftOut, Record
 from mmpretrain.data.faults import BadSample
 
@@ -43,27 +43,13 @@ def _cells(path: str, group: int, column: str) -> Any:
     return open_file(Path(path)).read_row_group(group, columns=[column]).column(0)
 
 
-@dataclass(frozen=True)
-class Parquet:
+@dataclass(frozen=True, kw_only=True)
+class Parquet(TableFile):
     """A table of pictures and captions in a Parquet file."""
 
-    path: Path
-    folder: Path
-    """Where its pictures are, when it names them."""
-    columns: Columns
     stored: bool
     """The pictures are in the table."""
-    follow_links: bool = False
     kind: str = "Parquet"
-    has_pictures: bool = True
-
-    @property
-    def joins(self) -> bool:
-        return self.columns.joins
-
-    @property
-    def label(self) -> str | None:
-        return None if self.columns.answer else self.columns.label
 
     @property
     def said(self) -> str:
@@ -101,7 +87,7 @@ def open_parquet(path: Path, folder: Path, wanted: Wanted) -> Parquet:
     rows = first.slice(0, 16).to_pylist()
     columns = choose_columns(file.schema_arrow.names, rows, wanted, path.name)
     stored = any(isinstance(row[columns.image], dict | bytes) for row in rows)
-    return Parquet(path, folder, columns, stored, wanted.follow_links)
+    return Parquet(path=path, folder=folder, columns=columns, stored=stored, follow_links=wanted.follow_links)
 
 
 @cache
