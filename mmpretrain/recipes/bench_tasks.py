@@ -39,6 +39,8 @@ class Way:
     """Settings by their paths, behind the config."""
     config: str | None = None
     """Another config than the task's."""
+    seeds: Annotated[list[int], Field(min_length=1)] | None = None
+    """Other ones than those of the file."""
 
 
 @settings
@@ -56,8 +58,6 @@ class Task:
     ways: list[Way]
     beside: list[str] = field(default_factory=list)
     """Figures of the same evaluation that say what is easy."""
-    seeds: Annotated[list[int], Field(min_length=1)] | None = None
-    """Other ones than those of the file."""
 
 
 @settings
@@ -123,7 +123,7 @@ def bench_tasks(file: Path, out: Path, readme: Path | None, only: str, console: 
         raise ConfigError(f"--only: {only!r} stands in no task, start or adaptation of {file}")
     rows: list[dict[str, Any]] = []
     for wanted in meant:
-        seeds = wanted.task.seeds or asked.seeds
+        seeds = wanted.way.seeds or asked.seeds
         runs = [run_of_seed(asked, wanted, seed, console) for seed in seeds]
         before[wanted.identity] = row_of(wanted, seeds, runs)
         say(console, f"{', '.join(wanted.identity)}: {told(before[wanted.identity])}")
@@ -236,12 +236,15 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         lines.append(f"| {task} | {row['start']} | {row['adaptation']} | {told(row)} | {beside(row)} |")
     dates = sorted({row["date"] for row in rows})
     packages = sorted({f"{name} {version}" for row in rows for name, version in row["packages"].items()})
-    seeds = sorted({len(row["seeds"]) for row in rows})
-    over = f"{' or '.join(map(str, seeds))} seeds" if seeds[-1] > 1 else "one seed, 95 % interval over samples"
+    over = " and ".join(over_seeds(count) for count in sorted({len(row["seeds"]) for row in rows}, reverse=True))
     where = sorted({f"{row['processor'].partition(' (')[0]}, {row['cores']} cores" for row in rows})
     when = " to ".join(dict.fromkeys((dates[0], dates[-1])))
-    what = f"mean ± standard deviation over {over}; {', '.join(packages)}"
+    what = f"{over}; {', '.join(packages)}"
     return "\n".join([*lines, "", f"`mmpretrain bench tasks`, {when}, {' and '.join(where)}; {what}.", ""])
+
+
+def over_seeds(count: int) -> str:
+    return f"mean ± standard deviation over {count} seeds" if count > 1 else "95 % interval over samples of one seed"
 
 
 def told(row: dict[str, Any], name: str | None = None) -> str:

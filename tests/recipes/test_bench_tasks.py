@@ -39,8 +39,7 @@ def tasks(toy_config: ConfigWriter, tmp_path: Path) -> Path:
                 "config": str(pairs),
                 "split": "val",
                 "metric": "t2i_median_rank",
-                "seeds": [5],
-                "ways": [{"start": "scratch", "adaptation": "all"}],
+                "ways": [{"start": "scratch", "adaptation": "all", "seeds": [5]}],
             },
         ],
     }
