@@ -9,9 +9,11 @@ from click.testing import CliRunner
 
 from mmpretrain.__main__ import cli
 from mmpretrain.core.errors import ConfigError
-from mmpretrain.core.settings import build, read_yaml
+from mmpretrain.core.settings import build, load, read_yaml
 from mmpretrain.data.card import find_dataset, load_card
+from mmpretrain.recipes import bench_tasks
 from mmpretrain.recipes.configs import diff, schema, show
+from mmpretrain.recipes.readme_table import place_of
 from mmpretrain.recipes.settings import VERBS, load_pretrain
 from mmpretrain.towers.model import Towers
 from tests.faults.table import PLACE, RESULTS, table
@@ -60,6 +62,16 @@ def test_a_config_names_a_model(tmp_path: Path):
 def test_the_readmes_table_of_trials_is_that_of_a_full_run_in_which_all_passed():
     rows = json.loads(RESULTS.read_text())
     assert PLACE.search(README)[0] == table(rows)
+
+
+def test_the_readmes_table_of_tasks_is_that_of_the_figures_beside_it_and_has_every_row():
+    name = "benchmarks/tasks.json"
+    rows = json.loads((ROOT / name).read_text())
+    found = place_of(name).search(README)
+    assert found is not None
+    assert found[0] == bench_tasks.table(rows)
+    asked = bench_tasks.every_row(load(bench_tasks.Tasks, ROOT / "benchmarks" / "tasks.yaml"))
+    assert [(row["task"], row["start"], row["adaptation"]) for row in rows] == [each.identity for each in asked]
     assert all(row["tier"] == "full" and row["passed"] == row["trials"] > 0 for row in rows)
 
 
