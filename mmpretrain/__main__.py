@@ -16,6 +16,7 @@ from mmpretrain.commands.checkpoint import checkpoint
 from mmpretrain.commands.console import AS_JSON, console, tell
 from mmpretrain.commands.data import data
 from mmpretrain.commands.evaluate import evaluate
+from mmpretrain.commands.export import export
 from mmpretrain.commands.launch import launch
 from mmpretrain.commands.plan import plan
 from mmpretrain.commands.train import finetune, pretrain
@@ -139,6 +140,7 @@ cli.add_command(caption)
 cli.add_command(answer)
 cli.add_command(checkpoint)
 cli.add_command(evaluate)
+cli.add_command(export)
 cli.add_command(plan)
 cli.add_command(launch)
 

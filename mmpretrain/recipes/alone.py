@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from torch import Tensor
+
 from mmpretrain.core.distributed import World
 from mmpretrain.data.tokenizer import Tokenizer, load_tokenizer
 from mmpretrain.data.training import TrainingData
@@ -39,10 +41,14 @@ def load_alone(folder: Path, config: Pretrain) -> Alone:
     found = checkpoint.load(chosen)
     config = replace(config, engine=Single(precision="fp32"), towers=config.towers.without_files())
     tokenizer = load_tokenizer(chosen / "tokenizer.json", config.data.tokenizer.context_length)
-    asks_data = any(getattr(each, "words", "all") == "seen" for each in config.objectives)
-    seen_S = seen_words(config.objectives, TrainingData(config.data), tokenizer) if asks_data else None
-    module = build_module(config, tokenizer, seen_S, kept_labels(chosen))
+    module = build_module(config, tokenizer, seen_of(config, tokenizer), kept_labels(chosen))
     config.adaptation.apply(module, kept_start(chosen).started)
     engine = engine_around(module, config, device_of(World()))
     engine.load(without_maps(config, found.weights), None, without_maps(config, found.average))
     return Alone(config=config, tokenizer=tokenizer, engine=engine, step=found.step)
+
+
+def seen_of(config: Pretrain, tokenizer: Tokenizer) -> Tensor | None:
+    """Ids that the training texts hold, where the run predicts no others; else the data is not asked."""
+    asks_data = any(getattr(each, "words", "all") == "seen" for each in config.objectives)
+    return seen_words(config.objectives, TrainingData(config.data), tokenizer) if asks_data else None

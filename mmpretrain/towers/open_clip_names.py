@@ -8,8 +8,13 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
-PLACES = (
-    ("model.image.trunk.", "visual."),
+Places = tuple[tuple[str, str], ...]
+"""(ours, theirs): how names begin, with # for the number of a block; what follows is the same."""
+IMAGE: Places = (("model.image.trunk.", "visual."),)
+"""Of an image tower that is open_clip's own."""
+TIMM_IMAGE = (("model.image.trunk.", "visual.trunk."), ("model.image_projection.", "visual.head.proj."))
+"""Of one of timm's, which open_clip puts a projection on."""
+TEXTS = (
     ("model.text.embedding.token.", "token_embedding."),
     ("model.text.embedding.position_LD", "positional_embedding"),
     ("model.text.blocks.#.attention_norm.", "transformer.resblocks.#.ln_1."),
@@ -21,7 +26,6 @@ PLACES = (
     ("model.text.final_norm.", "ln_final."),
     ("model.text_projection.weight", "text_projection"),
 )
-"""(ours, theirs): how names begin, with # for the number of a block; what follows is the same."""
 TURNED = "text_projection"
 SCALE, BIAS = "logit_scale", "logit_bias"
 OBJECTIVES = ("objectives.contrastive.", "objectives.sigmoid.")
@@ -38,7 +42,7 @@ def ours(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
     unknown = []
     for given, tensor in state.items():
         name = given.removeprefix(TEXT)
-        own = _renamed(name, ((theirs, ours) for ours, theirs in PLACES))
+        own = _renamed(name, ((theirs, ours) for ours, theirs in IMAGE + TEXTS))
         if own is not None:
             found[own] = tensor.T if name == TURNED and tensor.ndim == 2 else tensor
         elif name == SCALE:
@@ -51,11 +55,15 @@ def ours(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
     return found, unknown
 
 
-def theirs(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of our model, and of the objective that trained it, under open_clip's names; others have none."""
+def theirs(tensors: dict[str, Tensor], image: Places = IMAGE) -> dict[str, Tensor]:
+    """The weights of our model, and of the objective that trained it, under open_clip's names; others have none.
+
+    Args:
+        image: names of the image tower.
+    """
     found = {}
     for own, tensor in tensors.items():
-        name = _renamed(own, PLACES)
+        name = _renamed(own, image + TEXTS)
         if name is not None:
             found[name] = tensor.T if name == TURNED else tensor
         elif own in (f"{each}log_scale" for each in OBJECTIVES):
