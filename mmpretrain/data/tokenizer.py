@@ -46,7 +46,8 @@ class Tokenizer:
         self._fast = fast
         self._fast.no_padding()
         self._fast.enable_truncation(context_length)
-        self._whole_words = isinstance(self._fast.model, WordPiece)
+        self.whole_words = isinstance(self._fast.model, WordPiece)
+        """Whether texts are cut behind a whole word."""
 
     @property
     def vocabulary(self) -> int:
@@ -94,7 +95,7 @@ class Tokenizer:
     def _kept(self, encoding: Encoding) -> list[int]:
         """The ids of a text; of one that was cut inside a word, those before that word, unless it is the first."""
         ids: list[int] = encoding.ids
-        if not self._whole_words or not encoding.overflowing:
+        if not self.whole_words or not encoding.overflowing:
             return ids
         words, torn = encoding.word_ids, encoding.overflowing[0].word_ids[1]
         first = words.index(torn) if words[-2] == torn else len(ids) - 1

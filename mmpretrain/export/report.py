@@ -36,7 +36,10 @@ def refuse_differing(trained: Trained, found: Sequence[Compared]) -> None:
     """Raises MmpretrainError: names each part that says something else than torch, and by how much."""
     wrong = [each for each in found if not each.passed]
     if wrong:
-        told = "; ".join(f"{each.name} by {each.largest_difference:.3g} ({each.tolerance:g} allowed)" for each in wrong)
+        told = "; ".join(
+            f"{each.name} by {each.largest_difference:.3g} ({each.tolerance:g} of numbers up to 1 allowed)"
+            for each in wrong
+        )
         raise MmpretrainError(
             f"{trained.run}: what was exported differs from torch on {trained.samples.name}: {told}; nothing was kept"
         )

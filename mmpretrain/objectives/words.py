@@ -52,7 +52,9 @@ class WordLearner(Learner):
         scores_BS = at_least_fp32(model.words(x_BD, self.seen_S)).log_softmax(dim=-1)
         if self.seen_S is None:
             return scores_BS
-        return scores_BS.new_full((len(x_BD), model.vocabulary), float("-inf")).index_copy(1, self.seen_S, scores_BS)
+        return scores_BS.new_full((x_BD.shape[0], model.vocabulary), float("-inf")).index_copy(
+            1, self.seen_S, scores_BS
+        )
 
     def places(self, ids: Tensor) -> Tensor:
         """Where ids stand among the logits; of words that training never saw, all at the first place."""

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.files import folder_in_one_step
 from mmpretrain.core.settings import did_you_mean
+from mmpretrain.export.onnx_files import require_onnx
 from mmpretrain.export.report import REPORT, refuse_differing, report_of, write_report
 from mmpretrain.export.trained import Compared, Trained
 from mmpretrain.recipes.looks import say
@@ -16,7 +17,6 @@ from mmpretrain.recipes.trained import load_trained
 
 Written = tuple[Sequence[Compared], Sequence[str], dict[str, Any]]
 """How far the parts are from torch, packages whose versions matter, and further facts."""
-Write = Callable[[Trained, Path, float], Written]
 
 
 def export(folder: Path, to: str, out: Path, data: str, tolerance: float | None, console: Console) -> dict[str, Any]:
@@ -36,11 +36,12 @@ def export(folder: Path, to: str, out: Path, data: str, tolerance: float | None,
         raise ConfigError(f"--to: unknown format {to!r}{did_you_mean(to, FORMATS)}")
     if out.exists():
         raise ConfigError(f"--out: {out} exists; name another folder")
-    write, usual = FORMATS[to]
-    tolerance = usual if tolerance is None else tolerance
+    form = FORMATS[to]
+    form.require()
+    tolerance = form.tolerance if tolerance is None else tolerance
     trained = load_trained(folder, data, console)
     with folder_in_one_step(out) as temporary:
-        found, packages, more = write(trained, temporary, tolerance)
+        found, packages, more = form.write(trained, temporary, tolerance)
         refuse_differing(trained, found)
         report = report_of(trained, to, found, ("torch", *packages), **more)
         write_report(temporary, report)
@@ -56,8 +57,28 @@ def to_open_clip(trained: Trained, folder: Path, tolerance: float) -> Written:
     return check_open_clip(trained, folder, tolerance), ("open_clip_torch", "timm"), {}
 
 
-FORMATS: dict[str, tuple[Write, float]] = {"open_clip": (to_open_clip, 1e-5)}
-"""What `--to` may be, and how far the numbers of each may be from torch."""
+def to_onnx(trained: Trained, folder: Path, tolerance: float) -> Written:
+    from mmpretrain.export.onnx_check import check_onnx
+    from mmpretrain.export.onnx_files import PACKAGES, write_onnx
+    from mmpretrain.export.onnx_graphs import graphs_of
+
+    graphs = graphs_of(trained)
+    more = write_onnx(trained, graphs, folder)
+    return check_onnx(trained, graphs, folder, tolerance), PACKAGES, more
+
+
+class Format(NamedTuple):
+    """A way to write a run."""
+
+    write: Callable[[Trained, Path, float], Written]
+    tolerance: float
+    """How far its numbers may be from torch."""
+    require: Callable[[], None] = lambda: None
+    """Raises ConfigError where a package is missing."""
+
+
+FORMATS = {"open_clip": Format(to_open_clip, 1e-5), "onnx": Format(to_onnx, 1e-4, require_onnx)}
+"""What `--to` may be."""
 
 
 def tell(report: dict[str, Any], out: Path, console: Console) -> None:

@@ -172,5 +172,5 @@ class AttentionPool(nn.Module):
     def forward(self, image_BND: Tensor) -> Tensor:
         """B x queries x width."""
         context_BND = self.context_norm(image_BND)
-        queries_BND = self.query_ND.expand(len(image_BND), -1, -1)
+        queries_BND = self.query_ND.expand(image_BND.shape[0], -1, -1)
         return self.norm(self.attention(queries_BND, context_BND, context_BND, need_weights=False)[0])

@@ -304,7 +304,7 @@ class TextTower(nn.Module):
         if self.pool == "mean":
             return (x_BLD * mask_BL[..., None]).sum(dim=1) / mask_BL.sum(dim=1, keepdim=True).clamp(min=1)
         last_B = mask_BL.sum(dim=1) - 1
-        return x_BLD[torch.arange(len(x_BLD), device=x_BLD.device), last_B]
+        return x_BLD[torch.arange(x_BLD.shape[0], device=x_BLD.device), last_B]
 
 
 def initialise(blocks: nn.ModuleList, shape: Shape) -> None:

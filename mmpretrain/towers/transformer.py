@@ -103,7 +103,9 @@ class CrossAttention(nn.Module):
             memory.picture = memory.picture or self.split(context_BND)
             key_BHNK, value_BHNK = memory.picture
         # texts about one picture ask it side by side, as if they were one text
-        query_BHLK = self.query(x_BLD).view(len(key_BHNK), -1, self.heads, x_BLD.shape[2] // self.heads).transpose(1, 2)
+        query_BHLK = (
+            self.query(x_BLD).view(key_BHNK.shape[0], -1, self.heads, x_BLD.shape[2] // self.heads).transpose(1, 2)
+        )
         with attention_kernel(x_BLD):
             y_BHLK = F.scaled_dot_product_attention(query_BHLK, key_BHNK, value_BHNK)
         return self.output(y_BHLK.transpose(1, 2).reshape(x_BLD.shape))

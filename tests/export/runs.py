@@ -28,7 +28,8 @@ def invoke(*arguments: object) -> Result:
 def export(*arguments: object) -> str:
     """What the command said."""
     answer = invoke(*arguments)
-    assert answer.exception is None, answer.output
+    if answer.exception is not None:
+        raise answer.exception
     return answer.output
 
 

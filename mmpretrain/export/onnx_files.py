@@ -1,0 +1,118 @@
+"""A folder for onnxruntime: graphs, what prepares pictures and texts, and a script that shows how."""
+
+import importlib.util
+import json
+import logging
+import shutil
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mmpretrain.core.errors import ConfigError
+from mmpretrain.export.onnx_graphs import Graph
+from mmpretrain.export.trained import Trained
+from mmpretrain.heads.generation.greedy import Greedy
+from mmpretrain.towers.image_tower import NORMALISATIONS
+
+PACKAGES = ("onnx", "onnxruntime", "onnxscript")
+PREPROCESS, TOKENIZER = "preprocess.json", "tokenizer.json"
+
+
+def require_onnx() -> None:
+    """Raises ConfigError: a package is missing."""
+    missing = [name for name in PACKAGES if not is_there(name)]
+    if missing:
+        raise ConfigError(f'--to onnx: needs {", ".join(missing)}; pip install -e ".[export]"')
+
+
+def is_there(package: str) -> bool:
+    """Found, not imported."""
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ValueError:  # a package that somebody took out of sys.modules
+        return False
+
+
+def write_onnx(trained: Trained, graphs: Sequence[Graph], folder: Path) -> dict[str, Any]:
+    """All files; returns the size in bytes and the opset of each graph."""
+    facts = {}
+    for graph in graphs:
+        file = folder / f"{graph.name}.onnx"
+        opset = write_graph(graph, file)
+        facts[graph.name] = {"bytes": sum(each.stat().st_size for each in folder.glob(f"{file.name}*")), "opset": opset}
+    (folder / PREPROCESS).write_text(json.dumps(preprocess(trained), indent=2) + "\n", encoding="utf-8")
+    (folder / TOKENIZER).write_text(trained.tokenizer.to_json(), encoding="utf-8")
+    shutil.copyfile(Path(__file__).with_name("run_example.py"), folder / "run_example.py")
+    return {"graphs": facts}
+
+
+def write_graph(graph: Graph, file: Path) -> int:
+    """One file, with any number of rows; returns its opset.
+
+    Towers ask for `x.shape[0]` and not for `len(x)`, which the tracer would take for a constant.
+    """
+    axes: list[Any] = [graph.axes[name] for name in graph.inputs]
+    many = graph.name == "decoder_next"  # its module takes what is remembered as *arguments
+    with quiet():
+        program: Any = torch.onnx.export(
+            graph.module.eval(),
+            tuple(graph.inputs.values()),
+            dynamo=True,
+            dynamic_shapes=(axes[0], tuple(axes[1:])) if many else tuple(axes),
+            input_names=list(graph.inputs),
+            output_names=graph.outputs,
+            verbose=False,
+        )
+        program.save(str(file))
+    return int(program.model.opset_imports[""])
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """The exporter tells of every pass that it makes."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def preprocess(trained: Trained) -> dict[str, Any]:
+    """What `run_example.py` has to know; pictures are normalised inside the graph."""
+    image, tokenizer = trained.towers.image, trained.tokenizer
+    assert image is not None
+    start, end = tokenizer.ends
+    mean, std = NORMALISATIONS[image.normalisation]
+    found: dict[str, Any] = {
+        "images": "uint8, batch x 3 x size x size, RGB from 0 to 255; the graph normalises by mean and std",
+        "size": image.size,
+        "resize": "the shorter side to size, bicubic, antialiased",
+        "crop": "centre",
+        "transparency": "over white",
+        "mean": mean,
+        "std": std,
+        "context_length": tokenizer.context_length,
+        "whole_words": tokenizer.whole_words,
+        "start": start,
+        "end": end,
+    }
+    if trained.pairs is not None:
+        bias = getattr(trained.pairs, "bias", None)
+        found |= {"scale": float(trained.pairs.scale()), "bias": None if bias is None else float(bias)}
+    if trained.captioning is not None:
+        way = greedy(trained)
+        found |= {"most_tokens": way.most_tokens, "least_tokens": way.least_tokens}
+    return found
+
+
+def greedy(trained: Trained) -> Greedy:
+    """How captions are written, within the context of the run."""
+    usual = Greedy()
+    return Greedy(most_tokens=min(usual.most_tokens, trained.tokenizer.context_length - 1))

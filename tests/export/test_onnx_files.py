@@ -1,0 +1,160 @@
+"""`mmpretrain export --to onnx`: onnxruntime says what torch says, and the example needs no torch."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+
+from mmpretrain.core.errors import ConfigError, MmpretrainError
+from mmpretrain.data.transforms import Centre
+from mmpretrain.export.onnx_check import check_onnx
+from mmpretrain.export.onnx_graphs import graphs_of
+from mmpretrain.export.report import refuse_differing
+from mmpretrain.export.run_example import Exported
+from mmpretrain.recipes.caption import caption
+from mmpretrain.recipes.trained import load_trained
+from tests.conftest import ConfigWriter, toy_picture
+from tests.export.runs import export, refusal, train
+
+WORDS = {"kind": "wordpiece", "context_length": 12, "vocabulary": 100}
+ALL = {
+    "data__tokenizer": WORDS,
+    "objectives": [
+        {"kind": "contrastive"},
+        {"kind": "matching", "negatives_within": 4},
+        {"kind": "captioning", "words": "seen"},
+    ],
+    "towers__fusion": {"layers": 1},
+    "towers__decoder": {"layers": 1},
+    "train__steps": 8,
+    "optim__schedule__rate": 0.01,
+}
+JOINED = {
+    "data__tokenizer": WORDS,
+    "objectives": [{"kind": "captioning"}],
+    "towers__text__positions": "rotary",
+    "towers__decoder": {"start": "embedding", "layers": 2, "image": "joined"},
+}
+BLOCKED = """
+import runpy, sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] not in {*sys.stdlib_module_names, *ALLOWED}:
+            raise ModuleNotFoundError(f"blocked: {name}", name=name)
+
+ALLOWED = "onnxruntime numpy PIL tokenizers run_example".split()
+sys.meta_path.insert(0, Blocked())
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[Path]:
+    """Of the run's own size: Pillow and torch differ by rounding where they resize."""
+    found = [tmp_path / f"{colour}.png" for colour in ("red", "blue")]
+    for file in found:
+        file.write_bytes(toy_picture(file.stem, "square", 1, 32))
+    return found
+
+
+def example(folder: Path, *arguments: object) -> str:
+    """What the script says where nothing but its four packages can be imported."""
+    words = [sys.executable, "-c", BLOCKED, folder / "run_example.py", *arguments]
+    answer = subprocess.run([str(word) for word in words], capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout
+
+
+def captions(run: Path, pictures: list[Path], tmp_path: Path) -> list[str]:
+    """As torch writes them."""
+    caption(run, pictures, tmp_path / "captions.json", "greedy", {}, 64, Console(quiet=True))
+    return [each["caption"] for each in json.loads((tmp_path / "captions.json").read_text())]
+
+
+def assert_prepares_as_training_did(exported: Exported) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (50, 37, 3), dtype=np.uint8)
+    ours = Centre(32)(torch.from_numpy(noise).permute(2, 0, 1), 0).numpy()
+    theirs = exported.prepare(Image.fromarray(noise))
+    assert np.abs(ours.astype(int) - theirs).max() <= 1
+
+
+@torch.no_grad()
+def assert_other_weights_are_refused(run: Path, out: Path) -> None:
+    """Once the run's fusion says something else than the files."""
+    trained = load_trained(run, "", Console(quiet=True))
+    trained.matching.head.bias[1] += 0.01
+    found = check_onnx(trained, graphs_of(trained), out, 1e-4)
+    assert [each.name for each in found if not each.passed] == ["fusion: log_odds"]
+    with pytest.raises(MmpretrainError, match=r"on shapes:val: fusion: log_odds by 0.01 .* nothing was kept"):
+        refuse_differing(trained, found)
+
+
+def letters(text: str) -> str:
+    """Without the spaces that people spell and word pieces do not."""
+    return re.sub(r"\s", "", text)
+
+
+def test_towers_fusion_and_decoder_say_what_torch_says(
+    toy_config: ConfigWriter, tmp_path: Path, pictures: list[Path]
+) -> None:
+    run, out = train(toy_config, **ALL), tmp_path / "onnx"
+    report = json.loads(export(run, "--to", "onnx", "--out", out, "--json"))
+    assert {file.stem for file in out.glob("*.onnx")} == {"image", "text", "fusion", "decoder_first", "decoder_next"}
+    parts = {each["name"]: each for each in report["parts"]}
+    assert all(each["passed"] and each["numbers"] for each in parts.values())
+    assert {"image: image_embedding", "text: text_embedding", "fusion: log_odds"} < parts.keys()
+    assert parts["tokens of captions that differ"]["tolerance"] == 0
+    assert all(each["bytes"] and each["opset"] >= 18 for each in report["graphs"].values())
+    assert json.loads((out / "preprocess.json").read_text())["scale"] == pytest.approx(1 / 0.07, rel=0.5)
+    assert_prepares_as_training_did(Exported(out))
+    texts = ["a red square", "a blue &amp; grey dot that is far too long to be read as a whole"]
+    said = example(out, *pictures, "--texts", *texts).splitlines()
+    assert len(said) == 2 * 2 + 2 * 2 + 2
+    assert len({line.split(": ")[1].split()[0] for line in said[:4]}) > 1, "it tells pictures or texts apart"
+    written = [line.partition(": ")[2] for line in said[-2:]]
+    assert list(map(letters, written)) == list(map(letters, captions(run, pictures, tmp_path)))
+    assert all(letters(each) for each in written)
+    assert_other_weights_are_refused(run, out)
+
+
+@pytest.mark.long
+def test_a_decoder_that_reads_picture_and_text_in_one_row_writes_the_same(
+    toy_config: ConfigWriter, tmp_path: Path, pictures: list[Path]
+) -> None:
+    run, out = train(toy_config, **JOINED), tmp_path / "onnx"
+    export(run, "--to", "onnx", "--out", out)
+    assert {file.stem for file in out.glob("*.onnx")} == {"image", "decoder_first", "decoder_next"}
+    written = [line.partition(": ")[2] for line in example(out, *pictures).splitlines()]
+    assert list(map(letters, written)) == list(map(letters, captions(run, pictures, tmp_path)))
+
+
+def test_a_missing_package_is_one_line_with_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    said = refusal(ConfigError, tmp_path / "no run is needed", "--to", "onnx", "--out", tmp_path / "onnx")
+    assert said == '--to onnx: needs onnxscript; pip install -e ".[export]"'
+
+
+def test_a_run_that_says_nothing_a_graph_could_is_refused_by_name(toy_config: ConfigWriter, tmp_path: Path) -> None:
+    tower = {"kind": "timm", "name": "test_vit", "size": 32}
+    run = train(toy_config, objectives=[{"kind": "masked_image"}], towers__image=tower)
+    said = refusal(ConfigError, run, "--to", "onnx", "--out", tmp_path / "onnx")
+    assert "learned masked_image; what is exported are vectors of pictures and texts" in said
+
+
+def test_its_help_answers_without_heavy_imports() -> None:
+    program = (
+        "import sys; sys.argv = ['mmpretrain', 'export', '--help']\n"
+        "import mmpretrain.__main__ as m\n"
+        "try: m.main()\nexcept SystemExit: pass\n"
+        "assert not {'torch', 'onnx', 'onnxruntime', 'numpy', 'pydantic'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
