@@ -8,11 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmpretrain.export.onnx_files import greedy
+from mmpretrain.export.captions import compare_captions
 from mmpretrain.export.onnx_graphs import LENGTH, ROWS, Graph
 from mmpretrain.export.trained import Compared, Trained, compare
-from mmpretrain.heads.generation.base import Task
-from mmpretrain.heads.generation.write import write
 
 
 def check_onnx(trained: Trained, graphs: Sequence[Graph], folder: Path, tolerance: float) -> list[Compared]:
@@ -51,13 +49,6 @@ def more_padding(graph: Graph) -> dict[str, Tensor]:
 
 
 def check_captions(trained: Trained, exported: Any) -> Compared:
-    """How many tokens of the samples' captions are others than torch writes; none may be."""
-    images_BCHW = trained.samples.images_BCHW
-    start, end = trained.tokenizer.ends
-    task = Task(start=start, end=end, positions_P=torch.arange(len(images_BCHW)))
-    with torch.no_grad():
-        ours_BL = write(trained.module, images_BCHW, task, greedy(trained)).tokens_PL
-    seen = exported.run("image", {"images": images_BCHW.numpy()})
-    theirs_BL = torch.from_numpy(exported.write(seen["image_tokens"]))
-    different = float((ours_BL != theirs_BL).sum())
-    return Compared("tokens of captions that differ", different, 0.0, ours_BL.numel(), 0.0)
+    """Written without torch, from the pictures on."""
+    seen = exported.run("image", {"images": trained.samples.images_BCHW.numpy()})
+    return compare_captions(trained, torch.from_numpy(exported.write(seen["image_tokens"])))

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 from mmpretrain.core.errors import ConfigError
+from mmpretrain.export.captions import greedy
 from mmpretrain.export.onnx_graphs import Graph
 from mmpretrain.export.trained import Trained
-from mmpretrain.heads.generation.greedy import Greedy
 from mmpretrain.towers.image_tower import NORMALISATIONS
 
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
@@ -107,12 +107,6 @@ def preprocess(trained: Trained) -> dict[str, Any]:
         bias = getattr(trained.pairs, "bias", None)
         found |= {"scale": float(trained.pairs.scale()), "bias": None if bias is None else float(bias)}
     if trained.captioning is not None:
-        way = greedy(trained)
+        way = greedy(trained.tokenizer)
         found |= {"most_tokens": way.most_tokens, "least_tokens": way.least_tokens}
     return found
-
-
-def greedy(trained: Trained) -> Greedy:
-    """How captions are written, within the context of the run."""
-    usual = Greedy()
-    return Greedy(most_tokens=min(usual.most_tokens, trained.tokenizer.context_length - 1))

@@ -155,8 +155,9 @@ def graphs_of(trained: Trained) -> list[Graph]:
     image = ImageGraph(trained)
     seen = ["image_embedding"] * image.embeds + ["image_tokens"] * image.looks
     if not seen:
+        learned = ", ".join(trained.left_out([]))
         raise ConfigError(
-            f"--to onnx: {trained.run} learned {', '.join(trained.left_out)}; what is exported are vectors of pictures "
+            f"--to onnx: {trained.run} learned {learned}; what is exported are vectors of pictures "
             "and texts, matching, and captions from their first word on"
         )
     found = [Graph(name="image", module=image, inputs={"images": images_BCHW}, axes=any_rows("images"), outputs=seen)]

@@ -22,7 +22,6 @@ def report_of(trained: Trained, to: str, found: Sequence[Compared], packages: Se
         "compared_on": trained.samples.name,
         "samples": len(trained.samples.texts),
         "parts": [{**each._asdict(), "passed": each.passed} for each in found],
-        "left_out": trained.left_out,
         "versions": {"mmpretrain": __version__, **{name: importlib.metadata.version(name) for name in packages}},
         **more,
     }

@@ -1,5 +1,6 @@
 """What is exported: a trained model by itself, and samples on which what was exported has to say the same."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -68,11 +69,9 @@ class Trained:
     def _first(self, kind: type) -> Any | None:
         return next((each for each in self.module.objectives if isinstance(each, kind)), None)
 
-    @property
-    def left_out(self) -> list[str]:
-        """What the run learned with that no export takes along."""
-        taken = (self.pairs, self.matching, self.captioning)
-        return [each.name for each in self.module.objectives if not any(each is one for one in taken)]  # type: ignore[misc]
+    def left_out(self, taken: Sequence[Any | None]) -> list[str]:
+        """What the run learned beside the objectives that an export takes along."""
+        return [str(each.name) for each in self.module.objectives if not any(each is one for one in taken)]
 
 
 class Compared(NamedTuple):

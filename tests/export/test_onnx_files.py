@@ -143,13 +143,6 @@ def test_a_missing_package_is_one_line_with_the_command(monkeypatch: pytest.Monk
     assert said == '--to onnx: needs onnxscript; pip install -e ".[export]"'
 
 
-def test_a_run_that_says_nothing_a_graph_could_is_refused_by_name(toy_config: ConfigWriter, tmp_path: Path) -> None:
-    tower = {"kind": "timm", "name": "test_vit", "size": 32}
-    run = train(toy_config, objectives=[{"kind": "masked_image"}], towers__image=tower)
-    said = refusal(ConfigError, run, "--to", "onnx", "--out", tmp_path / "onnx")
-    assert "learned masked_image; what is exported are vectors of pictures and texts" in said
-
-
 def test_its_help_answers_without_heavy_imports() -> None:
     program = (
         "import sys; sys.argv = ['mmpretrain', 'export', '--help']\n"
