@@ -58,7 +58,8 @@ class HubModel(
     """
 
     tokenizer: Tokenizer
-    seen_S: Tensor | None
+    seen_S: Any
+    """Ids of the words that captions are made of; None: all."""
 
     def __init__(
         self,
@@ -180,7 +181,7 @@ def hub_model(trained: Trained) -> HubModel:
     model = HubModel(**dump(config))
     model.tokenizer = trained.tokenizer
     model.load_state_dict(state_for(model, trained, kept), strict=False)
-    if model.seen_S is not None:
+    if seen_S is not None:
         model.seen_S.copy_(seen_S)
     return model
 
