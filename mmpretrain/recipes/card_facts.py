@@ -90,6 +90,7 @@ def figures_of(record: Record, step: int) -> tuple[list[list[str]], list[dict[st
     for task, title in wording.TASKS.items():
         for found in (each for each in record.newest(task) if each["step"] == step):
             where = f"{title}, `{found['dataset']}:{found['split']}`"
+            where += "".join(f", {key}={value}" for key, value in found.get("settings", {}).items())
             remarks += [f"{where}: {remark}" for remark in found.get("remarks", [])]
             for metric, figure in found["metrics"].items():
                 direction, bare = wording.split_direction(metric)

@@ -16,7 +16,12 @@ from mmpretrain.core.run import environment
 from mmpretrain.data.card import CARD, ROOT
 from mmpretrain.engines.base import product_type
 
-EXTRAS = {"eval": ("sklearn", "matplotlib"), "shards": ("emoji", "resvg_py"), "dev": ("pytest", "hypothesis")}
+EXTRAS = {
+    "eval": ("sklearn", "matplotlib"),
+    "export": ("onnx", "onnxruntime", "onnxscript"),
+    "shards": ("emoji", "resvg_py"),
+    "dev": ("pytest", "hypothesis"),
+}
 VARIABLES = (
     "RANK",
     "WORLD_SIZE",

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -37,12 +38,16 @@ def write_layout(folder: Path) -> Path:
     (folder / SPLIT).mkdir(parents=True)
     (folder / "dataset_type.txt").write_text("retrieval\n")
     (folder / SPLIT / "nshards.txt").write_text("1\n")
+    pictures, captions = {}, defaultdict(list)
+    for sample in Dataset("emoji", SPLIT).samples():
+        pictures.setdefault(sample.image_group, sample.image)  # equal ones are one picture
+        captions[sample.image_group].append(sample.caption)
     with webdataset.TarWriter(str(folder / SPLIT / "0.tar")) as tar:
-        for sample in Dataset("emoji", SPLIT).samples():
+        for number, (group, image) in enumerate(pictures.items()):
             picture = io.BytesIO()
-            Image.fromarray(sample.image.permute(1, 2, 0).numpy()).save(picture, "PNG")
-            key = f"{sample.position:06d}"
-            tar.write({"__key__": key, "png": picture.getvalue(), "txt": sample.caption.encode()})
+            Image.fromarray(image.permute(1, 2, 0).numpy()).save(picture, "PNG")
+            text = "\n".join(captions[group]).encode()
+            tar.write({"__key__": f"{number:06d}", "png": picture.getvalue(), "txt": text})
     return folder
 
 
