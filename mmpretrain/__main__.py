@@ -17,6 +17,7 @@ from mmpretrain.commands.console import AS_JSON, console, tell
 from mmpretrain.commands.data import data
 from mmpretrain.commands.evaluate import evaluate
 from mmpretrain.commands.export import export
+from mmpretrain.commands.import_weights import import_weights
 from mmpretrain.commands.launch import launch
 from mmpretrain.commands.plan import plan
 from mmpretrain.commands.train import finetune, pretrain
@@ -141,6 +142,7 @@ cli.add_command(answer)
 cli.add_command(checkpoint)
 cli.add_command(evaluate)
 cli.add_command(export)
+cli.add_command(import_weights)
 cli.add_command(plan)
 cli.add_command(launch)
 

@@ -1,13 +1,15 @@
 """A run as a model of Hugging Face's hub: `HubModel.from_pretrained(FOLDER or OWNER/NAME)`."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
 from PIL import Image, ImageOps
+from pydantic import Field
 from safetensors.torch import load_model
 from torch import Tensor, nn
 from torchvision.transforms.functional import pil_to_tensor
@@ -20,14 +22,19 @@ from mmpretrain.data.tokenizer import Tokenizer, load_tokenizer
 from mmpretrain.data.transforms import Centre
 from mmpretrain.export.captions import write_captions
 from mmpretrain.export.trained import Trained
-from mmpretrain.heads.build import LearnerSettings
 from mmpretrain.objectives.base import Surroundings
+from mmpretrain.objectives.captioning import Captioning
 from mmpretrain.objectives.combine import TrainingModule, needs_of
 from mmpretrain.objectives.contrastive import Contrastive
 from mmpretrain.objectives.pairs import PairLearner
+from mmpretrain.objectives.sigmoid import Sigmoid
 from mmpretrain.towers.model import Towers
 
 TOKENIZER, WEIGHTS = "tokenizer.json", "model.safetensors"
+
+
+Kept = Annotated[Contrastive | Sigmoid | Captioning, Field(discriminator="kind")]
+"""What a model may bring along; `custom` is not among them, whose path would be code of whoever wrote the file."""
 
 
 @settings
@@ -36,7 +43,7 @@ class HubConfig:
 
     towers: Towers
     """As in a run's config."""
-    objectives: list[LearnerSettings] = field(default_factory=list)
+    objectives: list[Kept] = field(default_factory=list)
     """Those whose weights came along: what compares pictures and texts, and what writes captions."""
     vocabulary: int
     """Ids of the tokenizer."""
@@ -72,7 +79,7 @@ class HubModel(
         super().__init__()
         given = {"towers": towers, "objectives": objectives, "vocabulary": vocabulary, "seen": seen}
         known = build(HubConfig, {**given, "context_length": context_length}, "config.json")
-        model = known.towers.build(known.vocabulary, known.context_length, needs_of(known.objectives))
+        model = known.towers.without_files().build(known.vocabulary, known.context_length, needs_of(known.objectives))
         # not `module`, which the mixin takes for a wrapper; which words they are comes with the weights
         seen_S = torch.zeros(known.seen, dtype=torch.int64) if known.seen else None
         self.learned = TrainingModule(model, known.objectives, Surroundings(model=model, seen_S=seen_S))
@@ -111,7 +118,7 @@ class HubModel(
     def scale(self) -> float:
         """What cosines are multiplied by before a softmax or sigmoid."""
         pairs: Any = next(each for each in self.learned.objectives if isinstance(each, PairLearner))
-        return float(pairs.scale())
+        return float(pairs.scale().detach())
 
     def caption(self, images_BCHW: Tensor) -> list[str]:
         """A caption of each picture, the likeliest next word again and again."""
@@ -172,8 +179,8 @@ def hub_model(trained: Trained) -> HubModel:
         )
     seen_S = getattr(trained.captioning, "seen_S", None)
     config = HubConfig(
-        towers=replace(trained.towers, cache=None),
-        objectives=[asked(each.settings) for each in kept],
+        towers=replace(trained.towers.without_files(), cache=None),
+        objectives=[asked(each) for each in kept],
         vocabulary=trained.tokenizer.vocabulary,
         context_length=trained.tokenizer.context_length,
         seen=0 if seen_S is None else len(seen_S),
@@ -186,11 +193,11 @@ def hub_model(trained: Trained) -> HubModel:
     return model
 
 
-def asked(learned: Any) -> Any:
-    """An objective's settings without what only training needs; a student compares as its own loss does."""
-    if learned.kind == "distillation":
-        return Contrastive(max_scale=learned.max_scale)
-    return replace(learned, weight=1.0, sources=[])
+def asked(learner: Any) -> Any:
+    """An objective's settings without what only training needs; any other that compares pairs does so by its scale."""
+    if isinstance(learner.settings, Contrastive | Sigmoid | Captioning):
+        return replace(learner.settings, weight=1.0, sources=[])
+    return Contrastive(scale=1.0, max_scale=math.exp(learner.max_log_scale))
 
 
 def state_for(model: HubModel, trained: Trained, kept: Sequence[Any]) -> dict[str, Tensor]:

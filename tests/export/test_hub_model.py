@@ -87,6 +87,20 @@ def test_the_card_states_data_licences_figures_with_intervals_and_what_it_took(
     assert "48 samples" in text
 
 
+def test_a_student_goes_without_its_teacher_and_a_config_that_names_code_is_refused(
+    toy_config: ConfigWriter, tmp_path: Path
+) -> None:
+    learned = {"kind": "distillation", "teacher": str(train(toy_config, "first")), "cache": str(tmp_path / "vectors")}
+    export(train(toy_config, objectives=[learned]), "--to", "huggingface", "--out", tmp_path / "hub")
+    assert str(tmp_path) not in (tmp_path / "hub" / "config.json").read_text()
+    assert HubModel.from_pretrained(tmp_path / "hub").scale() == pytest.approx(1 / 0.07, rel=0.1)
+    config = json.loads((tmp_path / "hub" / "config.json").read_text())
+    config["objectives"] = [{"kind": "custom", "path": "evil.py:Evil"}]
+    (tmp_path / "hub" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ConfigError, match="custom"):
+        HubModel.from_pretrained(tmp_path / "hub")
+
+
 def test_a_captioner_without_a_common_space_says_so(toy_config: ConfigWriter, tmp_path: Path) -> None:
     objectives = {"objectives": [{"kind": "captioning"}], "towers__decoder": {"layers": 1}, "data__tokenizer": WORDS}
     export(train(toy_config, **objectives), "--to", "huggingface", "--out", tmp_path / "hub")
