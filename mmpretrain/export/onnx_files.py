@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from mmpretrain.core.errors import ConfigError
+from mmpretrain.core.errors import ConfigError, MmpretrainError
 from mmpretrain.export.captions import greedy
 from mmpretrain.export.onnx_graphs import Graph
 from mmpretrain.export.trained import Trained
@@ -54,20 +54,27 @@ def write_graph(graph: Graph, file: Path) -> int:
     """One file, with any number of rows; returns its opset.
 
     Towers ask for `x.shape[0]` and not for `len(x)`, which the tracer would take for a constant.
+
+    Raises:
+        MmpretrainError: torch cannot trace it, as a tower that decides by what it sees.
     """
     axes: list[Any] = [graph.axes[name] for name in graph.inputs]
     many = graph.name == "decoder_next"  # its module takes what is remembered as *arguments
-    with quiet():
-        program: Any = torch.onnx.export(
-            graph.module.eval(),
-            tuple(graph.inputs.values()),
-            dynamo=True,
-            dynamic_shapes=(axes[0], tuple(axes[1:])) if many else tuple(axes),
-            input_names=list(graph.inputs),
-            output_names=graph.outputs,
-            verbose=False,
-        )
-        program.save(str(file))
+    try:
+        with quiet():
+            program: Any = torch.onnx.export(
+                graph.module.eval(),
+                tuple(graph.inputs.values()),
+                dynamo=True,
+                dynamic_shapes=(axes[0], tuple(axes[1:])) if many else tuple(axes),
+                input_names=list(graph.inputs),
+                output_names=graph.outputs,
+                verbose=False,
+            )
+    except Exception as error:  # of many kinds
+        said = " ".join(str(error.__cause__ or error).split())[:200]
+        raise MmpretrainError(f"--to onnx: torch cannot trace the graph {graph.name}: {said}") from error
+    program.save(str(file))
     return int(program.model.opset_imports[""])
 
 

@@ -128,7 +128,11 @@ FORMATS = {
 def tell(report: dict[str, Any], out: Path, console: Console) -> None:
     """Where the files are, and how far they are from torch."""
     for part in report["parts"]:
-        say(console, f"{part['name']}: differs from torch by {part['largest_difference']:.2g} at most")
+        difference, counted = part["largest_difference"], part["tolerance"] == 0
+        told = (
+            f"{difference:.0f} of {part['numbers']:,}" if counted else f"differs from torch by {difference:.2g} at most"
+        )
+        say(console, f"{part['name']}: {told}")
     if report["left_out"]:
         say(console, f"left out: {', '.join(report['left_out'])}")
     say(console, f"{out}: {report['to']} of {report['run']} at step {report['step']}; see {out / REPORT}")

@@ -18,7 +18,8 @@ TEXTS = ["a red square", "two DOGS &amp; a cat", ""]
 VIT = {"kind": "open_clip", "name": "ViT-B-32", "size": 32, "options": {"layers": 1, "width": 64, "patch_size": 16}}
 RUNS: dict[str, dict[str, Any]] = {
     "timm's ResNet": {},
-    "timm's ViT, sigmoid": {
+    "timm's ViT, sigmoid, averaged weights": {
+        "optim__ema": 0.5,
         "towers__image": {"kind": "timm", "name": "test_vit", "size": 160, "normalisation": "half"},
         "objectives": [{"kind": "sigmoid"}],
         "data__batch": 4,
