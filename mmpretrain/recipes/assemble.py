@@ -231,7 +231,17 @@ def labels_of(objectives: Sequence[Any], data: TrainingData) -> dict[str, Labels
         ConfigError: its sources have different classes.
     """
     heads = [(place, each) for place, each in enumerate(objectives) if isinstance(each, Head)]
-    return {head.called: Labels.of(own_datasets(head, data), f"objectives.{place}") for place, head in heads}
+    return {head.called: labels_of_head(head, own_datasets(head, data), f"objectives.{place}") for place, head in heads}
+
+
+def labels_of_head(head: Head, datasets: Sequence[Dataset], setting: str) -> Labels:
+    """Of its sources; none where they differ and it needs none."""
+    try:
+        return Labels.of(datasets, setting)
+    except ConfigError:
+        if head.chooses:
+            raise
+        return Labels()
 
 
 def own_datasets(head: Head, data: TrainingData) -> list[Dataset]:
