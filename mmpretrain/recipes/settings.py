@@ -89,6 +89,11 @@ VERBS = ("pretrain", "finetune")
 """Folders of configs that describe a training run."""
 
 
+def verb_of(config: Path) -> str:
+    """The command that a config is for, by its folder."""
+    return config.parent.name if config.parent.name in VERBS else VERBS[0]
+
+
 def find_config(verb: str, given: Path) -> Path:
     """A YAML file, a run folder's config, or a name under configs/VERB; training runs are found under either verb.
 
