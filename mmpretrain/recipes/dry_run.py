@@ -31,9 +31,9 @@ from mmpretrain.recipes.combinations import refuse_cut, refuse_ranks
 from mmpretrain.recipes.data_facts import cut_texts
 from mmpretrain.recipes.evaluation import Evaluation
 from mmpretrain.recipes.lacks import lacks_of
-from mmpretrain.recipes.origin import find_origin
 from mmpretrain.recipes.risks import risks_of
 from mmpretrain.recipes.settings import Pretrain, load_pretrain, verb_of
+from mmpretrain.recipes.starts.origin import find_origin
 from mmpretrain.train.step import train_step
 
 TIMED_STEPS = 2

@@ -24,7 +24,7 @@ from mmpretrain.recipes.combinations import (
     refuse_text_distillation,
     refuse_towers,
 )
-from mmpretrain.recipes.taken import take_over
+from mmpretrain.recipes.starts.taken import take_over
 from mmpretrain.towers.model import Towers
 from mmpretrain.train.loop import Train
 
