@@ -29,7 +29,7 @@ from mmpretrain.heads.generation.write import Generation, write_answers
 from mmpretrain.heads.question_answering import QuestionAnswering
 from mmpretrain.recipes.alone import Alone, load_alone
 from mmpretrain.recipes.combinations import refuse_unlisted, refuse_unwritten
-from mmpretrain.recipes.datasets.looks import Facts, say
+from mmpretrain.recipes.looks import Facts, say
 from mmpretrain.recipes.prompt import prompt_ids, unseen_words, within_context
 from mmpretrain.recipes.settings import Pretrain, read_run
 from mmpretrain.recipes.ways import build_generation

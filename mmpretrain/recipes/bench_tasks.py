@@ -19,7 +19,7 @@ from mmpretrain.core.files import read_json_lines
 from mmpretrain.core.run import Run
 from mmpretrain.core.settings import difference, dump, load, settings
 from mmpretrain.recipes.chosen import read_best
-from mmpretrain.recipes.datasets.looks import say, write
+from mmpretrain.recipes.looks import say, write
 from mmpretrain.recipes.readme_table import put_table
 from mmpretrain.recipes.settings import Pretrain, find_config, load_pretrain, read_run, verb_of
 from mmpretrain.report import wording

@@ -25,8 +25,8 @@ from mmpretrain.heads.generation.base import Task
 from mmpretrain.heads.generation.write import Generation, write
 from mmpretrain.recipes.alone import Alone, load_alone
 from mmpretrain.recipes.combinations import refuse_mute
-from mmpretrain.recipes.datasets.looks import Facts, plural, say
-from mmpretrain.recipes.datasets.looks import write as write_file
+from mmpretrain.recipes.looks import Facts, plural, say
+from mmpretrain.recipes.looks import write as write_file
 from mmpretrain.recipes.prompt import prompt_ids, unseen_words, within_context
 from mmpretrain.recipes.settings import read_run
 from mmpretrain.recipes.ways import build_generation

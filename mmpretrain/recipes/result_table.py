@@ -7,7 +7,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from mmpretrain.recipes.datasets.looks import say
+from mmpretrain.recipes.looks import say
 from mmpretrain.report import wording
 
 

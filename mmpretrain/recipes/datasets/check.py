@@ -24,7 +24,7 @@ from mmpretrain.data.check import (
 )
 from mmpretrain.data.fingerprints import Fingerprints, Work, require_imagehash
 from mmpretrain.data.storage import Storage
-from mmpretrain.recipes.datasets.looks import Facts, plural, read_fingerprints, say
+from mmpretrain.recipes.looks import Facts, plural, read_fingerprints, say
 
 
 def check(name: str, near: dict[str, int], workers: int, console: Console, storage: Storage | None = None) -> Facts:

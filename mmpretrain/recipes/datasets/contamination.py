@@ -12,7 +12,7 @@ from mmpretrain.core.settings import build
 from mmpretrain.data.duplicates import Near, find_duplicates
 from mmpretrain.data.fingerprints import Fingerprints, shards_of
 from mmpretrain.data.storage import Storage
-from mmpretrain.recipes.datasets.looks import (
+from mmpretrain.recipes.looks import (
     Facts,
     hold_pictures,
     open_datasets,

@@ -22,7 +22,7 @@ from mmpretrain.data.duplicates import (
 from mmpretrain.data.fingerprints import Fingerprints, shards_of
 from mmpretrain.data.storage import Storage
 from mmpretrain.data.uids import write_uids
-from mmpretrain.recipes.datasets.looks import (
+from mmpretrain.recipes.looks import (
     Facts,
     hold_pictures,
     open_datasets,

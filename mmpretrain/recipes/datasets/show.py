@@ -18,7 +18,7 @@ from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.loader import training_loader
 from mmpretrain.data.tokenizer import Tokenizer, load_tokenizer
 from mmpretrain.data.training import Data, TrainingData
-from mmpretrain.recipes.datasets.looks import Facts, place_for, plural, say, write
+from mmpretrain.recipes.looks import Facts, place_for, plural, say, write
 from mmpretrain.recipes.pretrain import refuse_other_data
 from mmpretrain.recipes.settings import find_config, load_pretrain
 from mmpretrain.report.contact_sheet import Tile, draw_sheet

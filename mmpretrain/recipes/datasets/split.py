@@ -15,7 +15,7 @@ from mmpretrain.data.fingerprints import Fingerprints, shards_of
 from mmpretrain.data.rewrite import derived_card, new_folder, write_dataset
 from mmpretrain.data.split import LINKS, REST, assign, linked
 from mmpretrain.data.storage import Storage
-from mmpretrain.recipes.datasets.looks import (
+from mmpretrain.recipes.looks import (
     Facts,
     hold_pictures,
     open_datasets,
