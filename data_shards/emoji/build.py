@@ -18,8 +18,8 @@ from pathlib import Path
 import webdataset
 
 from mmpretrain.core.errors import DataError
-from mmpretrain.recipes.from_emoji import ARTISTS, PACKAGES, Pair, every_drawing, split_by_group, to_pair
-from mmpretrain.recipes.from_packages import download, unpack
+from mmpretrain.recipes.sources.from_emoji import ARTISTS, PACKAGES, Pair, every_drawing, split_by_group, to_pair
+from mmpretrain.recipes.sources.from_packages import download, unpack
 
 
 def write_shards(pairs: list[Pair], folder: Path) -> dict[str, int]:

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from mmpretrain.data.convert.members import to_json
 from mmpretrain.data.writer import ShardWriter
-from mmpretrain.recipes.emoji_facts import SOURCES, Described, describe
-from mmpretrain.recipes.from_packages import main
+from mmpretrain.recipes.sources.emoji_facts import SOURCES, Described, describe
+from mmpretrain.recipes.sources.from_packages import main
 
 EMOJI = Path(__file__).parents[1] / "emoji"
 SIDE = 64

@@ -22,8 +22,8 @@ from PIL import Image, ImageDraw
 from mmpretrain.core.counter import counter_hash, name_to_int
 from mmpretrain.data.convert.members import to_json
 from mmpretrain.data.writer import ShardWriter
-from mmpretrain.recipes.from_emoji import PACKAGES, Drawing, every_drawing, splits_of_emoji, to_png
-from mmpretrain.recipes.from_packages import main
+from mmpretrain.recipes.sources.from_emoji import PACKAGES, Drawing, every_drawing, splits_of_emoji, to_png
+from mmpretrain.recipes.sources.from_packages import main
 
 EMOJI = Path(__file__).parents[1] / "emoji"
 """Whose shards say which concept is in which split."""

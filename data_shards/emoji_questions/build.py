@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 from mmpretrain.core.counter import name_to_int, seed_of
 from mmpretrain.data.convert.members import to_json
 from mmpretrain.data.writer import ShardWriter
-from mmpretrain.recipes.emoji_facts import COLOURS, GENDERS, NO_TONE, SOURCES, TONES, WAYS, Described, describe
-from mmpretrain.recipes.from_packages import main
+from mmpretrain.recipes.sources.emoji_facts import COLOURS, GENDERS, NO_TONE, SOURCES, TONES, WAYS, Described, describe
+from mmpretrain.recipes.sources.from_packages import main
 
 EMOJI = Path(__file__).parents[1] / "emoji"
 SIDE = 64

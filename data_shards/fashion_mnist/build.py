@@ -21,7 +21,7 @@ from PIL import Image
 
 from mmpretrain.data.convert.members import to_json
 from mmpretrain.data.writer import ShardWriter
-from mmpretrain.recipes.from_packages import DebianPackage, main
+from mmpretrain.recipes.sources.from_packages import DebianPackage, main
 
 PACKAGES = [
     DebianPackage(

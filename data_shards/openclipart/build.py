@@ -31,7 +31,7 @@ from mmpretrain.data.convert.record import LeftOut, Record
 from mmpretrain.data.faults import BadSample
 from mmpretrain.data.images import ImageLimits, open_image, to_rgb
 from mmpretrain.data.writer import ShardWriter
-from mmpretrain.recipes.from_packages import DebianPackage, main
+from mmpretrain.recipes.sources.from_packages import DebianPackage, main
 
 VERSION = "1:0.18+dfsg-19"
 PACKAGES = [

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from mmpretrain.data.convert.members import to_json
 from mmpretrain.data.fingerprints import normalise_caption
 from mmpretrain.data.writer import ShardWriter
-from mmpretrain.recipes.from_packages import DebianPackage, main
+from mmpretrain.recipes.sources.from_packages import DebianPackage, main
 
 PACKAGES = [
     DebianPackage(

@@ -52,6 +52,6 @@ def prune(run: Path, keep: int, as_json: bool) -> None:
 @AS_JSON
 def mix(run: Path, share: float, out: Path, as_json: bool) -> None:
     """Mix the weights of RUN with those that it started from (WiSE-FT), as another run."""
-    from mmpretrain.recipes.mix import mix as recipe
+    from mmpretrain.recipes.starts.mix import mix as recipe
 
     tell(lambda console: recipe(run, share, out, console), as_json)

@@ -105,7 +105,7 @@ def data_pack(source: Path, **options: Any) -> None:
     With --passage-words, passages end with a sentence where they can, and each knows the one that follows it in its
     document. The last one, which none follows, is no sample of its own; single spaces stand between words.
     """
-    from mmpretrain.recipes.pack_options import pack_options
+    from mmpretrain.recipes.datasets.pack_options import pack_options
 
     recipe, settings = pack_options(source, options)
     recipe(settings, console())
@@ -116,7 +116,7 @@ def data_pack(source: Path, **options: Any) -> None:
 @STORAGE
 def data_index(name: str, storage: Any) -> None:
     """Scan every shard of NAME and write its index beside it."""
-    from mmpretrain.recipes.data import index
+    from mmpretrain.recipes.datasets.index import index
 
     index(name, console(), storage)
 
@@ -129,7 +129,7 @@ def data_index(name: str, storage: Any) -> None:
 @AS_JSON
 def data_check(name: str, distance: int, as_json: bool, **more: Any) -> None:
     """Hash every shard of NAME, decode every sample, look for leaks; name all that is wrong, exit 3 if anything is."""
-    from mmpretrain.recipes.check import check, refuse_problems
+    from mmpretrain.recipes.datasets.check import check, refuse_problems
 
     refuse_problems(tell(lambda console: check(name, {"distance": distance}, console=console, **more), as_json))
 
@@ -143,7 +143,7 @@ def data_check(name: str, distance: int, as_json: bool, **more: Any) -> None:
 @AS_JSON
 def data_dedup(name: str, distance: int, as_json: bool, **more: Any) -> None:
     """Find copies in NAME, also across its splits: bytes, pixels, near-duplicates, captions."""
-    from mmpretrain.recipes.dedup import dedup
+    from mmpretrain.recipes.datasets.dedup import dedup
 
     tell(lambda console: dedup(name, near={"distance": distance}, console=console, **more), as_json)
 
@@ -161,7 +161,7 @@ def data_dedup(name: str, distance: int, as_json: bool, **more: Any) -> None:
 @AS_JSON
 def data_split(name: str, out: str, as_json: bool, distance: int, val: float, test: float, **more: Any) -> None:
     """Split NAME anew into OUT: no picture, near-duplicate, caption or text group stands in two splits."""
-    from mmpretrain.recipes.split import split
+    from mmpretrain.recipes.datasets.split import split
 
     shares, near = {"val": val, "test": test}, {"distance": distance}
     tell(lambda console: split(name, out, shares, near=near, console=console, **more), as_json)
@@ -180,7 +180,7 @@ def data_contamination(
     training: str, evaluation: str, fail_over: float | None, distance: int, as_json: bool, **more: Any
 ) -> None:
     """Say which samples of B, to be evaluated on, stand in A: files, pixels, near-duplicates, captions."""
-    from mmpretrain.recipes.contamination import contamination, refuse_over
+    from mmpretrain.recipes.datasets.contamination import contamination, refuse_over
 
     near = {"distance": distance}
     facts = tell(lambda console: contamination(training, evaluation, near=near, console=console, **more), as_json)
@@ -202,7 +202,7 @@ def data_show(
     given: str, as_json: bool, batch: int | None, seed: int | None, size: int | None, storage: Any, **more: Any
 ) -> None:
     """Draw the exact batch of any step of a run, or of a dataset: pixels, captions, keys, positions."""
-    from mmpretrain.recipes.show import show
+    from mmpretrain.recipes.datasets.show import show
 
     plain = {"batch": batch, "seed": seed, "size": size, "storage": storage}
     tell(lambda console: show(given, plain=plain, console=console, **more), as_json)
@@ -218,7 +218,7 @@ def data_show(
 @AS_JSON
 def data_stats(name: str, as_json: bool, **more: Any) -> None:
     """Say what NAME holds: counts, captions, pictures, copies, damage, licences, datasheet; also as a page."""
-    from mmpretrain.recipes.stats import stats
+    from mmpretrain.recipes.datasets.stats import stats
 
     tell(lambda console: stats(name, console=console, **more), as_json)
 
@@ -233,7 +233,7 @@ def data_stats(name: str, as_json: bool, **more: Any) -> None:
 @AS_JSON
 def data_filter(name: str, as_json: bool, **more: Any) -> None:
     """Keep the samples of NAME that all rules keep; OVERRIDES such as basic.min_side=64 clip_score.run=RUN."""
-    from mmpretrain.recipes.filter import filter_data
+    from mmpretrain.recipes.datasets.filter import filter_data
 
     tell(lambda console: filter_data(name, console=console, **more), as_json)
 
@@ -263,7 +263,7 @@ def data_order(
 ) -> None:
     """Print the order of an epoch, or of steps of a run, as the real loader delivers it."""
     from mmpretrain.data.training import TrainingData
-    from mmpretrain.recipes import data_order as recipe
+    from mmpretrain.recipes.datasets import order as recipe
 
     training = TrainingData(recipe.find_data(given, batch, seed, ranks, workers, storage))
     found = recipe.keys(training, recipe.find_positions(training, epoch, steps), ranks, from_step)

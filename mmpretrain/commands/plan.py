@@ -32,8 +32,8 @@ def plan(
     **more: Any,
 ) -> None:
     """Predict memory, traffic, time and cost of CONFIG on a cluster, and what to change where it does not fit."""
-    from mmpretrain.recipes.plan import Cluster, check_here, for_programs, make
-    from mmpretrain.recipes.plan_table import show
+    from mmpretrain.recipes.plans.plan import Cluster, check_here, for_programs, make
+    from mmpretrain.recipes.plans.table import show
     from mmpretrain.recipes.settings import find_config
 
     path = find_config("pretrain", config)

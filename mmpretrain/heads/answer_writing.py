@@ -24,6 +24,7 @@ class AnswerWriting(Head, WordObjective):
     """
 
     learns_from = ("answers",)
+    chooses = False
     kind: Literal["answer_writing"] = "answer_writing"
 
     @property

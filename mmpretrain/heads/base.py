@@ -20,6 +20,8 @@ class Head(Objective):
 
     learns_from: ClassVar[Sequence[str]] = ()
     """Keys of the card, one of which has to be there."""
+    chooses: ClassVar[bool] = True
+    """Among the classes of the card, which have to be the same in all its sources."""
     name: str = ""
     """What metrics call it; heads of one kind need names to be told apart. Empty: its kind."""
 

@@ -15,7 +15,7 @@ from mmpretrain.recipes.assemble import build_module, engine_around, kept_labels
 from mmpretrain.recipes.chosen import chosen_checkpoint
 from mmpretrain.recipes.evaluate import without_maps
 from mmpretrain.recipes.settings import Pretrain
-from mmpretrain.recipes.start import kept_start
+from mmpretrain.recipes.starts.start import kept_start
 from mmpretrain.train import checkpoint
 
 

@@ -36,11 +36,11 @@ from mmpretrain.objectives.combine import TrainingModule, needs_of
 from mmpretrain.objectives.text_teacher import TextTeacher
 from mmpretrain.objectives.views import VIEWS
 from mmpretrain.recipes.combinations import refuse_cut, refuse_data, refuse_ranks
-from mmpretrain.recipes.data import index_on_first_use
-from mmpretrain.recipes.origin import Origin
+from mmpretrain.recipes.datasets.index import index_on_first_use
 from mmpretrain.recipes.settings import Pretrain
-from mmpretrain.recipes.start import Start, begin_zero_shot, kept_start, start_from, with_files
-from mmpretrain.recipes.text_teacher import text_teacher_of
+from mmpretrain.recipes.starts.origin import Origin
+from mmpretrain.recipes.starts.start import Start, begin_zero_shot, kept_start, start_from, with_files
+from mmpretrain.recipes.teachers.text import text_teacher_of
 from mmpretrain.towers.norms import measure_statistics
 
 EVALUATION_ROWS = 256
@@ -231,7 +231,17 @@ def labels_of(objectives: Sequence[Any], data: TrainingData) -> dict[str, Labels
         ConfigError: its sources have different classes.
     """
     heads = [(place, each) for place, each in enumerate(objectives) if isinstance(each, Head)]
-    return {head.called: Labels.of(own_datasets(head, data), f"objectives.{place}") for place, head in heads}
+    return {head.called: labels_of_head(head, own_datasets(head, data), f"objectives.{place}") for place, head in heads}
+
+
+def labels_of_head(head: Head, datasets: Sequence[Dataset], setting: str) -> Labels:
+    """Of its sources; none where they differ and it needs none."""
+    try:
+        return Labels.of(datasets, setting)
+    except ConfigError:
+        if head.chooses:
+            raise
+        return Labels()
 
 
 def own_datasets(head: Head, data: TrainingData) -> list[Dataset]:

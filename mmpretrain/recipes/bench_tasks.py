@@ -21,7 +21,7 @@ from mmpretrain.core.settings import difference, dump, load, settings
 from mmpretrain.recipes.chosen import read_best
 from mmpretrain.recipes.looks import say, write
 from mmpretrain.recipes.readme_table import put_table
-from mmpretrain.recipes.settings import Pretrain, find_config, load_pretrain, read_run
+from mmpretrain.recipes.settings import Pretrain, find_config, load_pretrain, read_run, verb_of
 from mmpretrain.report import wording
 
 SHOWN_PACKAGES = ("torch", "timm")
@@ -97,8 +97,7 @@ class Wanted(NamedTuple):
     @property
     def command(self) -> list[str]:
         """What a row adds to it is the seed and the folder."""
-        verb = "pretrain" if self.file.parent.name == "pretrain" else "finetune"
-        return ["mmpretrain", verb, self.config, *self.way.set]
+        return ["mmpretrain", verb_of(self.file), self.config, *self.way.set]
 
 
 def bench_tasks(file: Path, out: Path, readme: Path | None, only: str, console: Console) -> list[dict[str, Any]]:

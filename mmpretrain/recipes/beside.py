@@ -21,8 +21,8 @@ from mmpretrain.data.stages import Beside, collated
 from mmpretrain.data.transforms import Centre
 from mmpretrain.objectives.combine import needs_of
 from mmpretrain.recipes.assemble import Parts, evaluation_rows, frozen_towers
-from mmpretrain.recipes.scores import usable
-from mmpretrain.recipes.teacher import DIGITS, first_rows, teacher_of
+from mmpretrain.recipes.datasets.scores import usable
+from mmpretrain.recipes.teachers.vectors import DIGITS, first_rows, teacher_of
 from mmpretrain.recipes.usable import reading_of
 
 POOLED = frozenset({"features", "projection", "image", "text"})

@@ -222,8 +222,8 @@ def refuse_unlisted(setting: str, head: str, classes: Sequence[str]) -> None:
     """
     if not classes:
         raise ConfigError(
-            f"{setting}: the card that {head} learned from lists no answers (`classes`), so none can be ranked; use "
-            "answers: written"
+            f"{setting}: the cards that {head} learned from list no answers (`classes`) or different ones, so none can "
+            "be ranked; use answers: written"
         )
 
 

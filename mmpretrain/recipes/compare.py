@@ -88,9 +88,8 @@ def splits_of(folder: Path) -> set[str]:
 def compare_split(split: str, ours: Sequence[Path], theirs: Sequence[Path]) -> list[dict[str, Any]]:
     """One record for each direction, and for both together, and for each K."""
     left, right = (stack(split, runs) for runs in (ours, theirs))
-    shapes = [{key: value.ranks.shape[1] for key, value in side.items()} for side in (left, right)]
-    if shapes[0] != shapes[1]:
-        raise ConfigError(f"compare: the runs searched other galleries of {split}; evaluate them on the same data")
+    if asked_of(left) != asked_of(right):
+        raise other_searches(split, theirs[0], ours[0])
     records = []
     for direction in (*DIRECTIONS, "mean"):
         chosen = DIRECTIONS if direction == "mean" else (direction,)
@@ -113,15 +112,44 @@ def compare_split(split: str, ours: Sequence[Path], theirs: Sequence[Path]) -> l
 
 
 def stack(split: str, runs: Sequence[Path]) -> Searches:
-    """The searches of all runs of one recipe, query by query."""
-    files = [json.loads((Run.open(run).predictions / f"retrieval_{split}.json").read_text()) for run in runs]
+    """The searches of all runs of one recipe, query by query.
+
+    Raises:
+        ConfigError: one of them searched with other queries.
+    """
+    first, *others = (searches_of(split, run) for run in runs)
+    for run, other in zip(runs[1:], others, strict=True):
+        if asked_of(other) != asked_of(first):
+            raise other_searches(split, run, runs[0])
+    return {
+        key: Searched(
+            ranks=np.concatenate([each.ranks, *(other[key].ranks for other in others)]), pictures=each.pictures
+        )
+        for key, each in first.items()
+    }
+
+
+def searches_of(split: str, run: Path) -> Searches:
+    """Those of one run."""
     found = {}
-    for place, entry in enumerate(files[0]["ranks"]):
-        ranks = np.array([file["ranks"][place]["ranks"] for file in files])
+    for entry in json.loads((Run.open(run).predictions / f"retrieval_{split}.json").read_text())["ranks"]:
+        ranks = np.array([entry["ranks"]])
         # results of earlier versions have one text a picture
         pictures = np.array(entry.get("pictures", range(ranks.shape[1])))
         found[entry["direction"], entry["gallery"]] = Searched(ranks=ranks, pictures=pictures)
     return found
+
+
+def asked_of(searches: Searches) -> dict[Any, list[int]]:
+    """Which picture each query is of."""
+    return {key: each.pictures.tolist() for key, each in searches.items()}
+
+
+def other_searches(split: str, one: Path, other: Path) -> ConfigError:
+    return ConfigError(
+        f"compare: {one} searched {split} with other queries or galleries than {other}; evaluate them on the same data "
+        "with the same version"
+    )
 
 
 def mean_of(searches: Searches, directions: Sequence[str], k: int) -> np.ndarray:

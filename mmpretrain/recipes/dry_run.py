@@ -1,5 +1,6 @@
 """Everything that can go wrong later, tried in seconds: files, shapes, space, one batch there and back."""
 
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -30,9 +31,9 @@ from mmpretrain.recipes.combinations import refuse_cut, refuse_ranks
 from mmpretrain.recipes.data_facts import cut_texts
 from mmpretrain.recipes.evaluation import Evaluation
 from mmpretrain.recipes.lacks import lacks_of
-from mmpretrain.recipes.origin import find_origin
 from mmpretrain.recipes.risks import risks_of
-from mmpretrain.recipes.settings import Pretrain, load_pretrain
+from mmpretrain.recipes.settings import Pretrain, load_pretrain, verb_of
+from mmpretrain.recipes.starts.origin import find_origin
 from mmpretrain.train.step import train_step
 
 TIMED_STEPS = 2
@@ -65,7 +66,8 @@ def dry_run(path: Path, overrides: Sequence[str], console: Console, ranks: int |
                 console.print(note, soft_wrap=True)
             if told := cut_texts(parts):
                 console.print(told, soft_wrap=True)
-            console.print(f"nothing was written; next: mmpretrain pretrain {path}", soft_wrap=True)
+            command = shlex.join(["mmpretrain", verb_of(path), str(path), *overrides])
+            console.print(f"nothing was written; next: {command}", soft_wrap=True, markup=False)
 
 
 def refuse_layout(config: Pretrain, ranks: int) -> None:

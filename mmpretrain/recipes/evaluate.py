@@ -22,7 +22,7 @@ from mmpretrain.objectives.text_distillation import TextDistillation
 from mmpretrain.recipes.assemble import Parts, build_engine, build_parts, evaluated_split, joined_world
 from mmpretrain.recipes.chosen import chosen_checkpoint
 from mmpretrain.recipes.combinations import refuse_evaluation
-from mmpretrain.recipes.data import index_on_first_use
+from mmpretrain.recipes.datasets.index import index_on_first_use
 from mmpretrain.recipes.evaluation import Evaluation
 from mmpretrain.recipes.result_table import show
 from mmpretrain.recipes.settings import Pretrain, read_run

@@ -16,7 +16,7 @@ from mmpretrain.recipes.assemble import LABELS, Parts
 from mmpretrain.recipes.best import is_better, value_of
 from mmpretrain.recipes.chosen import read_best
 from mmpretrain.recipes.evaluation import Evaluation
-from mmpretrain.recipes.start import FILE
+from mmpretrain.recipes.starts.start import FILE
 from mmpretrain.train import checkpoint
 from mmpretrain.train.loop import Guards, Hooks
 from mmpretrain.train.metrics import Display

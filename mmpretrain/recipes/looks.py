@@ -11,7 +11,7 @@ from mmpretrain.core.files import write_atomic
 from mmpretrain.data.dataset import Dataset, named_splits, open_splits
 from mmpretrain.data.fingerprints import Fingerprints, Work, fingerprints, join
 from mmpretrain.data.storage import Storage
-from mmpretrain.recipes.data import index_on_first_use
+from mmpretrain.recipes.datasets.index import index_on_first_use
 
 
 def place_for(dataset: Dataset, file: str) -> Path:

@@ -37,9 +37,9 @@ from mmpretrain.recipes.data_facts import cut_texts, data_facts, model_facts
 from mmpretrain.recipes.evaluation import Evaluation
 from mmpretrain.recipes.keeper import Keeper
 from mmpretrain.recipes.lacks import lacks_of
-from mmpretrain.recipes.origin import find_origin
 from mmpretrain.recipes.risks import risks_of
 from mmpretrain.recipes.settings import Pretrain, load_pretrain, read_run
+from mmpretrain.recipes.starts.origin import find_origin
 from mmpretrain.train import checkpoint
 from mmpretrain.train.guards import StopRequest
 from mmpretrain.train.loop import Guards, Outcome, run

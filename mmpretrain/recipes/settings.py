@@ -24,7 +24,7 @@ from mmpretrain.recipes.combinations import (
     refuse_text_distillation,
     refuse_towers,
 )
-from mmpretrain.recipes.taken import take_over
+from mmpretrain.recipes.starts.taken import take_over
 from mmpretrain.towers.model import Towers
 from mmpretrain.train.loop import Train
 
@@ -87,6 +87,11 @@ ROOT = Path(__file__).parents[2] / "configs"
 
 VERBS = ("pretrain", "finetune")
 """Folders of configs that describe a training run."""
+
+
+def verb_of(config: Path) -> str:
+    """The command that a config is for, by its folder."""
+    return config.parent.name if config.parent.name in VERBS else VERBS[0]
 
 
 def find_config(verb: str, given: Path) -> Path:

@@ -14,7 +14,7 @@ from mmpretrain.data.manifest import read_manifest
 from mmpretrain.data.samples import ShardReader
 from mmpretrain.data.scan import scan
 from mmpretrain.data.shards import open_index
-from mmpretrain.recipes.data import index as index_dataset
+from mmpretrain.recipes.datasets.index import index as index_dataset
 from tests.conftest import toy_samples, write_card, write_tar
 
 

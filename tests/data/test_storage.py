@@ -29,8 +29,8 @@ from mmpretrain.data.samples import ShardReader
 from mmpretrain.data.shard_bytes import RemoteShard, as_file, locate, open_bytes
 from mmpretrain.data.shards import open_index
 from mmpretrain.data.storage import Storage
-from mmpretrain.recipes import data as data_commands
-from mmpretrain.recipes.check import check
+from mmpretrain.recipes.datasets import index as data_commands
+from mmpretrain.recipes.datasets.check import check
 from tests.conftest import write_card
 from tests.data.object_server import ObjectServer, Script, serving
 from tests.data.test_loader import assert_same, steps

@@ -13,13 +13,13 @@ from mmpretrain.data.card import load_card
 pytest.importorskip("resvg_py")
 pytest.importorskip("emoji")
 
-from mmpretrain.recipes.emoji_facts import (
+from mmpretrain.recipes.sources.emoji_facts import (
     LIST,
     Described,
     attributes,
     read_subgroups,
 )
-from mmpretrain.recipes.from_emoji import ARTISTS, Drawing, to_pair
+from mmpretrain.recipes.sources.from_emoji import ARTISTS, Drawing, to_pair
 
 DISC = '<circle cx="18" cy="18" r="16" fill="#c00"/>'
 SHARDS = Path(__file__).parents[2] / "data_shards"

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from mmpretrain.recipes.datasets.stats import stats
 from mmpretrain.recipes.pretrain import pretrain
-from mmpretrain.recipes.stats import stats
 from mmpretrain.report.page import write_report
 from tests.conftest import ConfigWriter
 

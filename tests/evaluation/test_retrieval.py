@@ -1,4 +1,4 @@
-"""Searches against plain sorts and CLIP_benchmark's recall, in any number of blocks."""
+"""Searches against plain sorts and formulas, in any number of blocks."""
 
 from collections.abc import Sequence
 
@@ -9,55 +9,11 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmpretrain.data.told import Told
-from mmpretrain.evaluation.galleries import gallery
-from mmpretrain.evaluation.ranking import DIRECTIONS, Ranking, rank
 from mmpretrain.evaluation.rerank import reranked
 from mmpretrain.evaluation.retrieval import examples, lines, summarise
 from mmpretrain.evaluation.search import Pairs, products, sortable, unsorted
 from mmpretrain.evaluation.shown import spread
-
-
-def ranked(
-    images: torch.Tensor,
-    texts: torch.Tensor,
-    *,
-    names: Sequence[str] | None = None,
-    pictures: Sequence[int] | None = None,
-    meanings: Sequence[int] | None = None,
-    count: int = 10,
-) -> list[Ranking]:
-    """Both directions in every gallery, of one text a sample.
-
-    Args:
-        pictures: which samples show the same picture.
-        meanings: which texts mean the same.
-    """
-    n = len(images)
-    names, pictures, meanings = names or [""] * n, pictures or range(n), meanings or range(n)
-    told = [
-        Told(
-            key=f"k{row}",
-            caption=f"text {row}",
-            captions=(f"text {row}",),
-            text_groups=(meanings[row],),
-            gallery=names[row],
-            image_group=pictures[row],
-            label=-1,
-            labels=(),
-            answers=(),
-            question_type="",
-        )
-        for row in range(n)
-    ]
-    rows = [(row, 0) for row in range(n)]
-    image_NE, text_NE = F.normalize(images, dim=-1), F.normalize(texts, dim=-1)
-    searched = [gallery(name, told, rows, image_NE, text_NE) for name in sorted(set(names))]
-    return [rank(each, direction, count) for each in searched for direction in DIRECTIONS]
-
-
-def noise(rows: int, width: int, seed: int) -> torch.Tensor:
-    return torch.randn(rows, width, generator=torch.Generator().manual_seed(seed))
+from tests.evaluation.searches import noise, ranked
 
 
 def test_a_model_that_knows_every_pair_finds_every_pair():

@@ -22,7 +22,9 @@ def invoke(*arguments: str) -> str:
 
 
 def test_a_dry_run_tells_steps_parameters_and_time_and_writes_nothing(toy_config: ConfigWriter, tmp_path: Path):
-    output = invoke("pretrain", str(toy_config(train__micro_batches=2)), "--dry-run")
+    config = toy_config(train__micro_batches=2)
+    output = invoke("pretrain", str(config), "train.seed=7", "--dry-run")
+    assert f"next: mmpretrain pretrain {config} train.seed=7" in output
     for words in ("48 pairs", "test_resnet", "6 of 12 pairs", "2 micro-batches", "minutes", "nothing was written"):
         assert words in " ".join(output.split())
     assert not (tmp_path / "runs").exists()

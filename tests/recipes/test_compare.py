@@ -14,6 +14,7 @@ from scipy.stats import permutation_test
 from mmpretrain.__main__ import cli
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.files import read_json_lines, write_atomic
+from mmpretrain.core.run import Run
 from mmpretrain.recipes.compare import Searched, compare, mean_by_picture, paired
 from mmpretrain.recipes.compare_samples import sign_flip_p
 from mmpretrain.recipes.evaluate import evaluate
@@ -46,6 +47,13 @@ def test_two_recipes_are_compared_query_by_query_and_sample_by_sample(toy_config
     assert told == json.loads(invoke(runs[0], "--to", runs[1], "--json")), "two runs need no --to"
     same = json.loads(invoke(runs[0], runs[0], "--json"))
     assert same[-1]["p"] == 1.0
+    file = Run(runs[1]).predictions / "retrieval_val.json"
+    kept = json.loads(file.read_text())
+    kept["ranks"][0] = {name: each[:-1] if isinstance(each, list) else each for name, each in kept["ranks"][0].items()}
+    file.write_text(json.dumps(kept))
+    for pair in ([runs[:2], runs[2:]], [runs[:1], runs[1:2]]):
+        with pytest.raises(ConfigError, match=r"b searched val with other queries or galleries than .*/a;"):
+            compare(*pair, QUIET)
 
 
 def test_splits_of_one_name_in_two_datasets_are_compared_each_by_itself(

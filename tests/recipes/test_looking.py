@@ -19,9 +19,9 @@ from mmpretrain.data.loader import training_loader
 from mmpretrain.data.training import TrainingData
 from mmpretrain.data.uids import read_uids
 from mmpretrain.recipes.assemble import build_parts, training_batches
+from mmpretrain.recipes.datasets.show import find_view
 from mmpretrain.recipes.pretrain import pretrain
 from mmpretrain.recipes.settings import Pretrain
-from mmpretrain.recipes.show import find_view
 from tests.conftest import ConfigWriter, toy_samples, write_card, write_tar
 from tests.data.test_duplicates import drawing, lay_out
 

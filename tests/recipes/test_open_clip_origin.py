@@ -17,10 +17,10 @@ from mmpretrain.core.run import Run
 from mmpretrain.core.weights import load_tensors
 from mmpretrain.recipes.assemble import Parts, build_parts
 from mmpretrain.recipes.evaluate import evaluate
-from mmpretrain.recipes.mix import mix
-from mmpretrain.recipes.origin import find_origin
 from mmpretrain.recipes.pretrain import pretrain
 from mmpretrain.recipes.settings import load_pretrain
+from mmpretrain.recipes.starts.mix import mix
+from mmpretrain.recipes.starts.origin import find_origin
 from tests.conftest import ConfigWriter
 from tests.recipes.adaptations import ADAPTATIONS
 from tests.towers.open_clip_models import HALF, MODELS, make, save_epoch, save_folder

@@ -203,7 +203,7 @@ def test_nothing_that_is_there_is_overwritten(photos: Path, tmp_path: Path):
 def test_a_picture_that_changes_while_packing_stops_it_and_leaves_nothing(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    from mmpretrain.recipes import pack as recipe
+    from mmpretrain.recipes.datasets import pack as recipe
 
     def touch_then_ask(*arguments: object) -> None:
         (photos / "red" / "dot.png").write_bytes(jpeg())
@@ -215,7 +215,7 @@ def test_a_picture_that_changes_while_packing_stops_it_and_leaves_nothing(
 
 
 def test_too_little_space_is_refused_before_the_work(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("mmpretrain.recipes.pack.space", lambda samples: 1 << 60)
+    monkeypatch.setattr("mmpretrain.recipes.datasets.pack.space", lambda samples: 1 << 60)
     with pytest.raises(MmpretrainError, match="choose another --out"):
         pack(photos, "--out", tmp_path / "sets" / "mine")
     assert not (tmp_path / "sets").exists()

@@ -10,9 +10,9 @@ from rich.console import Console
 from mmpretrain.__main__ import cli
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.data.dataset import Dataset
-from mmpretrain.recipes.data import index
-from mmpretrain.recipes.plan import Cluster, make
-from mmpretrain.recipes.plan_table import show
+from mmpretrain.recipes.datasets.index import index
+from mmpretrain.recipes.plans.plan import Cluster, make
+from mmpretrain.recipes.plans.table import show
 from tests.conftest import ConfigWriter
 
 

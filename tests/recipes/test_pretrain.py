@@ -15,7 +15,7 @@ from rich.console import Console
 from mmpretrain.core.errors import ConfigError, DataError, MmpretrainError, QualityError
 from mmpretrain.core.files import read_json_lines
 from mmpretrain.core.weights import load_tensors
-from mmpretrain.recipes.data import index
+from mmpretrain.recipes.datasets.index import index
 from mmpretrain.recipes.evaluate import evaluate
 from mmpretrain.recipes.pretrain import pretrain
 from mmpretrain.report.page import write_report

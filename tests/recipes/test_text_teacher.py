@@ -22,7 +22,7 @@ from mmpretrain.objectives.text_distillation import TextDistillation
 from mmpretrain.objectives.words import WordHead
 from mmpretrain.recipes.evaluate import evaluate
 from mmpretrain.recipes.pretrain import pretrain
-from mmpretrain.recipes.text_teacher import text_teacher_of
+from mmpretrain.recipes.teachers.text import text_teacher_of
 from mmpretrain.towers.text import BidirectionalText
 from tests.towers.test_bert_weights import named_as_hugging_face
 

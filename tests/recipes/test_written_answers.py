@@ -119,13 +119,26 @@ def test_a_list_is_ranked_where_the_card_has_one_and_refused_by_name_where_not(
     assert record["reachable"] == 1.0
     assert "generation" not in record
     without = trained(toy_config, unlisted, WRITER, evaluation=[], train__steps=12, run__folder=str(tmp_path / "none"))
-    told = r"evaluation\.0\.answers: the card that answer_writing learned from lists no answers"
+    told = r"evaluation\.0\.answers: the cards that answer_writing learned from list no answers"
     with pytest.raises(ConfigError, match=told):
         evaluate(without.folder, "vqa", ":val", [], None, ["answers=listed"])
     picture = tmp_path / "red.png"
     picture.write_bytes(toy_picture("red", "square", 0))
     asked = ["answer", str(without.folder), str(picture), "what?", "--answers", "listed"]
-    assert "--answers: the card that answer_writing learned" in str(CliRunner().invoke(cli, asked).exception)
+    assert "--answers: the cards that answer_writing learned" in str(CliRunner().invoke(cli, asked).exception)
+
+
+def test_cards_with_other_lists_teach_one_writer_and_no_classifier(
+    unlisted: Path, listed: Path, toy_config: ConfigWriter
+):
+    both = {"batch": 32, "workers": 0, "sources": [{"name": str(listed)}, {"name": str(unlisted)}]}
+    tokenizer = {"tokenizer": {"kind": "wordpiece", "vocabulary": 256, "context_length": 16}}
+    more = {"towers__text": COMMON["towers__text"], "evaluation": [], "train__steps": 3}
+    decoder = {"start": "text", "layers": 1}
+    written = toy_config("both", data=both | tokenizer, objectives=[WRITER], towers__decoder=decoder, **more)
+    assert pretrain(written, [], "never", QUIET).complete.exists()
+    with pytest.raises(ConfigError, match=r"objectives.0: .* have other classes"):
+        pretrain(toy_config("chosen", data=both | tokenizer, objectives=[CLASSIFIER], **more), [], "never", QUIET)
 
 
 @pytest.mark.parametrize(

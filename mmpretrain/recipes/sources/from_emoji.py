@@ -17,7 +17,7 @@ import resvg_py
 from PIL import Image
 
 from mmpretrain.core.errors import DataError
-from mmpretrain.recipes.from_packages import NpmPackage
+from mmpretrain.recipes.sources.from_packages import NpmPackage
 
 EMOJI_VERSION, RESVG_VERSION = "2.16.0", "0.5.0"
 SKIN_TONES = frozenset({"1f3fb", "1f3fc", "1f3fd", "1f3fe", "1f3ff"})

@@ -5,8 +5,8 @@ from typing import Protocol
 from torch import Tensor
 
 from mmpretrain.data.tokenizer import Tokenizer
-from mmpretrain.recipes.open_clip_origin import OpenClipOrigin
-from mmpretrain.recipes.run_origin import RunOrigin
+from mmpretrain.recipes.starts.open_clip_origin import OpenClipOrigin
+from mmpretrain.recipes.starts.run_origin import RunOrigin
 from mmpretrain.towers.model import Towers
 from mmpretrain.towers.open_clip_model import is_open_clip
 

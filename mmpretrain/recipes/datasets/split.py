@@ -15,7 +15,15 @@ from mmpretrain.data.fingerprints import Fingerprints, shards_of
 from mmpretrain.data.rewrite import derived_card, new_folder, write_dataset
 from mmpretrain.data.split import LINKS, REST, assign, linked
 from mmpretrain.data.storage import Storage
-from mmpretrain.recipes.looks import Facts, hold_pictures, open_datasets, plural, read_fingerprints, say, say_damaged
+from mmpretrain.recipes.looks import (
+    Facts,
+    hold_pictures,
+    open_datasets,
+    plural,
+    read_fingerprints,
+    say,
+    say_damaged,
+)
 
 
 def split(

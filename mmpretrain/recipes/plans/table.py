@@ -17,8 +17,8 @@ from mmpretrain.planning.plan import (
     RESERVE,
     Column,
 )
-from mmpretrain.recipes.plan import Planned
-from mmpretrain.recipes.plan_advice import Advice
+from mmpretrain.recipes.plans.advice import Advice
+from mmpretrain.recipes.plans.plan import Planned
 
 GB = 1e9
 SHORT = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}

@@ -20,8 +20,8 @@ from mmpretrain.data.rewrite import Source, derived_card, new_folder, read_whole
 from mmpretrain.data.samples import Limits, ShardReader, decode_facts
 from mmpretrain.data.storage import Storage
 from mmpretrain.data.uids import datacomp_array, write_uids
+from mmpretrain.recipes.datasets.scores import clip_scores
 from mmpretrain.recipes.looks import Facts, open_datasets, place_for, plural, say
-from mmpretrain.recipes.scores import clip_scores
 
 
 def filter_data(

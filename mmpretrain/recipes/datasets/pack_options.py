@@ -9,8 +9,8 @@ from rich.console import Console
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.data.convert.columns import Wanted
 from mmpretrain.data.convert.examine import Resize
-from mmpretrain.recipes.pack import Pack, pack
-from mmpretrain.recipes.pack_shards import holds_shards, pack_shards
+from mmpretrain.recipes.datasets.pack import Pack, pack
+from mmpretrain.recipes.datasets.pack_shards import holds_shards, pack_shards
 
 
 def pack_options(source: Path, options: dict[str, Any]) -> tuple[Callable[[Pack, Console], None], Pack]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmpretrain.recipes.from_emoji import (
+from mmpretrain.recipes.sources.from_emoji import (
     PACKAGES,
     SKIN_TONES,
     Drawing,
@@ -16,7 +16,7 @@ from mmpretrain.recipes.from_emoji import (
     to_pair,
     without_presentation,
 )
-from mmpretrain.recipes.from_packages import DebianPackage
+from mmpretrain.recipes.sources.from_packages import DebianPackage
 
 UNICODE = DebianPackage(
     name="unicode-data",

@@ -11,7 +11,7 @@ from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.run import Run
 from mmpretrain.core.settings import read_yaml
 from mmpretrain.heads.build import LearnerSettings
-from mmpretrain.recipes.open_clip_origin import described
+from mmpretrain.recipes.starts.open_clip_origin import described
 from mmpretrain.towers.open_clip_model import is_open_clip
 
 

@@ -18,8 +18,8 @@ from mmpretrain.planning.plan import Plan, engines_beside, machine_of, make_plan
 from mmpretrain.planning.probe import Probe, probe
 from mmpretrain.planning.task import Task
 from mmpretrain.planning.timing import Loader
-from mmpretrain.recipes.plan_advice import Advice, Change, advise
-from mmpretrain.recipes.plan_facts import Facts, facts_of, task_of
+from mmpretrain.recipes.plans.advice import Advice, Change, advise
+from mmpretrain.recipes.plans.facts import Facts, facts_of, task_of
 from mmpretrain.recipes.settings import Pretrain, load_pretrain
 
 DAY = 86400.0

@@ -20,8 +20,8 @@ from mmpretrain.data.stages import Beside
 from mmpretrain.objectives.distillation import Distillation
 from mmpretrain.recipes.assemble import Parts
 from mmpretrain.recipes.chosen import chosen_checkpoint
-from mmpretrain.recipes.open_clip_teacher import OpenClipTeacher
-from mmpretrain.recipes.scores import embed_pool
+from mmpretrain.recipes.datasets.scores import embed_pool
+from mmpretrain.recipes.teachers.open_clip import OpenClipTeacher
 from mmpretrain.towers.open_clip_model import is_open_clip
 
 DIGITS = 12

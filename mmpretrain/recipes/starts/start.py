@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.heads.classification import ClassificationLearner
 from mmpretrain.objectives.combine import TrainingModule
-from mmpretrain.recipes.origin import Origin
 from mmpretrain.recipes.settings import Pretrain
+from mmpretrain.recipes.starts.origin import Origin
 
 FILE = "start.json"
 SCALES = ("objectives.contrastive.log_scale", "objectives.sigmoid.log_scale")

@@ -13,7 +13,7 @@ from mmpretrain.heads.adaptation import LowRankAdaptation
 from mmpretrain.objectives.combine import needs_of
 from mmpretrain.recipes.chosen import chosen_checkpoint
 from mmpretrain.recipes.settings import Pretrain, read_run
-from mmpretrain.recipes.taken import run_of
+from mmpretrain.recipes.starts.taken import run_of
 from mmpretrain.towers.low_rank import merged
 from mmpretrain.towers.model import Towers
 from mmpretrain.train import checkpoint

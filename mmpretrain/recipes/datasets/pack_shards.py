@@ -15,7 +15,7 @@ from mmpretrain.data.convert.new_card import card_text
 from mmpretrain.data.convert.tars import Survey, find_tars, read_tar, survey
 from mmpretrain.data.index import SUFFIX, ShardIndex, write_index
 from mmpretrain.data.manifest import ShardFacts, write_manifest
-from mmpretrain.recipes.pack import ERRORS, Pack, errors_beside, errors_table, refuse_existing
+from mmpretrain.recipes.datasets.pack import ERRORS, Pack, errors_beside, errors_table, refuse_existing
 
 
 def holds_shards(source: Path) -> bool:

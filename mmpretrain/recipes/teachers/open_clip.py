@@ -20,7 +20,7 @@ from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.samples import Sample
 from mmpretrain.engines.build import device_of
 from mmpretrain.recipes.assemble import EVALUATION_ROWS
-from mmpretrain.recipes.scores import usable
+from mmpretrain.recipes.datasets.scores import usable
 from mmpretrain.towers.open_clip_model import FOLDER, OpenClip, config_of, load_open_clip, weights_of
 
 SETTING = "objectives: distillation.teacher"

@@ -25,7 +25,7 @@ from mmpretrain.data.statistics import (
 )
 from mmpretrain.data.storage import Storage
 from mmpretrain.data.tokenizer import ClipTokenizer
-from mmpretrain.recipes.check import can_hash
+from mmpretrain.recipes.datasets.check import can_hash
 from mmpretrain.recipes.looks import (
     Facts,
     hold_pictures,

@@ -16,10 +16,10 @@ from mmpretrain.core.settings import to_yaml
 from mmpretrain.engines.base import OptimizerState, module_shapes
 from mmpretrain.recipes.assemble import build_parts, measure_norms
 from mmpretrain.recipes.chosen import chosen_checkpoint
-from mmpretrain.recipes.origin import Origin, find_origin
 from mmpretrain.recipes.settings import Pretrain, read_run
-from mmpretrain.recipes.start import Start, kept_start
-from mmpretrain.recipes.taken import run_of
+from mmpretrain.recipes.starts.origin import Origin, find_origin
+from mmpretrain.recipes.starts.start import Start, kept_start
+from mmpretrain.recipes.starts.taken import run_of
 from mmpretrain.train import checkpoint
 
 COPIED = ("env.json", "data.json", "model.json")

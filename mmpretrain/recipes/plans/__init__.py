@@ -1,0 +1,1 @@
+"""What a config would take on machines that nobody has booked yet."""

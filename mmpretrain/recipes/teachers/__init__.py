@@ -1,0 +1,1 @@
+"""What teaches beside a run."""
