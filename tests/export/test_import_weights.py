@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from mmpretrain.__main__ import cli
 from mmpretrain.core.errors import ConfigError, MmpretrainError
 from mmpretrain.core.settings import build
-from mmpretrain.recipes.origin import find_origin
+from mmpretrain.recipes.starts.origin import find_origin
 from mmpretrain.towers.image import TimmImage
 from mmpretrain.towers.text import BidirectionalText
 from tests.towers.open_clip_models import MODELS, make, save_epoch

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from mmpretrain.core.errors import ConfigError, MmpretrainError
-from mmpretrain.recipes.origin import find_origin
+from mmpretrain.recipes.starts.origin import find_origin
 from tests.conftest import ConfigWriter
 from tests.export.runs import export, refusal, train
 
