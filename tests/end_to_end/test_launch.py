@@ -51,6 +51,7 @@ def losses(folder: Path) -> list[float]:
     return [record["loss"] for record in read_json_lines(folder / "metrics.jsonl")]
 
 
+@pytest.mark.long
 @pytest.mark.processes
 @pytest.mark.timeout(600)
 def test_every_launcher_trains_the_quickstart_and_resumes_what_another_one_saved(tmp_path: Path):

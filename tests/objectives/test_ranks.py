@@ -89,7 +89,7 @@ def rank(number: int, ranks: int, folder: str) -> None:
 
 @pytest.mark.processes
 @pytest.mark.timeout(90)
-@pytest.mark.parametrize("ranks", [2, 4])
+@pytest.mark.parametrize("ranks", [2, pytest.param(4, marks=pytest.mark.long)])
 def test_ranks_together_give_the_loss_and_the_gradients_of_one_process(ranks: int, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
