@@ -224,7 +224,8 @@ def on_main(work: Callable[[], T]) -> T:
     """Do something on the main rank alone; every rank gets its result, or raises its error.
 
     Without this a failing disk on rank 0 leaves the others waiting for it. Every rank calls, in the same order. The
-    others wait as long as the main rank lives: whoever watches the ranks ends those that make no progress.
+    others wait as long as the main rank lives. In training `train/watch.py` ends ranks that make no progress; elsewhere
+    one that stands still is for whoever started the ranks to end.
     """
     if not is_distributed():
         return work()

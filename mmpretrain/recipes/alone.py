@@ -11,9 +11,10 @@ from mmpretrain.data.training import TrainingData
 from mmpretrain.engines.base import Engine
 from mmpretrain.engines.build import device_of
 from mmpretrain.engines.single import Single
-from mmpretrain.recipes.assemble import build_module, engine_around, kept_labels, seen_words
+from mmpretrain.recipes.assemble import build_module, engine_around, seen_words
 from mmpretrain.recipes.chosen import chosen_checkpoint
 from mmpretrain.recipes.evaluate import without_maps
+from mmpretrain.recipes.labels import kept_labels
 from mmpretrain.recipes.settings import Pretrain
 from mmpretrain.recipes.starts.start import kept_start
 from mmpretrain.train import checkpoint

@@ -1,7 +1,6 @@
 """From settings to parts: the one place that knows how the pieces fit."""
 
 import itertools
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -29,7 +28,6 @@ from mmpretrain.data.training import Data, TrainingData
 from mmpretrain.engines.base import Engine, Options
 from mmpretrain.engines.build import backend_of, device_of
 from mmpretrain.heads.adaptation import Rates
-from mmpretrain.heads.base import Head
 from mmpretrain.heads.classification import Classification
 from mmpretrain.objectives.base import Surroundings
 from mmpretrain.objectives.combine import TrainingModule, needs_of
@@ -37,6 +35,7 @@ from mmpretrain.objectives.text_teacher import TextTeacher
 from mmpretrain.objectives.views import VIEWS
 from mmpretrain.recipes.combinations import refuse_cut, refuse_data, refuse_ranks
 from mmpretrain.recipes.datasets.index import index_on_first_use
+from mmpretrain.recipes.labels import labels_of, own_datasets, refuse_other_labels
 from mmpretrain.recipes.settings import Pretrain
 from mmpretrain.recipes.starts.origin import Origin
 from mmpretrain.recipes.starts.start import Start, begin_zero_shot, kept_start, start_from, with_files
@@ -46,7 +45,6 @@ from mmpretrain.towers.norms import measure_statistics
 EVALUATION_ROWS = 256
 EVALUATION_PIXELS = 2**20
 """Of a batch: with larger ones the system takes longer to hand out memory for what towers compute than they take."""
-LABELS = "labels.json"
 READ_AT_A_TIME = 1_000
 """Captions that are tokenized at a time."""
 STATISTICS_ROWS = 1024
@@ -172,27 +170,6 @@ def adapt(config: Pretrain, module: TrainingModule, start: Start) -> Rates:
     return rates
 
 
-def refuse_other_labels(folder: Path, labels: dict[str, Labels]) -> None:
-    """Refuse classes that stand in another order than when the run began: numbers would mean something else.
-
-    Raises:
-        ConfigError: names the head.
-    """
-    for name, kept in kept_labels(folder).items():
-        if labels.get(name, kept) != kept:
-            raise ConfigError(
-                f"{name}: the card names other classes than when {folder.parent.parent} began; restore them, or start "
-                "anew with another run.folder=PATH"
-            )
-
-
-def kept_labels(folder: Path) -> dict[str, Labels]:
-    """What the heads of a checkpoint choose among."""
-    file = folder / LABELS
-    kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    return {name: Labels.from_dict(labels) for name, labels in kept.items()}
-
-
 def build_module(
     config: Pretrain,
     tokenizer: Tokenizer,
@@ -204,7 +181,7 @@ def build_module(
 
     Args:
         seen_S: see `seen_words`.
-        labels: see `labels_of`.
+        labels: see `recipes/labels.py`.
     """
     seed_torch(config.train.seed)
     needs = needs_of(config.objectives)
@@ -222,32 +199,6 @@ def build_module(
         labels=labels,
     )
     return TrainingModule(model, config.objectives, around)
-
-
-def labels_of(objectives: Sequence[Any], data: TrainingData) -> dict[str, Labels]:
-    """What the labels mean that each head learns from, by its name.
-
-    Raises:
-        ConfigError: its sources have different classes.
-    """
-    heads = [(place, each) for place, each in enumerate(objectives) if isinstance(each, Head)]
-    return {head.called: labels_of_head(head, own_datasets(head, data), f"objectives.{place}") for place, head in heads}
-
-
-def labels_of_head(head: Head, datasets: Sequence[Dataset], setting: str) -> Labels:
-    """Of its sources; none where they differ and it needs none."""
-    try:
-        return Labels.of(datasets, setting)
-    except ConfigError:
-        if head.chooses:
-            raise
-        return Labels()
-
-
-def own_datasets(head: Head, data: TrainingData) -> list[Dataset]:
-    """What a head learns from."""
-    named = dict(zip((part.name for part in data.settings.parts), data.datasets, strict=True))
-    return [named[name] for name in head.sources or named]
 
 
 def seen_words(objectives: Sequence[Any], data: TrainingData, tokenizer: Tokenizer) -> Tensor | None:

@@ -12,10 +12,11 @@ from mmpretrain.core.run import Run
 from mmpretrain.core.settings import digest, to_yaml
 from mmpretrain.data.ledger import Ledger
 from mmpretrain.engines.base import Engine
-from mmpretrain.recipes.assemble import LABELS, Parts
+from mmpretrain.recipes.assemble import Parts
 from mmpretrain.recipes.best import is_better, value_of
 from mmpretrain.recipes.chosen import read_best
 from mmpretrain.recipes.evaluation import Evaluation
+from mmpretrain.recipes.labels import LABELS
 from mmpretrain.recipes.starts.start import FILE
 from mmpretrain.train import checkpoint
 from mmpretrain.train.loop import Guards, Hooks

@@ -18,10 +18,11 @@ from mmpretrain.export.trained import Samples, Trained
 from mmpretrain.heads.adaptation import LowRankAdaptation
 from mmpretrain.objectives.combine import TrainingModule
 from mmpretrain.recipes.alone import seen_of
-from mmpretrain.recipes.assemble import build_module, evaluated_split, kept_labels
+from mmpretrain.recipes.assemble import build_module, evaluated_split
 from mmpretrain.recipes.chosen import chosen_checkpoint
 from mmpretrain.recipes.datasets.index import index_on_first_use
 from mmpretrain.recipes.evaluate import split_name, without_maps
+from mmpretrain.recipes.labels import kept_labels
 from mmpretrain.recipes.settings import Pretrain, read_run
 from mmpretrain.towers.low_rank import merged
 from mmpretrain.train import checkpoint

@@ -19,9 +19,10 @@ from mmpretrain.objectives.distillation import Distillation, width_of
 from mmpretrain.objectives.text_distillation import TextDistillation
 from mmpretrain.planning.cut import Cut
 from mmpretrain.planning.task import Task
-from mmpretrain.recipes.assemble import labels_of, seen_words
+from mmpretrain.recipes.assemble import seen_words
 from mmpretrain.recipes.combinations import refuse_cut
 from mmpretrain.recipes.data_facts import MEASURED, draw_texts
+from mmpretrain.recipes.labels import labels_of
 from mmpretrain.recipes.settings import Pretrain
 
 MOST_CAPTIONS = 200_000
