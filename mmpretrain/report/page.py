@@ -15,6 +15,7 @@ from mmpretrain.report.captioned import build_captioned
 from mmpretrain.report.classes import build_classes
 from mmpretrain.report.curves import build_curves
 from mmpretrain.report.data_facts import build_data_facts
+from mmpretrain.report.embedding_map import build_maps
 from mmpretrain.report.examples import build_examples
 from mmpretrain.report.few_shot import build_few_shot
 from mmpretrain.report.folder import Record, read_folder
@@ -47,6 +48,7 @@ SECTIONS = (
     Section("curves", "Curves", build_curves, "two records in metrics.jsonl"),
     Section("data", "Data", build_data_facts, "data.json"),
     Section("searches", "Searches", build_examples, "predictions of retrieval", of_pictures=True),
+    Section("map", "Map", build_maps, "a map in predictions of retrieval", of_pictures=True),
     Section("answers", "Answers", build_answers, ""),
     Section("captions", "Captions", build_captioned, ""),
     Section("written", "Written", build_written, ""),
