@@ -16,12 +16,14 @@ from mmpretrain.report.classes import build_classes
 from mmpretrain.report.curves import build_curves
 from mmpretrain.report.data_facts import build_data_facts
 from mmpretrain.report.embedding_map import build_maps
+from mmpretrain.report.events import build_events
 from mmpretrain.report.examples import build_examples
 from mmpretrain.report.few_shot import build_few_shot
 from mmpretrain.report.folder import Record, read_folder
 from mmpretrain.report.masks import build_masks
 from mmpretrain.report.reproduce import build_recipe, build_settings
 from mmpretrain.report.results import build_results
+from mmpretrain.report.speed import build_speed
 from mmpretrain.report.verdict import build_verdict
 from mmpretrain.report.written import build_written
 
@@ -46,6 +48,8 @@ SECTIONS = (
     Section("verdict", "Verdict", build_verdict, ""),
     Section("results", "Results", build_results, "results.jsonl"),
     Section("curves", "Curves", build_curves, "two records in metrics.jsonl"),
+    Section("speed", "Speed", build_speed, ""),
+    Section("events", "Events", build_events, ""),
     Section("data", "Data", build_data_facts, "data.json"),
     Section("searches", "Searches", build_examples, "predictions of retrieval", of_pictures=True),
     Section("map", "Map", build_maps, "a map in predictions of retrieval", of_pictures=True),
