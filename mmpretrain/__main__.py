@@ -1,7 +1,6 @@
 """Verb -> recipe. Imports nothing heavy before a command runs, so that --help answers at once."""
 
 import errno
-import json
 import os
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from mmpretrain import __version__
 from mmpretrain.commands.answer import answer
 from mmpretrain.commands.caption import caption
 from mmpretrain.commands.checkpoint import checkpoint
+from mmpretrain.commands.compare import compare
 from mmpretrain.commands.console import AS_JSON, console, tell
 from mmpretrain.commands.data import data
 from mmpretrain.commands.evaluate import evaluate
@@ -49,34 +49,6 @@ def report(run: Path) -> None:
     from mmpretrain.report.page import write_report
 
     click.echo(f"{write_report(Run.open(run))}: open it in a browser")
-
-
-@cli.command()
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--to",
-    "others",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="A run to compare with; repeat it for several. Not needed between two runs.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the records instead of a table.")
-def compare(runs: tuple[Path, ...], others: tuple[Path, ...], as_json: bool) -> None:
-    """Compare two runs, or RUNS (seeds of one recipe) with others, in every evaluation that all have.
-
-    Samples are paired.
-    """
-    if not others:
-        if len(runs) != 2:
-            raise click.UsageError("name two runs, or those to compare with behind --to")
-        runs, others = runs[:1], runs[1:]
-    from rich.console import Console
-
-    from mmpretrain.recipes.compare import compare as recipe
-
-    records = recipe(runs, others, Console(quiet=True) if as_json else console())
-    if as_json:
-        click.echo(json.dumps(records))
 
 
 @cli.command()
@@ -140,6 +112,7 @@ cli.add_command(data)
 cli.add_command(caption)
 cli.add_command(answer)
 cli.add_command(checkpoint)
+cli.add_command(compare)
 cli.add_command(evaluate)
 cli.add_command(export)
 cli.add_command(import_weights)
