@@ -43,12 +43,14 @@ def quickstart(overrides: tuple[str, ...], resume: str) -> None:
 
 @cli.command()
 @click.argument("run", type=click.Path(path_type=Path))
-def report(run: Path) -> None:
+@click.option("--watch", is_flag=True, help="Write it again while RUN trains, until it has ended; the page reloads.")
+@click.option("--every", default=10, type=click.IntRange(min=1), metavar="SECONDS", help="With --watch: between looks.")
+def report(run: Path, watch: bool, every: int) -> None:
     """Write RUN/report.html: one file with verdict, curves, data, retrievals, config and environment."""
-    from mmpretrain.core.run import Run
-    from mmpretrain.report.page import write_report
+    from mmpretrain.recipes.report import report as once
+    from mmpretrain.recipes.report import watch as follow
 
-    click.echo(f"{write_report(Run.open(run))}: open it in a browser")
+    follow(run, every, console()) if watch else once(run, console())
 
 
 @cli.command()

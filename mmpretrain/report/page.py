@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mmpretrain import __version__
 from mmpretrain.core.files import write_atomic
-from mmpretrain.core.run import Run
+from mmpretrain.core.run import Run, now
 from mmpretrain.report.answers import build_answers
 from mmpretrain.report.captioned import build_captioned
 from mmpretrain.report.classes import build_classes
@@ -64,20 +64,23 @@ SECTIONS = (
 )
 
 
-def write_report(run: Run) -> Path:
+def write_report(run: Run, reload: int = 0) -> Path:
     """Write report.html from what the run folder holds now; returns its path.
 
     Parts that are not there yet are named in one sentence and left out.
+
+    Args:
+        reload: seconds after which a browser is to read it again; 0: never.
 
     Raises:
         MmpretrainError: a file of the folder is damaged.
         ConfigError: there are curves to draw and matplotlib is not installed.
     """
-    write_atomic(run.report, render(read_folder(run)))
+    write_atomic(run.report, render(read_folder(run), reload))
     return run.report
 
 
-def render(record: Record) -> str:
+def render(record: Record, reload: int = 0) -> str:
     """The page as text."""
     built = [(section, section.build(record)) for section in SECTIONS]
     page = environment().get_template("page.html")
@@ -91,6 +94,8 @@ def render(record: Record) -> str:
         ],
         style=(TEMPLATES / "style.css").read_text(encoding="utf-8"),
         version=__version__,
+        reload=reload,
+        written=now().replace("T", " ")[:19] if reload else "",
     )
 
 
