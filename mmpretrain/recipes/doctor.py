@@ -19,6 +19,7 @@ from mmpretrain.engines.base import product_type
 EXTRAS = {
     "eval": ("sklearn", "matplotlib"),
     "export": ("onnx", "onnxruntime", "onnxscript"),
+    "track": ("tensorboard",),
     "shards": ("emoji", "resvg_py"),
     "dev": ("pytest", "hypothesis"),
 }
