@@ -20,6 +20,7 @@ from mmpretrain.commands.export import export
 from mmpretrain.commands.import_weights import import_weights
 from mmpretrain.commands.launch import launch
 from mmpretrain.commands.plan import plan
+from mmpretrain.commands.search import embed, search
 from mmpretrain.commands.serve import serve
 from mmpretrain.commands.train import finetune, pretrain
 
@@ -146,6 +147,8 @@ cli.add_command(export)
 cli.add_command(import_weights)
 cli.add_command(plan)
 cli.add_command(launch)
+cli.add_command(embed)
+cli.add_command(search)
 cli.add_command(serve)
 
 

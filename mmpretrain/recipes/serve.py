@@ -15,6 +15,7 @@ from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.installed import require
 from mmpretrain.core.settings import build
 from mmpretrain.recipes.looks import say
+from mmpretrain.recipes.search import open_indexes
 from mmpretrain.recipes.served.folder import open_folder, require_model
 from mmpretrain.serving.served import Served
 from mmpretrain.serving.settings import Serving
@@ -59,7 +60,7 @@ def open_all(folders: Sequence[Path], console: Console) -> list[Served]:
     """Every model by a name of its own."""
     found: list[Served] = []
     for folder, name in zip(folders, names_of(folders), strict=True):
-        found.append(open_folder(folder, name))
+        found.append(open_folder(folder, name, open_indexes(folder)))
         facts = found[-1].facts
         say(console, f"{name}: {folder}, step {facts.step}, can {', '.join(sorted(facts.can))}")
     return found
