@@ -13,6 +13,7 @@ from rich.table import Table
 from torchvision.transforms.v2.functional import to_pil_image
 
 from mmpretrain.core.errors import ConfigError, DataError
+from mmpretrain.core.installed import is_there
 from mmpretrain.core.settings import did_you_mean
 from mmpretrain.data.captions import clean_caption
 from mmpretrain.data.convert.picture import FilePicture
@@ -20,12 +21,11 @@ from mmpretrain.data.faults import BadSample
 from mmpretrain.data.images import ImageLimits
 from mmpretrain.data.samples import Limits
 from mmpretrain.recipes.embedding import embedded
-from mmpretrain.recipes.gallery import Gallery as Pictures
-from mmpretrain.recipes.gallery import open_gallery
+from mmpretrain.recipes.gallery import Gallery, open_gallery
 from mmpretrain.recipes.looks import Facts, plural, say, write
 from mmpretrain.recipes.served.folder import digest_of_folder, open_folder, require_model, require_vectors
 from mmpretrain.searching.index_files import FOLDER, IndexFiles, index_folders, write_index
-from mmpretrain.searching.nearest import LARGE, Gallery
+from mmpretrain.searching.nearest import LARGE, nearest
 from mmpretrain.searching.page import Found, page
 from mmpretrain.searching.thumbnails import png
 from mmpretrain.serving.served import Hit, Index, Served
@@ -64,8 +64,8 @@ def build_index(folder: Path, name: str, data: str, console: Console) -> Facts:
             "left_out": gallery.left_out.count,
         }
         fresh.end(facts)
-    if fresh.count > LARGE:
-        say(console, 'note: with pip install -e ".[search]" faiss searches so many')
+    if fresh.count > LARGE and not is_there("faiss"):
+        say(console, 'note: with pip install -e ".[search]" faiss searches so many several times faster')
     say(console, f'{place}: {plural(fresh.count, "picture")}; next: mmpretrain search {folder} "red bird"')
     return {**facts, "name": name, "count": fresh.count, "out": str(place)}
 
@@ -174,8 +174,7 @@ class OpenIndex:
 
     def __init__(self, files: IndexFiles, model: Path, digest: str) -> None:
         self._files = files
-        self._gallery: Gallery | None = None
-        self._pictures: Pictures | None = None
+        self._pictures: Gallery | None = None
         self._one_at_a_time = threading.Lock()
         self.name = files.folder.name
         self.count = files.count
@@ -183,9 +182,7 @@ class OpenIndex:
         self.problem = "" if files.facts["digest"] == digest else stale(files, model)
 
     def nearest(self, vector_E: np.ndarray, count: int) -> list[Hit]:
-        if self._gallery is None:
-            self._gallery = Gallery(self._files.vectors_NE)
-        (place_K,), (score_K,) = self._gallery.nearest(vector_E[None], count)
+        (place_K,), (score_K,) = nearest(self._files.vectors_NE, vector_E[None], count)
         pairs = zip(place_K.tolist(), score_K.tolist(), strict=True)
         return [Hit(place, score, self._files.item(place)) for place, score in pairs]
 

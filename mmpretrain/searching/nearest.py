@@ -3,7 +3,7 @@
 Suffixes: N vectors, Q queries, E embedding, K best.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -53,47 +53,28 @@ def best(place_N: np.ndarray, score_N: np.ndarray, count: int) -> tuple[np.ndarr
     return place_N[order_K], score_N[order_K]
 
 
-class Gallery:
-    """Vectors that are searched again and again.
+def nearest(vectors_NE: np.ndarray, query_QE: np.ndarray, count: int, large: int = LARGE) -> Nearest:
+    """The answers of `exact`, whoever finds them; neither builds anything, and vectors may stay on the disk.
 
     Args:
-        vectors_NE: of unit length; may be mapped from a file.
-        large: number from which faiss is asked.
+        large: number of vectors from which faiss is asked.
     """
-
-    def __init__(self, vectors_NE: np.ndarray, large: int = LARGE) -> None:
-        self._vectors_NE = vectors_NE
-        self._faiss: Any = faiss_index(vectors_NE) if len(vectors_NE) > large and is_there("faiss") else None
-
-    @property
-    def by_faiss(self) -> bool:
-        return self._faiss is not None
-
-    def nearest(self, query_QE: np.ndarray, count: int) -> Nearest:
-        """The answers of `exact`, whoever finds them."""
-        count = min(count, len(self._vectors_NE))
-        if self._faiss is None or not np.isfinite(query_QE).all():
-            return exact(self._vectors_NE, query_QE, count)
-        rows = [self._asked(query_E, count) for query_E in np.ascontiguousarray(query_QE, dtype=np.float32)]
-        return Nearest(np.stack([place_K for place_K, _ in rows]), np.stack([score_K for _, score_K in rows]))
-
-    def _asked(self, query_E: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """What faiss finds, by exact scores; where so many are alike that it may have left one out, all of them."""
-        asked = min(count + SLACK, len(self._vectors_NE))
-        (score_M,), (found_M,) = self._faiss.search(query_E[None], asked)
-        found_M = np.sort(found_M)
-        (place_K,), (score_K,) = exact(self._vectors_NE[found_M], query_E[None], count)
-        if asked < len(self._vectors_NE) and score_M.min() > score_K[-1] - ROUNDING:
-            (place_K,), (score_K,) = exact(self._vectors_NE, query_E[None], count)
-            return place_K, score_K
-        return found_M[place_K], score_K
+    count = min(count, len(vectors_NE))
+    if len(vectors_NE) <= large or not is_there("faiss") or not np.isfinite(query_QE).all():
+        return exact(vectors_NE, query_QE, count)
+    rows = [by_faiss(vectors_NE, query_E, count) for query_E in np.ascontiguousarray(query_QE, dtype=np.float32)]
+    return Nearest(np.stack([place_K for place_K, _ in rows]), np.stack([score_K for _, score_K in rows]))
 
 
-def faiss_index(vectors_NE: np.ndarray) -> Any:
-    """A flat index: every vector is compared, as `exact` does, in fp32 and by faiss' own kernels."""
+def by_faiss(vectors_NE: np.ndarray, query_E: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """What faiss finds, by exact scores; where so many are alike that it may have left one out, all of them."""
     import faiss
 
-    index = faiss.IndexFlatIP(vectors_NE.shape[1])
-    for start in range(0, len(vectors_NE), BLOCK):
-        index.add(np.array(vectors_NE[start : start + BLOCK], dtype=np.float32))
-    return index
+    asked = min(count + SLACK, len(vectors_NE))
+    (score_M,), (found_M,) = faiss.knn(query_E[None], vectors_NE, asked, metric=faiss.METRIC_INNER_PRODUCT)
+    found_M = np.sort(found_M)
+    (place_K,), (score_K,) = exact(vectors_NE[found_M], query_E[None], count)
+    if asked < len(vectors_NE) and score_M.min() > score_K[-1] - ROUNDING:
+        (place_K,), (score_K,) = exact(vectors_NE, query_E[None], count)
+        return place_K, score_K
+    return found_M[place_K], score_K

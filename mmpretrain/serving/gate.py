@@ -127,8 +127,11 @@ class Passage:
     def knows(self, host: str) -> bool:
         """Whether a Host header names this machine by a number, or by a name that was allowed."""
         try:
-            name = (urlsplit(f"//{host}").hostname or "").lower()
+            parts = urlsplit(f"//{host}")
+            name, _ = (parts.hostname or "").lower(), parts.port
         except ValueError:
+            return False
+        if parts.netloc != host or "@" in host:
             return False
         allowed = {"localhost", self.settings.host.lower(), *map(str.lower, self.settings.allowed_hosts)}
         if name in allowed:
