@@ -17,6 +17,8 @@ LIMITS = (
     click.option("--megapixels", type=float, help="Largest picture. Default: 16."),
     click.option("--cache-megabytes", type=float, help="Vectors that are remembered; 0: none. Default: 16."),
     click.option("--seconds", type=float, help="A request may take, then 504. Default: 30."),
+    click.option("--header-seconds", type=float, help="The head of a request may take, then 408. Default: 10."),
+    click.option("--body-seconds", type=float, help="Its body may take, then 408. Default: 15."),
     click.option("--connections", type=int, help="At a time. Default: 256."),
     click.option("--stop-seconds", type=float, help="A stop waits so long for accepted requests. Default: 40."),
 )

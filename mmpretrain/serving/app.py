@@ -166,6 +166,7 @@ class Site:
     def _add_figures(self) -> None:
         gauges, totals, shop, gate = self.metrics.gauges, self.metrics.totals, self.shop, self.gate
         gauges["waiting_rows"] = ("Rows that wait for the models.", lambda: shop.batcher.waiting)
+        gauges["waiting_rows_peak"] = ("The most that ever did.", lambda: shop.batcher.peak)
         gauges["waiting_rows_most"] = ("The most that may.", lambda: shop.settings.queue)
         gauges["working_requests"] = ("Requests that are being answered.", lambda: gate.working)
         gauges["held_bytes"] = ("Bodies of requests in memory.", lambda: gate.held)

@@ -50,6 +50,8 @@ class Batcher:
         self._waiting: deque[Job] = deque()
         self._changed = threading.Condition()
         self._closed = False
+        self.peak = 0
+        """Most rows that ever waited."""
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
         self._thread.start()
 
@@ -72,6 +74,7 @@ class Batcher:
             if len(self._waiting) + len(jobs) > self._most_waiting or self._closed:
                 raise busy(f"{len(self._waiting)} inputs wait for the model, at most {self._most_waiting} may")
             self._waiting.extend(jobs)
+            self.peak = max(self.peak, len(self._waiting))
             self._changed.notify()
         try:
             return list(await asyncio.gather(*(job.future for job in jobs)))
