@@ -94,10 +94,8 @@ def open_log(path: Path) -> logging.Logger:
     except OSError as error:
         raise ConfigError(f"--log: {path}: {error.strerror}; name another file") from None
     handler.setFormatter(Lines())
-    logger = logging.getLogger(f"mmpretrain.serve.{path}")
-    logger.handlers[:] = [handler]
-    logger.propagate = False
-    logger.setLevel(logging.INFO)
+    logger = logging.Logger("serve")
+    logger.addHandler(handler)
     return logger
 
 
@@ -105,7 +103,4 @@ class Lines(logging.Formatter):
     """A JSON object a line, with the time in front."""
 
     def format(self, record: logging.LogRecord) -> str:
-        line = json.loads(record.getMessage())
-        if record.exc_info:
-            line["trace"] = self.formatException(record.exc_info)
-        return json.dumps({"time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S"), **line})
+        return json.dumps({"time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S"), **json.loads(record.getMessage())})

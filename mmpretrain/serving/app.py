@@ -118,6 +118,7 @@ class Site:
                 "status": "stopping" if stopping else "ok",
                 "models": list(self.shop.models),
                 "waiting": self.shop.batcher.waiting,
+                **({"error": "the server stops"} if stopping else {}),
             }
             return Response(json.dumps(told), 503 if stopping else 200, media_type=JSON)
 

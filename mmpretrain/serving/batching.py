@@ -81,12 +81,12 @@ class Batcher:
         finally:
             self._drop(jobs)
 
-    async def close(self) -> None:
-        """No more rows; what waits is done first."""
+    async def close(self, seconds: float = 60.0) -> None:
+        """No more rows; what waits is done first, if it takes no longer."""
         with self._changed:
             self._closed = True
             self._changed.notify()
-        await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._thread.join, seconds)
 
     def _drop(self, jobs: list[Job]) -> None:
         """What nobody waits for any more."""

@@ -10,6 +10,7 @@ import json
 import logging
 import secrets
 import time
+import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -89,7 +90,9 @@ class Passage:
             await self.refuse(busy("the server stops"))
             raise
         except Exception as error:  # a fault of ours: told in the log, not to who asks
-            self.gate._log.exception("%s", json.dumps({"id": self.id, "fault": type(error).__name__}))
+            self.gate._log.error(
+                "%s", json.dumps({"id": self.id, "fault": type(error).__name__, "stack": stack(error)})
+            )
             await self.refuse(Refused(500, f"a fault of the server; its log tells more of request {self.id}"))
         finally:
             self.gate.working -= 1
@@ -222,6 +225,12 @@ class Passage:
             **{name: value for name, value in self.notes.items() if name != "route"},
         }
         self.gate._log.info("%s", json.dumps(line))
+
+
+def stack(error: Exception) -> list[str]:
+    """Where it was raised; not what it says, which may quote a request."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
 
 
 def once(body: bytes, receive: Receive) -> Receive:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 from collections.abc import Iterator
@@ -131,7 +132,10 @@ class Server(uvicorn.Server):
                 h11_max_incomplete_event_size=HEAD_BYTES,
             )
         )
+        # what it would say of requests stands in the log, or is an answer
+        logging.getLogger("uvicorn.error").disabled = True
         self._site = site
+        self._patience = settings.stop_seconds
         self.signal: int | None = None
         """That ended it."""
 
@@ -143,7 +147,7 @@ class Server(uvicorn.Server):
         if not self.force_exit:
             await asyncio.sleep(GRACE)
         await super().shutdown(sockets)
-        await self._site.shop.close()
+        await self._site.shop.close(0.1 if self.force_exit else self._patience)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -43,8 +43,9 @@ class Workshop:
         self.batcher = Batcher(settings.batch, settings.wait_ms / 1000, settings.queue, metrics.batch)
         self._preparing = ThreadPoolExecutor(PREPARING, "prepare")
 
-    async def close(self) -> None:
-        await self.batcher.close()
+    async def close(self, seconds: float) -> None:
+        """Args: seconds: that what waits for the models may still take."""
+        await self.batcher.close(seconds)
         self._preparing.shutdown(wait=False, cancel_futures=True)
 
     # -- whom to ask

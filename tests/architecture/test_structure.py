@@ -77,6 +77,8 @@ def test_help_imports_neither_torch_nor_anything_else_heavy():
         "caption",
         "export",
         "serve",
+        "search",
+        "embed",
     ):
         subprocess.run([sys.executable, "-c", program.format(verb)], check=True, capture_output=True)
 

@@ -112,7 +112,7 @@ class Asked:
         return self.loop.run_until_complete(all_of_them())
 
     def close(self) -> None:
-        self.loop.run_until_complete(self.site.shop.close())
+        self.loop.run_until_complete(self.site.shop.close(60))
         self.loop.close()
 
 

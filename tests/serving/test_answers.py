@@ -94,6 +94,9 @@ def test_captions_are_those_of_the_command(asked: Asked, able: Path, red: bytes,
         assert found["caption"] == json.loads(out.read_text())[0]["caption"]
         assert found["model"] == "able", "the first that can"
         assert len(found["captions"]) == (3 if way == "beam" else 1)
+        form = {"image": ("red.png", red, "image/png"), "how": (None, way)}
+        form |= {name: (None, str(value)) for name, value in options.items()}
+        assert ok(asked.post("/v1/caption", files=form)) == found
 
 
 def test_answers_are_those_of_the_command_of_every_head(asked: Asked, able: Path, red: bytes, tmp_path: Path) -> None:

@@ -126,7 +126,8 @@ def test_a_server_that_is_busy_slow_or_stopping_says_so(models: list[Served]) ->
     asked.site.gate.stopping = True
     response = asked.post("/v1/embeddings", {"input": "e"})
     assert (response.status_code, response.headers["connection"]) == (503, "close")
-    assert asked.get("/health").status_code == 503
+    response = asked.get("/health")
+    assert (response.status_code, refusal(response)) == (503, "the server stops")
     asked.close()
 
 
