@@ -27,6 +27,14 @@ class Record:
     """One entry for each line of metrics.jsonl."""
     results: list[dict[str, Any]]
     """One entry for each evaluation, several steps among them."""
+    events: list[dict[str, Any]]
+    """Starts, checkpoints and the like, with dates."""
+    skips: list[dict[str, Any]]
+    """Steps that were kept from the weights."""
+    faults: list[dict[str, Any]]
+    """Samples that could not be used, one entry for each time."""
+    memory: dict[str, Any]
+    """The most that each rank has held."""
     predictions: dict[str, list[dict[str, Any]]]
     """What each task shows, one entry a split: queries with answers, confusion counts, captions and the like."""
 
@@ -88,6 +96,10 @@ def read_folder(run: Run) -> Record:
         data=_read_json(run.folder / "data.json"),
         metrics=_read_lines(run.metrics),
         results=_read_lines(run.results),
+        events=_read_lines(run.events),
+        skips=_read_lines(run.skips),
+        faults=_read_lines(run.ledger),
+        memory=_read_json(run.memory),
         predictions={task: _read_predictions(run, task) for task in wording.TASKS},
     )
 
