@@ -20,7 +20,7 @@ from mmpretrain.commands.export import export
 from mmpretrain.commands.import_weights import import_weights
 from mmpretrain.commands.launch import launch
 from mmpretrain.commands.plan import plan
-from mmpretrain.commands.train import finetune, pretrain
+from mmpretrain.commands.train import distil, finetune, pretrain
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}
 
@@ -136,6 +136,7 @@ def config_diff(old: Path, new: Path) -> None:
 
 cli.add_command(pretrain)
 cli.add_command(finetune)
+cli.add_command(distil)
 cli.add_command(data)
 cli.add_command(caption)
 cli.add_command(answer)
