@@ -19,6 +19,7 @@ from mmpretrain.commands.evaluate import evaluate
 from mmpretrain.commands.export import export
 from mmpretrain.commands.import_weights import import_weights
 from mmpretrain.commands.launch import launch
+from mmpretrain.commands.models import models
 from mmpretrain.commands.plan import plan
 from mmpretrain.commands.train import distil, finetune, pretrain
 
@@ -144,6 +145,7 @@ cli.add_command(checkpoint)
 cli.add_command(evaluate)
 cli.add_command(export)
 cli.add_command(import_weights)
+cli.add_command(models)
 cli.add_command(plan)
 cli.add_command(launch)
 
