@@ -169,7 +169,7 @@ def build(schema: type[T], tree: dict[str, Any], source: str = "config") -> T:
     problems = list(_unknown_keys(schema, tree, ()))
     known = {path for path, _ in problems}
     try:
-        built: T = adapter(schema).validate_python(tree)
+        built: T = adapter(schema).validate_python(tree)  # type: ignore[arg-type]  # classes are hashable
     except ValidationError as error:
         problems += [(p, m) for p, m in _pydantic_problems(schema, error) if p not in known]
     if problems:
@@ -269,7 +269,7 @@ def _plain_path(schema: Any, location: tuple) -> tuple:
 
 def dump(instance: Any) -> dict[str, Any]:
     """Every field, defaults included, as plain dictionaries, lists and values."""
-    tree: dict[str, Any] = adapter(type(instance)).dump_python(instance, mode="json")
+    tree: dict[str, Any] = adapter(type(instance)).dump_python(instance, mode="json")  # type: ignore[arg-type]
     return tree
 
 

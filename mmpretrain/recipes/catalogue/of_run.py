@@ -76,17 +76,7 @@ def megabytes_of(place: Run) -> float | None:
 
 def score_of(place: Run, data: dict[str, Any]) -> Score | None:
     """The figure that the report opens with: of the newest evaluation, validation first."""
-    record = Record(
-        name="",
-        config="",
-        complete=True,
-        environment={},
-        model={},
-        data=data,
-        metrics=[],
-        results=read_json_lines(place.results),
-        predictions={},
-    )
+    record = Record(name="", data=data, results=read_json_lines(place.results))
     for task in (*HEADLINES, "held_out"):
         names = headline_names(record, task)
         for result in record.newest(task):
