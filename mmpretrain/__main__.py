@@ -19,8 +19,11 @@ from mmpretrain.commands.evaluate import evaluate
 from mmpretrain.commands.export import export
 from mmpretrain.commands.import_weights import import_weights
 from mmpretrain.commands.launch import launch
+from mmpretrain.commands.models import models
 from mmpretrain.commands.plan import plan
-from mmpretrain.commands.train import finetune, pretrain
+from mmpretrain.commands.search import embed, search
+from mmpretrain.commands.serve import serve
+from mmpretrain.commands.train import distil, finetune, pretrain
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}
 
@@ -110,6 +113,7 @@ def config_diff(old: Path, new: Path) -> None:
 
 cli.add_command(pretrain)
 cli.add_command(finetune)
+cli.add_command(distil)
 cli.add_command(data)
 cli.add_command(caption)
 cli.add_command(answer)
@@ -118,8 +122,12 @@ cli.add_command(compare)
 cli.add_command(evaluate)
 cli.add_command(export)
 cli.add_command(import_weights)
+cli.add_command(models)
 cli.add_command(plan)
 cli.add_command(launch)
+cli.add_command(embed)
+cli.add_command(search)
+cli.add_command(serve)
 
 
 @cli.command()

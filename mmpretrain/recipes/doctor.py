@@ -20,6 +20,9 @@ EXTRAS = {
     "eval": ("sklearn", "matplotlib"),
     "export": ("onnx", "onnxruntime", "onnxscript"),
     "track": ("tensorboard",),
+    "pack": ("pyarrow",),
+    "search": ("faiss",),
+    "serve": ("fastapi", "uvicorn", "python_multipart"),
     "shards": ("emoji", "resvg_py"),
     "dev": ("pytest", "hypothesis"),
 }
