@@ -76,6 +76,7 @@ def test_help_imports_neither_torch_nor_anything_else_heavy():
         "status",
         "caption",
         "export",
+        "compress",
     ):
         subprocess.run([sys.executable, "-c", program.format(verb)], check=True, capture_output=True)
 
