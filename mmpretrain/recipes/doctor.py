@@ -19,10 +19,10 @@ from mmpretrain.engines.base import product_type
 EXTRAS = {
     "eval": ("sklearn", "matplotlib"),
     "export": ("onnx", "onnxruntime", "onnxscript"),
-    "track": ("tensorboard",),
     "pack": ("pyarrow",),
     "search": ("faiss",),
     "serve": ("fastapi", "uvicorn", "python_multipart"),
+    "track": ("tensorboard",),
     "shards": ("emoji", "resvg_py"),
     "dev": ("pytest", "hypothesis"),
 }

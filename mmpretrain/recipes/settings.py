@@ -67,6 +67,8 @@ class Pretrain:
         refuse_text_distillation(self.towers, self.objectives)
         refuse_evaluation(self.evaluation, self.objectives)
         refuse_best(self.train, self.evaluation)
+        if self.adaptation.kind == "sparse" and self.engine.kind == "deepspeed":
+            raise ValueError("adaptation.kind: sparse looks at whole weights; use engine.kind=single or ddp")
         if self.train.fixed_parts and self.engine.kind == "deepspeed":
             raise ValueError("train.fixed_parts: ZeRO sums in an order of its own; use engine.kind=single or ddp")
         if self.train.fixed_parts and self.engine.precision == "fp16":
