@@ -19,6 +19,9 @@ from mmpretrain.engines.base import product_type
 EXTRAS = {
     "eval": ("sklearn", "matplotlib"),
     "export": ("onnx", "onnxruntime", "onnxscript"),
+    "pack": ("pyarrow",),
+    "search": ("faiss",),
+    "serve": ("fastapi", "uvicorn", "python_multipart"),
     "shards": ("emoji", "resvg_py"),
     "dev": ("pytest", "hypothesis"),
 }

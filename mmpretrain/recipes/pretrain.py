@@ -2,6 +2,7 @@
 
 import json
 import math
+import platform
 import signal
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -102,8 +103,10 @@ def pretrain(path: Path, overrides: Sequence[str], resume: str, console: Console
                 keeper.saver.finish()
         if outcome != "complete":
             number = signal.SIGUSR1 if outcome == "restart" else stop.signal or signal.SIGTERM
+            on_main(lambda: place.add_event("stopped", keeper.step, signal.Signals(number).name))
             raise Interrupted(number, f"{place.folder}: saved and stopped; the same command resumes")
         keeper.evaluate_last()
+        on_main(lambda: place.add_event("complete", keeper.step))
         on_main(lambda: write_atomic(place.complete, f"{keeper.step}\n"))
     return place
 
@@ -273,11 +276,19 @@ def lay_out(place: Run, parts: Parts, evaluation: Evaluation, start_from: Path |
         checkpoint.put_aside(place.checkpoints, start)
         place.forget_after(start)
         Restarts(place.restarts).begin(start)
+        place.add_event("resumed", start, where(parts))
         return
     place.create(to_yaml(parts.config))
     write_atomic(place.folder / "data.json", json.dumps(data_facts(parts, evaluation.datasets)))
     write_atomic(place.folder / "model.json", json.dumps(model_facts(parts, steps), indent=1))
     Restarts(place.restarts).begin(0)
+    place.add_event("started", 0, where(parts))
+
+
+def where(parts: Parts) -> str:
+    """What a start runs on, which may be another machine than that of the first."""
+    ranks = f"{parts.world.size} ranks" if parts.world.size > 1 else "1 process"
+    return f"{ranks}, {parts.config.engine.kind}, on {platform.node()}"
 
 
 def keep_last_faults(place: Run, batch: int, faults: Sequence[Fault]) -> None:

@@ -85,7 +85,7 @@ class Pretrain:
 ROOT = Path(__file__).parents[2] / "configs"
 
 
-VERBS = ("pretrain", "finetune")
+VERBS = ("pretrain", "finetune", "distil")
 """Folders of configs that describe a training run."""
 
 
