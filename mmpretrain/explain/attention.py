@@ -146,7 +146,7 @@ def mean_over_heads(model: Any, target: Target, image_CHW: Tensor) -> list[Atten
     """What each token looks at, whatever the target: Q x K."""
     with at_rest(model):
         seen, _ = attentions(model, target, image_CHW)
-    return [Attention(where, weights[0].mean(dim=0).detach()) for where, weights in seen]
+    return [Attention(where, weights[0].mean(dim=0).detach().float()) for where, weights in seen]
 
 
 def weighed_by_gradient(model: Any, target: Target, image_CHW: Tensor) -> list[Attention]:
@@ -158,6 +158,6 @@ def weighed_by_gradient(model: Any, target: Target, image_CHW: Tensor) -> list[A
         every = [weights for _, weights in seen]
         gradients = torch.autograd.grad(score, every, allow_unused=True, materialize_grads=True)
     return [
-        Attention(where, (gradient * weights).clamp(min=0)[0].mean(dim=0).detach())
+        Attention(where, (gradient * weights).clamp(min=0)[0].mean(dim=0).detach().float())
         for (where, weights), gradient in zip(seen, gradients, strict=True)
     ]

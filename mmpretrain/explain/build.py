@@ -21,8 +21,9 @@ Perturbations = Occlusion | Rise
 Methods = Attention | Activations | Perturbations
 Method = Annotated[Methods, Field(discriminator="kind")]
 """The union of all methods; another one is another file and another name here."""
-DEFAULT = "layer_cam"
-"""Of towers that give a map; a transformer's is gradient_attention."""
+DEFAULT = "hires_cam"
+"""Of towers that give a map, and the most faithful of the fast ones on the quickstart (README); a transformer's is
+gradient_attention."""
 BLIND = (Rollout,)
 """Give one map of a picture, whatever is asked about it: words cannot be told apart by them."""
 

@@ -52,7 +52,7 @@ def heat_maps(
     words: bool = False,
     by: str = "",
 ) -> list[HeatMap]:
-    """The map of a text, and behind it those of its words.
+    """The map of a text, and behind it those of its words where there are several.
 
     Args:
         image_CHW: uint8, as the image tower gets it.
@@ -70,7 +70,8 @@ def heat_maps(
 def maps_of(explained: Explained, image_CHW: Tensor, asked: Asked, method: str, words: bool) -> list[HeatMap]:
     """The same of a text that was asked already."""
     targets = [asked.whole]
-    if words and tells_words(method or suited(explained.model, asked.whole)):
+    # of a single word the map is the text's
+    if words and len(asked.words) > 1 and tells_words(method or suited(explained.model, asked.whole)):
         targets += asked.of_words
     return [heat_map(explained, image_CHW, target, method) for target in targets]
 

@@ -13,7 +13,7 @@ COLOURS = "inferno"
 """matplotlib's name of a colour map of even steps for the eye, the colour-blind one's included."""
 LEAST_SIDE = 256
 """Pixels of a side that a small picture is enlarged to."""
-COVER = (0.4, 0.8)
+COVER = (0.3, 0.8)
 """How much of the picture the colour covers where the map is 0 and 1."""
 
 

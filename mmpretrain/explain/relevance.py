@@ -36,7 +36,7 @@ def relevance_map(model: Any, target: Target, seen: Sequence[Attention], method:
     if not tower.grid[0] or not whole or not (mixed or reads):
         raise ConfigError(
             f"{method}: {type(tower.trunk).__name__} has no attention over all places of a picture"
-            f"{', and no text looks at them' if not reads else ''}; use --method layer_cam"
+            f"{', and no text looks at them' if not reads else ''}; use --method hires_cam"
         )
     image_NN = through(torch.eye(count, device=seen[0].weights_BHQK.device), mixed)
     relevance_N = read_by_text(model, target, seen, image_NN) if reads else pooled(tower, inside, image_NN)
