@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from mmpretrain.commands.explain import METHODS
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.explain.attention import attentions, weighed_by_gradient
 from mmpretrain.explain.base import Target, with_graph
@@ -13,6 +14,7 @@ from mmpretrain.explain.layers import map_layers
 from mmpretrain.explain.relevance import through
 from mmpretrain.explain.rise import Rise
 from mmpretrain.explain.rollout import Rollout
+from mmpretrain.report import wording
 from tests.explain.towers import TOWERS, VITS, model_of, noise, quadrant_target, some_target
 
 OF_TRANSFORMERS = ("rollout", "gradient_attention")
@@ -152,3 +154,8 @@ def test_a_signal_in_one_quadrant_is_found_there(name: str):
     found = method_named(name, model_of("timm resnet"))(model_of("timm resnet"), target, image)
     assert mask[divmod(int(found.argmax()), 64)]
     assert found[mask].mean() > 2 * found[~mask].mean()
+
+
+def test_the_command_line_the_report_and_the_union_know_the_same_methods():
+    assert sorted(METHODS) == sorted(methods())
+    assert set(methods()) <= set(wording.METHODS)
