@@ -13,6 +13,7 @@ from mmpretrain.commands.answer import answer
 from mmpretrain.commands.caption import caption
 from mmpretrain.commands.checkpoint import checkpoint
 from mmpretrain.commands.compare import compare
+from mmpretrain.commands.compress import compress
 from mmpretrain.commands.console import AS_JSON, console, tell
 from mmpretrain.commands.data import data
 from mmpretrain.commands.evaluate import evaluate
@@ -121,6 +122,7 @@ cli.add_command(answer)
 cli.add_command(checkpoint)
 cli.add_command(compare)
 cli.add_command(evaluate)
+cli.add_command(compress)
 cli.add_command(explain)
 cli.add_command(export)
 cli.add_command(import_weights)

@@ -3,11 +3,10 @@
 import csv
 import dataclasses
 import io
-import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from rich import box
 from rich.console import Console
@@ -15,7 +14,7 @@ from rich.table import Table
 
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.run import Run
-from mmpretrain.recipes.catalogue.entry import Entry, Latency, Score
+from mmpretrain.recipes.catalogue.entry import Entry
 from mmpretrain.recipes.catalogue.filters import ONE, ordered, read_condition
 from mmpretrain.recipes.catalogue.latency import measure_onnx, measure_run
 from mmpretrain.recipes.catalogue.of_config import configs
@@ -29,8 +28,6 @@ DEEPEST = 4
 """Folders below a given one in which runs and exports are looked for."""
 INSIDE = {"checkpoints", "logs", "predictions", "launch", "search"}
 """Folders of a run, which hold no other."""
-WIDE = 150
-"""Columns of a terminal from which licences and languages are shown as well."""
 
 
 def models(
@@ -105,54 +102,63 @@ def measured(entry: Entry, console: Console) -> Entry:
 
 
 def table(entries: Sequence[Entry], width: int) -> Table:
-    """What a person reads; languages and licences on a wide terminal."""
-    wide = width >= WIDE
-    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    shown.add_column("model", overflow="fold")
-    shown.add_column("kind")
-    shown.add_column("does", overflow="fold")
-    for name in ("parameters", "MB", "px", "tokens", "ms"):
-        shown.add_column(name, justify="right", no_wrap=name != "ms")
-    shown.add_column("score", overflow="fold")
-    for name in ("languages", "licences") if wide else ():
-        shown.add_column(name, overflow="fold")
-    for kind, group in itertools.groupby(entries, key=lambda entry: entry.kind):
-        for entry in group:
-            more = (", ".join(entry.languages), ", ".join(entry.licences)) if wide else ()
-            shown.add_row(*cells(entry, kind), *more)
+    """What a person reads: the more, the wider the terminal is."""
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=True)
+    columns = [column for column in COLUMNS if width >= column.from_width]
+    for column in columns:
+        fixed = column.justify == "right" or column.name == "kind"
+        shown.add_column(column.name, justify=column.justify, overflow="fold", no_wrap=fixed, ratio=column.ratio)
+    for entry in entries:
+        shown.add_row(*(column.told(entry) for column in columns))
     return shown
 
 
-def cells(entry: Entry, kind: str) -> list[str]:
-    """A row up to its score; a state takes the place of what is not known because of it."""
-    return [
-        entry.name,
-        kind,
-        ", ".join(entry.tasks) or entry.modality,
-        wording.short_count(entry.parameters) if entry.parameters else "",
-        f"{entry.megabytes:,.1f}" if entry.megabytes else "",
-        str(entry.pixels or ""),
-        str(entry.tokens or ""),
-        told_latency(entry.latency),
-        " ".join(part for part in (told_score(entry.score), entry.state) if part),
-    ]
+def told_score(entry: Entry) -> str:
+    """`41.6 % R@10, emoji:val`, and how far a run has got."""
+    if entry.score is None:
+        return entry.state
+    name = entry.score.metrics[0]
+    value = f"{wording.figure_text(name, entry.score.value)} {wording.split_direction(name)[1].replace('_', ' ')}"
+    return ", ".join(part for part in (value, entry.score.on, entry.state) if part)
 
 
-def told_score(score: Score | None) -> str:
-    """`41.6 % [38.2, 45.1] R@10, emoji:val`"""
-    if score is None:
-        return ""
-    name = score.metrics[0]
-    bare = wording.split_direction(name)[1]
-    value = wording.figure_text(name, score.value)
-    return f"{value} {wording.interval_text(name, vars(score))} {bare}, {score.on}"
+def told_interval(entry: Entry) -> str:
+    return wording.interval_text(entry.score.metrics[0], vars(entry.score)) if entry.score else ""
 
 
-def told_latency(latency: Latency | None) -> str:
+def told_latency(entry: Entry) -> str:
     """Of one picture and one text."""
-    if latency is None:
+    if entry.latency is None:
         return ""
-    return " + ".join(f"{part[ONE]:.1f}" for part in (latency.image, latency.text) if part)
+    return " + ".join(f"{part[ONE]:.1f}" for part in (entry.latency.image, entry.latency.text) if part)
+
+
+class Column(NamedTuple):
+    """A column of the table."""
+
+    name: str
+    told: Callable[[Entry], str]
+    from_width: int = 0
+    """Columns that a terminal has to have."""
+    justify: Literal["left", "right"] = "left"
+    ratio: int | None = None
+    """Share of the width that is left by columns without one, where the table is too wide."""
+
+
+COLUMNS = (
+    Column("model", lambda entry: entry.name, ratio=4),
+    Column("kind", lambda entry: entry.kind),
+    Column("does", lambda entry: ", ".join(entry.tasks) or entry.modality, ratio=3),
+    Column("weights", lambda entry: wording.short_count(entry.parameters) if entry.parameters else "", 0, "right"),
+    Column("MB", lambda entry: f"{entry.megabytes:,.1f}" if entry.megabytes else "", 0, "right"),
+    Column("px", lambda entry: str(entry.pixels or ""), 110, "right"),
+    Column("tokens", lambda entry: str(entry.tokens or ""), 110, "right"),
+    Column("ms", told_latency, 100, "right"),
+    Column("score", told_score, ratio=4),
+    Column("95 % interval", told_interval, 140),
+    Column("languages", lambda entry: ", ".join(entry.languages), 140),
+    Column("licences", lambda entry: ", ".join(entry.licences), 140, ratio=3),
+)
 
 
 def summary(entries: Sequence[Entry]) -> str:
