@@ -102,9 +102,10 @@ def test_the_report_shows_what_was_explained_and_how_faithful_it_is(run: Path):
     )
     assert "hires_cam_pointing" not in record["metrics"], "the split has no masks"
     assert json.loads((run / "results.jsonl").read_text().splitlines()[-1]) == record
-    lines = (run / "predictions" / "explanation_shapes-val.jsonl").read_text().splitlines()
+    lines = (run / "explained" / "faithfulness_shapes-val.jsonl").read_text().splitlines()
     values = [json.loads(line)["hires_cam_deletion"] for line in lines]
     assert np.mean(values) == pytest.approx(record["metrics"]["hires_cam_deletion"]["value"])
+    assert command("compare", run, run).returncode == 2, "no predictions: they are of evaluations alone"
     page = write_report(Run(run)).read_text()
     assert 'id="looks"' in page
     assert page.count("HiResCAM</figcaption>") == 3
