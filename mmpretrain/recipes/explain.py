@@ -4,7 +4,7 @@ import base64
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +64,7 @@ class Asking:
     methods: Sequence[str] = ()
     """Empty: the one that suits what is asked."""
     words: bool = False
-    shares: bool = field(default=True)
-    """What each word of a text adds, where captum is installed."""
+    """A map of each word too."""
 
 
 def explain(
@@ -164,7 +163,7 @@ def look_for_text(asked: Explained, image_CHW: Tensor, text: str, asking: Asking
     maps = [shown(method, maps_of(asked, image_CHW, one, method, asking.words)) for method in methods]
     scores = [each.pop("score") for each in maps]
     shares = []
-    if asking.shares and one.by == "similarity":
+    if one.by == "similarity":
         shares = worded(one, word_shares(asked, image_CHW, one))
     return {"text": text, "by": one.by, "score": scores[0], "maps": maps, "shares": shares}
 

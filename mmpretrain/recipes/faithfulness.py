@@ -100,24 +100,26 @@ def look_at_all(
 
 
 def keep_samples(place: Run, record: dict[str, Any], keys: Sequence[str], tallies: dict[str, Tally]) -> None:
-    """A line a picture, with the figures of every method."""
+    """A line a picture, with the figures of every method; not among the predictions, by which runs are compared: what
+    one run's similarity loses says nothing of another's.
+    """
     kinds = ("deletion", "insertion", "pointing", "mass")
     columns = {f"{name}_{kind}": getattr(tally, kind) for name, tally in tallies.items() for kind in kinds}
     lines = [
         json.dumps({"key": key, **{name: values[number] for name, values in columns.items() if values}})
         for number, key in enumerate(keys)
     ]
-    place.predictions.mkdir(exist_ok=True)
-    file = place.predictions / f"{TASK}_{record['dataset']}-{record['split']}.jsonl"
+    place.explained.mkdir(exist_ok=True)
+    file = place.explained / f"faithfulness_{record['dataset']}-{record['split']}.jsonl"
     write_atomic(file, "".join(f"{line}\n" for line in lines))
 
 
 def table(record: dict[str, Any]) -> Table:
-    """A row a method, the most faithful first."""
+    """A row a method, the most faithful first, narrow enough for a terminal of 80 columns."""
     metrics = record["metrics"]
     title = f"{record['dataset']}:{record['split']}, {metrics[f'{RANDOM}_deletion']['n']} pictures"
-    shown = Table(box=box.SIMPLE_HEAD, title=title)
-    for head in ("method", "deletion ↓", "below random", "below centre", "insertion ↑", "pointing", "inside", "ms"):
+    shown = Table(box=box.SIMPLE_HEAD, title=title, padding=(0, 1, 0, 0))
+    for head in ("method", "delete", "below random", "below centre", "insert", "points", "ms"):
         shown.add_column(head, justify="left" if head == "method" else "right")
     names = sorted([*record["methods"], CENTRE, RANDOM], key=lambda name: metrics[f"{name}_deletion"]["value"])
     for name in names:
@@ -126,14 +128,14 @@ def table(record: dict[str, Any]) -> Table:
             f"{metrics[f'{name}_deletion']['value']:.3f}",
             *(gain(metrics.get(f"{name}_deletion_above_{prior}")) for prior in (RANDOM, CENTRE)),
             f"{metrics[f'{name}_insertion']['value']:.3f}",
-            *(share(metrics.get(f"{name}_{kind}")) for kind in ("pointing", "mass")),
+            share(metrics.get(f"{name}_pointing")),
             f"{record['milliseconds'][name]:,.0f}" if name in record["milliseconds"] else "",
         )
     return shown
 
 
 def gain(found: dict[str, float] | None) -> str:
-    return f"{found['value']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}]" if found else ""
+    return f"{found['value']:+.3f} [{found['low']:.2f} {found['high']:.2f}]" if found else ""
 
 
 def share(found: dict[str, float] | None) -> str:

@@ -18,7 +18,7 @@ from mmpretrain.recipes.explain import explained, heat_maps, load_run
 from mmpretrain.recipes.pretrain import pretrain
 from mmpretrain.report.page import write_report
 from tests.commands import command, refused
-from tests.conftest import ConfigWriter, toy_picture
+from tests.conftest import ConfigWriter, toy_picture, toy_samples, write_card, write_tar
 
 pytest.importorskip("captum")
 
@@ -102,9 +102,10 @@ def test_the_report_shows_what_was_explained_and_how_faithful_it_is(run: Path):
     )
     assert "hires_cam_pointing" not in record["metrics"], "the split has no masks"
     assert json.loads((run / "results.jsonl").read_text().splitlines()[-1]) == record
-    lines = (run / "predictions" / "explanation_shapes-val.jsonl").read_text().splitlines()
+    lines = (run / "explained" / "faithfulness_shapes-val.jsonl").read_text().splitlines()
     values = [json.loads(line)["hires_cam_deletion"] for line in lines]
     assert np.mean(values) == pytest.approx(record["metrics"]["hires_cam_deletion"]["value"])
+    assert command("compare", run, run).returncode == 2, "no predictions: they are of evaluations alone"
     page = write_report(Run(run)).read_text()
     assert 'id="looks"' in page
     assert page.count("HiResCAM</figcaption>") == 3
@@ -144,6 +145,25 @@ def test_a_run_that_writes_explains_what_it_writes(toy_config: ConfigWriter, pic
     assert asked["by"] == "caption"
     assert asked["maps"][0]["method"] == "gradient_attention"
     assert asked["score"] <= 0
+
+
+def test_an_answer_is_explained_by_what_the_question_looks_at(toy_config: ConfigWriter, picture: Path, tmp_path: Path):
+    folder = tmp_path / "asked"
+    folder.mkdir()
+    samples = [{**each, "txt": b"what colour is it?"} for each in toy_samples(24)]
+    write_tar(folder / "train-00000.tar", samples)
+    write_card(folder, {"train": (["train-00000.tar"], 24)}, answers="category", text_group=None, gallery=None)
+    fusion = {"start": "text", "layers": 1}
+    given = {"data__name": str(folder), "towers__fusion": fusion, "evaluation": []}
+    config = toy_config("answers", objectives=[{"kind": "question_answering"}], **given)
+    run = pretrain(config, [], "never", Console(quiet=True)).folder
+    question = ("--question", "what colour is it?", "--answer", "red")
+    answer = command("explain", run, picture, *question, "--out", tmp_path / "page.html", "--json")
+    (asked,) = json.loads(answer.stdout)["pictures"][0]["asked"]
+    assert asked["text"] == "what colour is it? red"
+    assert asked["maps"][0]["method"] == "gradient_attention"
+    assert np.max(asked["maps"][0]["grid"]) > 0
+    assert "no head of the kind classification" in refused(command("explain", run, picture, "--label", ""), 2)
 
 
 def test_what_cannot_be_explained_is_refused_in_one_line(run: Path, picture: Path, tmp_path: Path):
