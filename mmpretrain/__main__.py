@@ -1,7 +1,6 @@
 """Verb -> recipe. Imports nothing heavy before a command runs, so that --help answers at once."""
 
 import errno
-import json
 import os
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from mmpretrain import __version__
 from mmpretrain.commands.answer import answer
 from mmpretrain.commands.caption import caption
 from mmpretrain.commands.checkpoint import checkpoint
+from mmpretrain.commands.compare import compare
 from mmpretrain.commands.compress import compress
 from mmpretrain.commands.console import AS_JSON, console, tell
 from mmpretrain.commands.data import data
@@ -20,8 +20,11 @@ from mmpretrain.commands.evaluate import evaluate
 from mmpretrain.commands.export import export
 from mmpretrain.commands.import_weights import import_weights
 from mmpretrain.commands.launch import launch
+from mmpretrain.commands.models import models
 from mmpretrain.commands.plan import plan
-from mmpretrain.commands.train import finetune, pretrain
+from mmpretrain.commands.search import embed, search
+from mmpretrain.commands.serve import serve
+from mmpretrain.commands.train import distil, finetune, pretrain
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}
 
@@ -44,40 +47,14 @@ def quickstart(overrides: tuple[str, ...], resume: str) -> None:
 
 @cli.command()
 @click.argument("run", type=click.Path(path_type=Path))
-def report(run: Path) -> None:
+@click.option("--watch", is_flag=True, help="Write it again while RUN trains, until it has ended; the page reloads.")
+@click.option("--every", default=10, type=click.IntRange(min=1), metavar="SECONDS", help="With --watch: between looks.")
+def report(run: Path, watch: bool, every: int) -> None:
     """Write RUN/report.html: one file with verdict, curves, data, retrievals, config and environment."""
-    from mmpretrain.core.run import Run
-    from mmpretrain.report.page import write_report
+    from mmpretrain.recipes.report import report as once
+    from mmpretrain.recipes.report import watch as follow
 
-    click.echo(f"{write_report(Run.open(run))}: open it in a browser")
-
-
-@cli.command()
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--to",
-    "others",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="A run to compare with; repeat it for several. Not needed between two runs.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the records instead of a table.")
-def compare(runs: tuple[Path, ...], others: tuple[Path, ...], as_json: bool) -> None:
-    """Compare two runs, or RUNS (seeds of one recipe) with others, in every evaluation that all have.
-
-    Samples are paired.
-    """
-    if not others:
-        if len(runs) != 2:
-            raise click.UsageError("name two runs, or those to compare with behind --to")
-        runs, others = runs[:1], runs[1:]
-    from rich.console import Console
-
-    from mmpretrain.recipes.compare import compare as recipe
-
-    records = recipe(runs, others, Console(quiet=True) if as_json else console())
-    if as_json:
-        click.echo(json.dumps(records))
+    follow(run, every, console()) if watch else once(run, console())
 
 
 @cli.command()
@@ -137,16 +114,22 @@ def config_diff(old: Path, new: Path) -> None:
 
 cli.add_command(pretrain)
 cli.add_command(finetune)
+cli.add_command(distil)
 cli.add_command(data)
 cli.add_command(caption)
 cli.add_command(answer)
 cli.add_command(checkpoint)
+cli.add_command(compare)
 cli.add_command(evaluate)
 cli.add_command(compress)
 cli.add_command(export)
 cli.add_command(import_weights)
+cli.add_command(models)
 cli.add_command(plan)
 cli.add_command(launch)
+cli.add_command(embed)
+cli.add_command(search)
+cli.add_command(serve)
 
 
 @cli.command()

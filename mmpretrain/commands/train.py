@@ -1,4 +1,4 @@
-"""`mmpretrain pretrain ...` and `mmpretrain finetune ...`: one recipe, and two folders of configs."""
+"""`mmpretrain pretrain`, `mmpretrain finetune` and `mmpretrain distil`: one recipe, three folders of configs."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +10,7 @@ from mmpretrain.commands.console import console
 
 
 def options(command: Callable[..., None]) -> Callable[..., None]:
-    """What both commands take."""
+    """What all of them take."""
     for option in (
         click.option(
             "--ranks", type=click.IntRange(min=1), help="With --dry-run: try the rows of one of so many ranks."
@@ -41,6 +41,22 @@ def finetune(**given: Any) -> None:
     data=NAME learns it on other data, adaptation='{kind: probe}' (last_k, full, gradual, lora) in another way.
     """
     train("finetune", **given)
+
+
+@click.command()
+@click.option("--teacher", help="What teaches, in place of the config's: a run, or what objectives.N.teacher takes.")
+@options
+def distil(teacher: str | None, config: Path, overrides: tuple[str, ...], **given: Any) -> None:
+    """Train the small student of CONFIG beside a teacher, a run or published weights.
+
+    distilbert, tinybert and minilm make text towers smaller, clip a whole pair.
+    """
+    if teacher is not None:
+        from mmpretrain.recipes.distil import taught_by
+        from mmpretrain.recipes.settings import find_config
+
+        overrides = (*taught_by(find_config("distil", config), teacher), *overrides)
+    train("distil", config=config, overrides=overrides, **given)
 
 
 def train(verb: str, config: Path, overrides: tuple[str, ...], resume: str, dry_run: bool, ranks: int | None) -> None:

@@ -1,6 +1,7 @@
-"""Files by path, or inside installed Python packages."""
+"""Files by path, or inside installed Python packages, and packages that a command needs."""
 
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmpretrain.core.errors import ConfigError
@@ -28,3 +29,27 @@ def locate(given: str, setting: str) -> Path:
         files = [str(p.relative_to(folder)) for p in Path(folder).rglob("*") if p.suffix in (".safetensors", ".pth")]
         raise ConfigError(f"{setting}: {name} has no file {inside!r}{did_you_mean(inside, files) if files else ''}")
     return path
+
+
+def require(packages: Sequence[str], asked: str, extra: str) -> None:
+    """Refuse before any work what a missing package would end.
+
+    Args:
+        packages: as they are imported.
+        asked: the command or option that needs them.
+        extra: of pyproject.toml, that brings them.
+
+    Raises:
+        ConfigError: names those that are missing, and the command that installs them.
+    """
+    missing = [name for name in packages if not is_there(name)]
+    if missing:
+        raise ConfigError(f'{asked}: needs {", ".join(missing)}; pip install -e ".[{extra}]"')
+
+
+def is_there(package: str) -> bool:
+    """Found, not imported."""
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ValueError:  # a package that somebody took out of sys.modules
+        return False

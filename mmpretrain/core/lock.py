@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import platform
+import struct
 import sys
 import time
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from typing import TextIO
 
 from mmpretrain.core.errors import MmpretrainError
 
+_FLOCK = "hhlli0l"
+"""struct flock of Linux: type, whence, start, length, process."""
 LEASE_SECONDS = 120.0
 """NFSv4 servers give up the locks of a node that is gone after 90 seconds."""
 
@@ -35,6 +38,23 @@ def locked(file: Path) -> Iterator[None]:
         json.dump({"host": platform.node(), "process": os.getpid()}, opened)
         opened.flush()
         yield
+
+
+def is_held(file: Path) -> bool | None:
+    """Whether another process, maybe on another machine, holds a lock; None where this system cannot tell.
+
+    It is asked for without being taken, which would refuse a process that starts at this moment.
+    """
+    if sys.platform != "linux":
+        return None
+    try:
+        with file.open("rb") as opened:
+            answer = fcntl.fcntl(opened, fcntl.F_GETLK, struct.pack(_FLOCK, fcntl.F_WRLCK, 0, 0, 0, 0))
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return None
+    return bool(struct.unpack(_FLOCK, answer)[0] != fcntl.F_UNLCK)
 
 
 def _take(opened: TextIO, file: Path) -> None:

@@ -31,6 +31,8 @@ class Run:
         self.report = folder / "report.html"
         self.checkpoints = folder / "checkpoints"
         self.skips = folder / "skipped.jsonl"
+        self.events = folder / "events.jsonl"
+        self.memory = folder / "memory.json"
         self.best = folder / "best.json"
         self.restarts = folder / "restarts.json"
         self.lock = folder / "run.lock"
@@ -71,6 +73,10 @@ class Run:
     def add_skip(self, record: dict[str, Any]) -> None:
         self._add(self.skips, record)
 
+    def add_event(self, kind: str, step: int, said: str = "") -> None:
+        """Note what befell the run, and when; kinds are those of `report/events.py`."""
+        self._add(self.events, {"step": step, "date": now(), "kind": kind, "said": said})
+
     def _add(self, file: Path, record: dict[str, Any]) -> None:
         """A line that a full disk may cost, because training is worth more."""
         try:
@@ -97,10 +103,15 @@ def step_of(folder: Path) -> int:
     return int(folder.name.removeprefix("step_"))
 
 
+def now() -> str:
+    """Date and time, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
 def environment() -> dict[str, Any]:
     """What a number depends on beside the config: date, hardware, versions, threads, commit, command."""
     return {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "date": now(),
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "mmpretrain": __version__,
         "commit": commit(),

@@ -8,6 +8,7 @@ it can say which key was meant.
 import ast
 import dataclasses
 import difflib
+import functools
 import hashlib
 import inspect
 import itertools
@@ -152,6 +153,12 @@ def _set(tree: Any, path: str, value: Any) -> None:
 # -- from dictionaries to dataclasses ---------------------------------------------------------------------
 
 
+@functools.cache
+def adapter(schema: Any) -> TypeAdapter[Any]:
+    """Pydantic's view of a dataclass or a union: made once, because that takes longer than reading a config by it."""
+    return TypeAdapter(schema)
+
+
 def build(schema: type[T], tree: dict[str, Any], source: str = "config") -> T:
     """Check `tree` against `schema` and return the frozen object.
 
@@ -162,7 +169,7 @@ def build(schema: type[T], tree: dict[str, Any], source: str = "config") -> T:
     problems = list(_unknown_keys(schema, tree, ()))
     known = {path for path, _ in problems}
     try:
-        built: T = TypeAdapter(schema).validate_python(tree)
+        built: T = adapter(schema).validate_python(tree)  # type: ignore[arg-type]  # classes are hashable
     except ValidationError as error:
         problems += [(p, m) for p, m in _pydantic_problems(schema, error) if p not in known]
     if problems:
@@ -262,7 +269,7 @@ def _plain_path(schema: Any, location: tuple) -> tuple:
 
 def dump(instance: Any) -> dict[str, Any]:
     """Every field, defaults included, as plain dictionaries, lists and values."""
-    tree: dict[str, Any] = TypeAdapter(type(instance)).dump_python(instance, mode="json")
+    tree: dict[str, Any] = adapter(type(instance)).dump_python(instance, mode="json")  # type: ignore[arg-type]
     return tree
 
 

@@ -133,6 +133,8 @@ class Card:
     """Field of the JSON member by which retrieval galleries are kept apart."""
     language: str | None = None
     """Field of the JSON member with the language of the caption, such as en. None: statistics show scripts instead."""
+    languages: list[str] = field(default_factory=list)
+    """Languages of the captions as BCP 47 has them, such as [en]; tables of models show them. Empty: not said."""
     datasheet: Datasheet = field(default_factory=Datasheet)
     splits: dict[str, Split]
     """Parts by name."""

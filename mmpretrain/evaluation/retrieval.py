@@ -9,16 +9,15 @@ from pydantic import Field
 
 from mmpretrain.core.settings import settings
 from mmpretrain.evaluation.base import Found, OfSplit
+from mmpretrain.evaluation.embedding_map import LACKING, can_be_drawn, embedding_map
 from mmpretrain.evaluation.features import Embedder
-from mmpretrain.evaluation.galleries import Gallery, galleries
+from mmpretrain.evaluation.galleries import galleries
 from mmpretrain.evaluation.interval import Figure, bootstrap_means, bootstrap_medians, figure
 from mmpretrain.evaluation.ranking import DIRECTIONS, Ranking, rank
 from mmpretrain.evaluation.rerank import reranked
-from mmpretrain.evaluation.shown import spread
+from mmpretrain.evaluation.shown_searches import SHOWN, shown_searches
 
 KS = (1, 5, 10)
-EXAMPLES = 8
-SHOWN = 5
 
 
 @settings
@@ -58,19 +57,20 @@ class RetrievalEvaluator:
         ]
         if self._rerank:
             rankings = reranked(model, self.split, rankings, self._rerank)
-        count = max(2, EXAMPLES * 2 // len(rankings))
-        keys = [each.key for each in model.told(self.split)]
+        told = model.told(self.split)
         sizes = {each.name: len(each.rows_P) for each in searched}
         texts = {each.name: len(each.rows_T) for each in searched}
         facts = {"galleries": sizes, **({"texts": texts} if texts != sizes else {})}
         return Found(
             metrics=summarise(rankings),
-            samples=lines(rankings, keys),
+            samples=lines(rankings, [each.key for each in told]),
             facts={**facts, **({"rerank": self._rerank} if self._rerank else {})},
+            remarks=[] if can_be_drawn() else [LACKING],
             shown={
                 "k": SHOWN,
+                **({"map": embedding_map(searched, told, model.split(self.split).classes)} if can_be_drawn() else {}),
                 **facts,
-                "queries": [query for ranking in rankings for query in examples(ranking, count)],
+                "queries": shown_searches(rankings),
                 "ranks": [
                     {
                         "direction": each.direction,
@@ -164,33 +164,3 @@ def lines(rankings: Sequence[Ranking], keys: Sequence[str]) -> dict[str, Sequenc
         columns["first"] += [keys[answers[place]] for place in ranking.found.top_QK[:, 0]]
         columns["score"] += [round(score, 6) for score in ranking.found.score_QK[:, 0].tolist()]
     return dict(columns)
-
-
-def examples(ranking: Ranking, count: int, shown: int = SHOWN) -> list[dict[str, Any]]:
-    """Some queries with their first answers, hits and misses in turn, spread over the gallery."""
-    hit = np.flatnonzero(ranking.ranks < shown).tolist()
-    missed = np.flatnonzero(ranking.ranks >= shown).tolist()
-    chosen = sorted(spread(hit, count - min(count // 2, len(missed))) + spread(missed, count // 2))
-    found, asks_pictures = ranking.found, ranking.direction == "i2t"
-    return [
-        {
-            "direction": ranking.direction,
-            "gallery": ranking.gallery.name,
-            "rank": int(ranking.ranks[query]),
-            "query": shown_one(ranking.gallery, query, asks_pictures),
-            "top": [
-                {**shown_one(ranking.gallery, int(place), not asks_pictures), "score": float(score), "hit": bool(hit)}
-                for place, score, hit in zip(
-                    found.top_QK[query, :shown], found.score_QK[query, :shown], found.hit_QK[query, :shown], strict=True
-                )
-            ],
-        }
-        for query in chosen
-    ]
-
-
-def shown_one(searched: Gallery, place: int, is_picture: bool) -> dict[str, Any]:
-    """A picture or a text of a gallery."""
-    if is_picture:
-        return {"row": searched.rows_P[place]}
-    return {"row": searched.rows_T[place], "caption": searched.texts_T[place]}

@@ -1,6 +1,5 @@
 """A folder for onnxruntime: graphs, what prepares pictures and texts, and a script that shows how."""
 
-import importlib.util
 import json
 import logging
 import shutil
@@ -12,7 +11,8 @@ from typing import Any
 
 import torch
 
-from mmpretrain.core.errors import ConfigError, MmpretrainError
+from mmpretrain.core.errors import MmpretrainError
+from mmpretrain.core.installed import require
 from mmpretrain.export.captions import greedy
 from mmpretrain.export.onnx_graphs import Graph
 from mmpretrain.export.trained import Trained
@@ -24,17 +24,7 @@ PREPROCESS, TOKENIZER = "preprocess.json", "tokenizer.json"
 
 def require_onnx() -> None:
     """Raises ConfigError: a package is missing."""
-    missing = [name for name in PACKAGES if not is_there(name)]
-    if missing:
-        raise ConfigError(f'--to onnx: needs {", ".join(missing)}; pip install -e ".[export]"')
-
-
-def is_there(package: str) -> bool:
-    """Found, not imported."""
-    try:
-        return importlib.util.find_spec(package) is not None
-    except ValueError:  # a package that somebody took out of sys.modules
-        return False
+    require(PACKAGES, "--to onnx", "export")
 
 
 def write_onnx(trained: Trained, graphs: Sequence[Graph], folder: Path) -> dict[str, Any]:

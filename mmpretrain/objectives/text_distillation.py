@@ -14,6 +14,7 @@ from mmpretrain.core.settings import settings
 from mmpretrain.objectives import imitation
 from mmpretrain.objectives.base import Learner, Objective, Surroundings, Weight
 from mmpretrain.objectives.masked_language import MaskedLanguageLearner
+from mmpretrain.objectives.text_start import begin_as, refuse_start
 from mmpretrain.objectives.text_teacher import TextTeacher, refuse_teacher, refuse_words
 from mmpretrain.towers.text import TextTower, Trace
 from mmpretrain.towers.transformer import Heads
@@ -40,6 +41,10 @@ class TextDistillation(Objective):
     teacher: str
     """A run folder, whose newest checkpoint teaches; or a Hugging Face BERT: its folder, its weights file, or
     package:NAME/FILE of an installed package, with config.json and tokenizer.json beside the weights."""
+    start: Annotated[list[Layer], Field(min_length=1)] | None = None
+    """Blocks of the teacher, counted from 1, that the student's blocks begin as, in this order, with the teacher's
+    embeddings, last norm and, with `logits`, head for hidden words (DistilBERT: every other block); None: as without
+    a teacher."""
     logits: Weight = 0.0
     """Weight of the teacher's guesses at every token, as soft targets (DistilBERT: 5, beside masked_language at 2)."""
     temperature: Annotated[float, Field(gt=0)] = 2.0
@@ -111,6 +116,8 @@ class TextDistillationLearner(Learner):
         if teacher is None:
             return
         refuse_teacher(settings, text, teacher)
+        if settings.start:
+            refuse_start(settings.start, text, teacher)
         if settings.hidden:
             maps = (nn.Linear(text.width, teacher.tower.width, bias=False) for _ in settings.layers)
             self.maps = nn.ModuleList(maps)
@@ -132,6 +139,13 @@ class TextDistillationLearner(Learner):
             self._words = (words,)
             for teacher in self._teacher:
                 refuse_words(words, teacher)
+
+    def begin(self, text: TextTower) -> list[nn.Parameter]:
+        """Give the student its teacher's weights where `start` says so; the parameters that have them now."""
+        if not self._chosen.start:
+            return []
+        words = self._words[0] if self._words else None
+        return [weight for teacher in self._teacher for weight in begin_as(text, teacher, self._chosen.start, words)]
 
     def _apply(self, change: Any, recurse: bool = True) -> "TextDistillationLearner":
         for teacher in self._teacher:

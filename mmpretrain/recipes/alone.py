@@ -28,6 +28,8 @@ class Alone:
     tokenizer: Tokenizer
     engine: Engine
     step: int
+    checkpoint: Path
+    """The folder that it was read from."""
 
 
 def load_alone(folder: Path, config: Pretrain) -> Alone:
@@ -40,13 +42,19 @@ def load_alone(folder: Path, config: Pretrain) -> Alone:
     """
     chosen = chosen_checkpoint(folder)
     found = checkpoint.load(chosen)
-    config = replace(config, engine=Single(precision="fp32"), towers=config.towers.without_files())
+    # what is averaged takes the place of the weights once, not at every question
+    config = replace(
+        config,
+        engine=Single(precision="fp32"),
+        towers=config.towers.without_files(),
+        optim=replace(config.optim, ema=None),
+    )
     tokenizer = load_tokenizer(chosen / "tokenizer.json", config.data.tokenizer.context_length)
     module = build_module(config, tokenizer, seen_of(config, tokenizer), kept_labels(chosen))
     config.adaptation.apply(module, kept_start(chosen).started)
     engine = engine_around(module, config, device_of(World()))
-    engine.load(without_maps(config, found.weights), None, without_maps(config, found.average))
-    return Alone(config=config, tokenizer=tokenizer, engine=engine, step=found.step)
+    engine.load(without_maps(config, found.average or found.weights), None, {})
+    return Alone(config=config, tokenizer=tokenizer, engine=engine, step=found.step, checkpoint=chosen)
 
 
 def seen_of(config: Pretrain, tokenizer: Tokenizer) -> Tensor | None:

@@ -128,12 +128,17 @@ def read_picture(path: Path, config: Pretrain) -> Tensor:
 
 
 def about(image: Tensor, questions: Sequence[str], tokenizer: Tokenizer) -> Batch:
-    """Each question with the picture; what is drawn hangs on both, and not on the other questions."""
-    tokens_BL, mask_BL = tokenizer(list(questions))
-    picture = image.numpy().tobytes()
-    positions_B = torch.tensor([name_to_int(picture + question.encode()) for question in questions])
+    """Each question with the picture."""
+    return asked_about([(image, question) for question in questions], tokenizer)
+
+
+def asked_about(rows: Sequence[tuple[Tensor, str]], tokenizer: Tokenizer) -> Batch:
+    """Each picture with its question; what is drawn hangs on both, and not on the other rows."""
+    tokens_BL, mask_BL = tokenizer([question for _, question in rows])
+    keys = [name_to_int(image.numpy().tobytes() + question.encode()) for image, question in rows]
+    positions_B = torch.tensor(keys)
     return Batch(
-        images_BCHW=stack([image] * len(questions)),
+        images_BCHW=stack([image for image, _ in rows]),
         tokens_BL=tokens_BL,
         mask_BL=mask_BL,
         positions_B=positions_B,

@@ -38,7 +38,7 @@ from mmpretrain.recipes.datasets.index import index_on_first_use
 from mmpretrain.recipes.labels import labels_of, own_datasets, refuse_other_labels
 from mmpretrain.recipes.settings import Pretrain
 from mmpretrain.recipes.starts.origin import Origin
-from mmpretrain.recipes.starts.start import Start, begin_zero_shot, kept_start, start_from, with_files
+from mmpretrain.recipes.starts.start import Start, begin_zero_shot, kept_start, start_from, with_files, with_teachers
 from mmpretrain.recipes.teachers.text import text_teacher_of
 from mmpretrain.towers.norms import measure_statistics
 
@@ -153,7 +153,7 @@ def begin(
                 raise ConfigError(f"{setting} finds one class a picture, and the card gives it several; use random")
             sentences = own_datasets(head, data)[0].card.sentences()
             begin_zero_shot(origin, learner, sentences)  # type: ignore[arg-type]
-    return with_files(start, module, config)
+    return with_teachers(with_files(start, module, config), module, config)
 
 
 def adapt(config: Pretrain, module: TrainingModule, start: Start) -> Rates:

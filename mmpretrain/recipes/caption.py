@@ -21,7 +21,7 @@ from mmpretrain.data.given import Given, given_pictures, image_ids, shown
 from mmpretrain.data.images import ImageLimits, decode_image
 from mmpretrain.data.stages import stack
 from mmpretrain.data.transforms import Centre
-from mmpretrain.heads.generation.base import Task
+from mmpretrain.heads.generation.base import Task, Written
 from mmpretrain.heads.generation.write import Generation, write
 from mmpretrain.recipes.alone import Alone, load_alone
 from mmpretrain.recipes.combinations import refuse_mute
@@ -110,19 +110,25 @@ def caption_all(
         zip(ids, given, strict=True), "writing", len(given), console=console, disable=not console.is_terminal
     )
     limits = shown(alone.config.data.limits.image)
-    start, end = alone.tokenizer.ends
-    prompt = prompt_ids(generation, alone.tokenizer)
     with alone.engine.evaluating():
         usable = usable_pictures(pictures, limits, alone.config.towers.size, account)
         while batch := list(itertools.islice(usable, rows)):
-            device = alone.engine.device
-            # what is drawn for a picture hangs on what it shows, not on its neighbours
-            keys_P = torch.tensor([key for _, key, _ in batch]).to(device)
-            task = Task(start=start, end=end, positions_P=keys_P, prompt=prompt)
-            images_PCHW = stack([image for _, _, image in batch]).to(device)
-            written = alone.engine.forward("ask", write, images_PCHW, task, generation)
+            written = write_about(alone, [image for _, _, image in batch], [key for _, key, _ in batch], generation)
             for (image_id, _, _), tokens_L in zip(batch, written.tokens_PL.cpu(), strict=True):
                 account.captions.append({"image_id": image_id, "caption": until_end(alone.tokenizer, tokens_L)})
+
+
+def write_about(alone: Alone, images: Sequence[Tensor], keys: Sequence[int], generation: Generation) -> Written:
+    """Texts about pictures; use it inside `engine.evaluating()`.
+
+    Args:
+        keys: what is drawn for a picture hangs on its own, that of what it shows, and not on its neighbours.
+    """
+    (start, end), device = alone.tokenizer.ends, alone.engine.device
+    prompt = prompt_ids(generation, alone.tokenizer)
+    task = Task(start=start, end=end, positions_P=torch.tensor(keys).to(device), prompt=prompt)
+    written: Written = alone.engine.forward("ask", write, stack(images).to(device), task, generation)
+    return written
 
 
 def usable_pictures(

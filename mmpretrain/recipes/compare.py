@@ -17,7 +17,7 @@ from mmpretrain.core.run import Run
 from mmpretrain.evaluation.interval import Figure, figure, resampled
 from mmpretrain.evaluation.ranking import DIRECTIONS
 from mmpretrain.evaluation.retrieval import KS
-from mmpretrain.recipes.compare_samples import compare_samples, names_of, samples_table, spread_of
+from mmpretrain.recipes.compare_samples import compare_samples, names_of, samples_table, sign_flip_p, spread_of
 
 
 class Searched(NamedTuple):
@@ -65,19 +65,20 @@ def compare(ours: Sequence[Path], theirs: Sequence[Path], console: Console) -> l
 
 def table(records: list[dict[str, Any]]) -> Table:
     """A row a metric, narrow enough for a terminal of 80 columns."""
-    shown = Table("split", "metric", "ours", "theirs", "difference", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    shown = Table("split", "metric", "ours", "theirs", "difference", "p", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for record in records:
         value = record["difference"]
         cells = [cell(record[name], record[f"{name}_spread"], record["chance"]) for name in ("ours", "theirs")]
         interval = f"{100 * value['value']:+.1f} [{100 * value['low']:+.1f} {100 * value['high']:+.1f}]"
-        shown.add_row(record["split"], record["metric"], *cells, Text(interval))
+        shown.add_row(record["split"], record["metric"], *cells, Text(interval), f"{record['p']:.4f}")
     return shown
 
 
 def cell(value: float, spread: float, chance: float) -> str:
-    """A mean in percent, its spread and how many times chance it is."""
+    """A mean in percent, its spread over runs where there are several, and how many times chance it is."""
     factor = value / chance
-    return f"{100 * value:.1f} ± {100 * spread:.1f} ({factor:.{0 if factor >= 10 else 1}f}x)"
+    scatter = f" ± {100 * spread:.1f}" if spread else ""
+    return f"{100 * value:.1f}{scatter} ({factor:.{0 if factor >= 10 else 1}f}x)"
 
 
 def splits_of(folder: Path) -> set[str]:
@@ -98,6 +99,7 @@ def compare_split(split: str, ours: Sequence[Path], theirs: Sequence[Path]) -> l
             chances = [chance_of(ours[0], split, f"{each}_R@{k}") for each in chosen]
             records.append(
                 {
+                    "task": "retrieval",
                     "split": split,
                     "metric": f"{direction}_R@{k}",
                     "ours": float(one.mean()),
@@ -106,6 +108,7 @@ def compare_split(split: str, ours: Sequence[Path], theirs: Sequence[Path]) -> l
                     "theirs_spread": spread_of(other),
                     "chance": float(np.mean(chances)),
                     "difference": paired(left, right, chosen, k).as_dict(),
+                    "p": sign_flip_p(parts_of(left, right, chosen, k)),
                 }
             )
     return records
@@ -173,6 +176,20 @@ def paired(ours: Searches, theirs: Searches, directions: Sequence[str], k: int) 
         by_gallery.append((average(statistics, np.ones((1, pictures)))["mean"][0], drawn))
     value = float(np.mean([whole for whole, _ in by_gallery]))
     return figure(value, np.mean([drawn for _, drawn in by_gallery], axis=0), 0.0, n)
+
+
+def parts_of(ours: Searches, theirs: Searches, directions: Sequence[str], k: int) -> np.ndarray:
+    """What each picture, with its texts, adds to the difference: the sum is the difference."""
+    galleries = sorted({gallery for _, gallery in ours})
+    parts = []
+    for gallery in galleries:
+        part_P = np.zeros(ours["i2t", gallery].ranks.shape[1])
+        for direction in directions:
+            one, other = ours[direction, gallery], theirs[direction, gallery]
+            difference_Q = (one.ranks < k).mean(axis=0) - (other.ranks < k).mean(axis=0)
+            part_P += np.bincount(one.pictures, difference_Q, len(part_P)) / len(difference_Q)
+        parts.append(part_P / len(directions) / len(galleries))
+    return np.concatenate(parts)
 
 
 def mean_by_picture(value_Q: np.ndarray, picture_Q: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:

@@ -4,10 +4,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import TypeAdapter
-
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.settings import (
+    adapter,
     build,
     difference,
     dump,
@@ -49,7 +48,7 @@ def deepspeed(path: Path, overrides: Sequence[str]) -> str:
 
 
 def schema() -> str:
-    return json.dumps(TypeAdapter(Pretrain).json_schema(), indent=1, ensure_ascii=False)
+    return json.dumps(adapter(Pretrain).json_schema(), indent=1, ensure_ascii=False)
 
 
 def diff(old: Path, new: Path) -> str:

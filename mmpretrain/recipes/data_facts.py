@@ -39,6 +39,7 @@ def data_facts(parts: Parts, others: dict[str, Dataset]) -> dict[str, Any]:
         "description": dataset.card.description,
         "pictures": len(parts.data.without_pictures) < len(parts.data.datasets),
         "sources": [dump(source) for each in parts.data.datasets for source in each.card.sources],
+        "languages": list(dict.fromkeys(name for each in parts.data.datasets for name in each.card.languages)),
         "digest": dataset.digest,
         "splits": {name: split_facts(split) for name, split in {dataset.split: dataset, **others}.items()},
         "train_split": dataset.split,

@@ -19,6 +19,10 @@ from mmpretrain.engines.base import product_type
 EXTRAS = {
     "eval": ("sklearn", "matplotlib"),
     "export": ("onnx", "onnxruntime", "onnxscript"),
+    "pack": ("pyarrow",),
+    "search": ("faiss",),
+    "serve": ("fastapi", "uvicorn", "python_multipart"),
+    "track": ("tensorboard",),
     "shards": ("emoji", "resvg_py"),
     "dev": ("pytest", "hypothesis"),
 }

@@ -1,5 +1,6 @@
 """What a run keeps of itself: metrics, checkpoints, results, and an account of what went wrong."""
 
+import contextlib
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from mmpretrain.core.batch import Batch
 from mmpretrain.core.distributed import gather_objects, on_all, on_main
 from mmpretrain.core.files import read_json_lines, write_atomic
+from mmpretrain.core.memory import peak_bytes
 from mmpretrain.core.phases import phase
 from mmpretrain.core.run import Run
 from mmpretrain.core.settings import digest, to_yaml
@@ -18,12 +20,16 @@ from mmpretrain.recipes.chosen import read_best
 from mmpretrain.recipes.evaluation import Evaluation
 from mmpretrain.recipes.labels import LABELS
 from mmpretrain.recipes.starts.start import FILE
+from mmpretrain.track.feed import Add, numbers_of_result
 from mmpretrain.train import checkpoint
 from mmpretrain.train.loop import Guards, Hooks
 from mmpretrain.train.metrics import Display
 from mmpretrain.train.restarts import Restarts
 from mmpretrain.train.saving import Saver
 from mmpretrain.train.step import StepResult
+
+MORE = 1.01
+"""Times what was told before, from which a rank's most memory is told again."""
 
 
 class Keeper:
@@ -38,6 +44,7 @@ class Keeper:
         guards: Guards,
         display: Display,
         start: int,
+        track: Add,
     ) -> None:
         self.step = start
         """Of the newest checkpoint, and so of the weights once training has ended."""
@@ -53,9 +60,11 @@ class Keeper:
             place.checkpoints,
             train.keep_last,
             train.save_beside,
-            display.say,
-            lambda step: Restarts(place.restarts).progressed(),
+            self._not_written,
+            self._written,
         )
+        self._peaks: list[int] = []
+        self._track = track
         self._best = on_main(lambda: read_best(place))
         self.saver.protected = [self._best["step"]] if self._best else []
         self._ledger = Ledger(self._config.data.breaker, self._config.data.batch)
@@ -81,11 +90,38 @@ class Keeper:
             evaluate=self._evaluate,
             save=self._save,
             refused=self._refused,
+            odd=lambda step, said: self._note("spike", step, said),
         )
 
     def _log(self, record: dict[str, Any]) -> None:
+        peaks = gather_objects(peak_bytes(self._engine.device))
         if self._parts.world.is_main:
-            self._place.add_metrics(record)
+            line = {**record, "memory": max(peaks)}
+            self._place.add_metrics(line)
+            self._track(line["step"], line)
+            self._keep_memory(peaks)
+
+    def _keep_memory(self, peaks: list[int]) -> None:
+        """The most that each rank has held, where it is noticeably more than what stands there."""
+        if self._peaks and all(new < MORE * old for new, old in zip(peaks, self._peaks, strict=True)):
+            return
+        self._peaks = peaks
+        device = self._engine.device.type
+        with contextlib.suppress(OSError):  # no reason to stop
+            write_atomic(self._place.memory, json.dumps({"device": device, "peaks": peaks}))
+
+    def _note(self, kind: str, step: int, said: str = "") -> None:
+        if self._parts.world.is_main:
+            self._place.add_event(kind, step, said)
+
+    def _written(self, step: int) -> None:
+        """A checkpoint is on the disk; on the main rank, maybe in a thread of its own."""
+        Restarts(self._place.restarts).progressed()
+        self._note("saved", step)
+
+    def _not_written(self, step: int, said: str) -> None:
+        self._note("not_saved", step, said)
+        self._display.say(said)
 
     def _save(self, step: int, now: bool) -> None:
         self.step = step
@@ -126,6 +162,8 @@ class Keeper:
             self._keep_best(step, self._evaluation.run(self._engine, step, self._display, with_examples=True))
 
     def _keep_best(self, step: int, records: Sequence[dict[str, Any]]) -> None:
+        for record in records:
+            self._track(step, numbers_of_result(record, self._parts.data.datasets[0].folder.name))
         wanted = self._config.train.keep_best
         if not wanted:
             return
@@ -134,6 +172,7 @@ class Keeper:
         # a full disk may have cost the checkpoint; then the one before stays the best
         if better and self.saver.has(step):
             self._best = {"metric": wanted, "value": value, "step": step}
+            self._note("best", step, f"{wanted} {value:.4g}")
             self.saver.protected = [step]
             on_main(self._note_best)
 

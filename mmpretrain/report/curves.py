@@ -1,13 +1,14 @@
 """Which curves a run has: one panel a quantity, read off metrics.jsonl and the evaluations on the way."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from mmpretrain.report import wording
 from mmpretrain.report.folder import Record, place_of
 from mmpretrain.report.gap import SAME_MEASURE, first_gaps, gap_panel
-from mmpretrain.report.panel import Panel, Series, figure_series
+from mmpretrain.report.panel import Panel, Series, drawable, figure_series
 from mmpretrain.report.verdict import HEADLINES, MEASURES, headline_names, mean_figure
 
 TITLES = {
@@ -23,45 +24,48 @@ class Drawing:
 
     panel: Panel
     svg: str
+    logarithmic: str = ""
+    """The same with a logarithmic axis, where that shows more."""
 
 
 def build_curves(record: Record) -> list[Drawing] | None:
     """Every curve of the run, drawn; None while there are fewer than two records."""
-    panels = choose_panels(record)
+    return drawings(choose_panels(record)) or None
+
+
+def drawings(panels: Sequence[Panel]) -> list[Drawing]:
+    """Each panel, drawn."""
     if not panels:
-        return None
+        return []
     # matplotlib takes a second to import and is an extra: only a page with curves needs it
     from mmpretrain.report.plots import draw
 
-    return [Drawing(panel, draw(panel)) for panel in panels]
+    return [Drawing(each, draw(each), draw(each, True) if each.has_magnitudes else "") for each in panels]
 
 
 def choose_panels(record: Record) -> list[Panel]:
-    """Loss, quality, rate, what the objectives tell, gradient, speed; each only where there is a line to draw."""
+    """Loss, quality, rate, what the objectives tell, gradient; each only where there is a line to draw."""
     lines = record.metrics
     gaps = first_gaps(record)
     drawn = {f"{gap.name}/accuracy" for gap in gaps}
     # the same figures stand beside those of training already
     tasks = [task for task in HEADLINES if not (gaps and headline_names(record, task) == (SAME_MEASURE.get(task),))]
     panels = [
-        Panel(title="Loss", series=loss_series(lines), noisy=True),
+        *loss_panels(lines),
         *(gap_panel(record, gap) for gap in gaps),
         *(quality_panel(record, task, MEASURES[task][0], headline_names(record, task)) for task in tasks),
         *held_out_panels(record),
         Panel(title="Learning rate", series=[series(lines, "rate", "rate")], from_zero=True),
         *objective_panels(lines, drawn),
-        Panel(title="Gradient norm", series=[series(lines, "grad_norm", "norm")], from_zero=True, noisy=True),
-        Panel(title="Throughput, samples/s", series=[series(lines, "samples_per_s", "speed")], from_zero=True),
         Panel(
-            title="Time spent waiting for data",
-            series=[series(lines, "data_wait", "wait")],
-            percent=True,
+            title="Gradient norm",
+            series=[series(lines, "grad_norm", "norm")],
             from_zero=True,
+            noisy=True,
+            positive=True,
         ),
     ]
-    # a single figure with its interval is a point beside a line, and no line of its own
-    drawable = [(panel, [line for line in panel.series if len(line.steps) > 1 or line.lows]) for panel in panels]
-    return [replace(panel, series=kept) for panel, kept in drawable if any(len(line.steps) > 1 for line in kept)]
+    return drawable(panels)
 
 
 def series(lines: list[dict[str, Any]], key: str, name: str) -> Series:
@@ -71,11 +75,16 @@ def series(lines: list[dict[str, Any]], key: str, name: str) -> Series:
     return Series(name=name, steps=[step for step, _ in finite], values=[value for _, value in finite])
 
 
-def loss_series(lines: list[dict[str, Any]]) -> list[Series]:
-    """The total, and each objective's own loss where there are several."""
+def loss_panels(lines: list[dict[str, Any]]) -> list[Panel]:
+    """The total; of several objectives all losses beside it, and a panel for each."""
     keys = [key for key in _objective_keys(lines) if key.endswith(f"/{LOSS}")]
     parts = [series(lines, key, key.removesuffix(f"/{LOSS}").replace("_", " ")) for key in keys]
-    return [series(lines, LOSS, "total"), *(parts if len(parts) > 1 else [])]
+    parts = parts if len(parts) > 1 else []
+    whole = Panel(title="Loss", series=[series(lines, LOSS, "total"), *parts], noisy=True, positive=True)
+    return [
+        whole,
+        *(Panel(title=f"Loss of {part.name}", series=[part], noisy=True, positive=True) for part in parts),
+    ]
 
 
 def objective_panels(lines: list[dict[str, Any]], drawn: set[str]) -> list[Panel]:
@@ -93,8 +102,19 @@ def held_out_panels(record: Record) -> list[Panel]:
     """What the objectives ask of held-out splits: one panel a metric, losses in nats."""
     names = dict.fromkeys(name for result in record.newest("held_out") for name in result["metrics"])
     panels = [quality_panel(record, "held_out", f"Held out: {wording.metric_name(name)}", (name,)) for name in names]
+    panels = [
+        replace(panel, series=[*panel.series, *beside(record, name)]) for panel, name in zip(panels, names, strict=True)
+    ]
     shares = [wording.is_share(name) for name in names]
     return [replace(panel, from_zero=share) for panel, share in zip(panels, shares, strict=True)]
+
+
+def beside(record: Record, metric: str) -> list[Series]:
+    """The loss of an objective of words on training batches, as they are augmented; nothing for other metrics."""
+    objective = metric.removesuffix(f"_{LOSS}")
+    if objective == metric or objective not in wording.WORDS:
+        return []
+    return [series(record.metrics, f"{objective}/{LOSS}", "training batches")]
 
 
 def quality_panel(record: Record, task: str, title: str, names: tuple[str, ...]) -> Panel:

@@ -1,7 +1,8 @@
 """The data behind a run: splits, how long captions are, galleries, classes, examples, licences."""
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,8 @@ from mmpretrain.report import wording
 from mmpretrain.report.folder import Record
 
 BINS = 14
+LISTED = 50
+"""Bad samples that the page names."""
 LARGEST = 20
 """Galleries or classes that a chart names; the others are summed up."""
 
@@ -44,6 +47,15 @@ class SplitRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ledger:
+    """Bad samples, each once, as (shard, key, reason, how often)."""
+
+    said: str
+    reasons: list[Column]
+    rows: list[tuple[str, str, str, str]]
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataFacts:
     """The dataset as the page shows it."""
 
@@ -59,6 +71,8 @@ class DataFacts:
     basis: str
     """What the charts rest on, where that is not the whole split."""
     charts: list[Chart]
+    ledger: Ledger | None
+    """Samples that could not be used in training."""
     examples: list[dict[str, Any]]
     sources: list[dict[str, Any]]
 
@@ -79,6 +93,7 @@ def build_data_facts(record: Record) -> DataFacts | None:
         splits=[build_split(name, split) for name, split in data.get("splits", {}).items()],
         basis=build_basis(data),
         charts=build_charts(data),
+        ledger=build_ledger(record.faults),
         examples=data.get("examples", []),
         sources=[{**source, "link": safe_link(source.get("url", ""))} for source in data.get("sources", [])],
     )
@@ -120,6 +135,30 @@ def build_charts(data: dict[str, Any]) -> list[Chart]:
         f"{rows} by class": largest(data.get("labels", {})),
     }
     return [Chart(title=title, columns=build_columns(found)) for title, found in counts.items() if found]
+
+
+def build_ledger(faults: Sequence[dict[str, Any]]) -> Ledger | None:
+    """What ledger.jsonl tells, None where it is empty."""
+    if not faults:
+        return None
+    often = Counter((str(each["dataset"]), str(each["shard"]), str(each["key"])) for each in faults)
+    first = {(str(each["dataset"]), str(each["shard"]), str(each["key"])): each for each in reversed(faults)}
+    reasons = Counter(str(each["reason"]) for each in first.values())
+    shown = f"; the first {LISTED} are listed" if len(first) > LISTED else ""
+    return Ledger(
+        said=f"{wording.count(len(first))} could not be used, {wording.count(len(faults))} times in all, and gave way "
+        f"to reserves{shown}. ledger.jsonl of the run has every one.",
+        reasons=build_columns(dict(reasons.most_common())),
+        rows=[
+            (f"{dataset}/{shard}", key, _why(first[dataset, shard, key]), wording.count(often[dataset, shard, key]))
+            for dataset, shard, key in sorted(first)[:LISTED]
+        ],
+    )
+
+
+def _why(fault: dict[str, Any]) -> str:
+    detail = str(fault.get("detail", ""))
+    return f"{fault['reason']}: {detail}" if detail else str(fault["reason"])
 
 
 def build_columns(counts: Mapping[str, int]) -> list[Column]:

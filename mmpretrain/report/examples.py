@@ -10,6 +10,13 @@ from mmpretrain.report.folder import Record
 
 SHOWN = 12
 """Queries of one direction and split."""
+KINDS = {
+    "hit": ("Best hits", "a right answer comes first, farthest ahead of the first wrong one"),
+    "near": ("Near misses", "a right answer comes soon after the first, by the least distance"),
+    "miss": ("Worst misses", "the most wrong answers are ahead of the first right one"),
+    "": ("", ""),
+}
+"""What is picked for show; records of earlier versions hold hits and misses without a kind."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +28,17 @@ class Query:
     found: bool
     place: str
     """Where the first right answer stands, in words."""
+    right: dict[str, Any] | None
+    """The best right answer, where it is not among those shown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """Searches that were picked for one reason."""
+
+    title: str
+    reason: str
+    queries: list[Query]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +47,7 @@ class Direction:
 
     name: str
     title: str
-    queries: list[Query]
+    kinds: list[Kind]
     note: str
 
 
@@ -65,13 +83,17 @@ def build_direction(name: str, queries: list[dict[str, Any]], found: dict[str, A
     """A mix of searches that found a right answer and searches that did not."""
     # a picture looks for texts, of which there may be more
     sizes = found.get("texts" if name == "i2t" and "texts" in found else "galleries", {})
-    built = [build_query(query, sizes) for query in queries]
-    chosen = mix(built)
+    kinds = [
+        Kind(title=title, reason=reason, queries=mix(build_query(each, sizes) for each in own))
+        for kind, (title, reason) in KINDS.items()
+        if (own := [query for query in queries if query.get("kind", "") == kind])
+    ]
+    chosen = [query for kind in kinds for query in kind.queries]
     hits = sum(query.found for query in chosen)
     return Direction(
         name=name,
         title=wording.DIRECTIONS[name],
-        queries=chosen,
+        kinds=kinds,
         note=f"{len(chosen)} searches picked for show, {hits} with a right answer among the first {found.get('k', 5)}; "
         "for shares see the results.",
     )
@@ -87,6 +109,7 @@ def build_query(query: dict[str, Any], galleries: dict[str, int]) -> Query:
         top=query["top"],
         found=any(answer["hit"] for answer in query["top"]),
         place=f"first right answer at place {wording.count(query['rank'] + 1)}{size}{within}",
+        right=query.get("right"),
     )
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,25 @@ class Record:
     """The files of a run folder as plain values; fractions are between 0 and 1."""
 
     name: str
-    config: str
+    config: str = ""
     """The resolved YAML as it stands in the folder."""
-    complete: bool
-    environment: dict[str, Any]
-    model: dict[str, Any]
-    data: dict[str, Any]
-    metrics: list[dict[str, Any]]
+    complete: bool = True
+    environment: dict[str, Any] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    metrics: list[dict[str, Any]] = field(default_factory=list)
     """One entry for each line of metrics.jsonl."""
-    results: list[dict[str, Any]]
+    results: list[dict[str, Any]] = field(default_factory=list)
     """One entry for each evaluation, several steps among them."""
-    predictions: dict[str, list[dict[str, Any]]]
+    events: list[dict[str, Any]] = field(default_factory=list)
+    """Starts, checkpoints and the like, with dates."""
+    skips: list[dict[str, Any]] = field(default_factory=list)
+    """Steps that were kept from the weights."""
+    faults: list[dict[str, Any]] = field(default_factory=list)
+    """Samples that could not be used, one entry for each time."""
+    memory: dict[str, Any] = field(default_factory=dict)
+    """The most that each rank has held."""
+    predictions: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     """What each task shows, one entry a split: queries with answers, confusion counts, captions and the like."""
 
     def shown(self, task: str, part: str) -> list[dict[str, Any]]:
@@ -88,6 +96,10 @@ def read_folder(run: Run) -> Record:
         data=_read_json(run.folder / "data.json"),
         metrics=_read_lines(run.metrics),
         results=_read_lines(run.results),
+        events=_read_lines(run.events),
+        skips=_read_lines(run.skips),
+        faults=_read_lines(run.ledger),
+        memory=_read_json(run.memory),
         predictions={task: _read_predictions(run, task) for task in wording.TASKS},
     )
 

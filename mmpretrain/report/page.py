@@ -9,18 +9,21 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mmpretrain import __version__
 from mmpretrain.core.files import write_atomic
-from mmpretrain.core.run import Run
+from mmpretrain.core.run import Run, now
 from mmpretrain.report.answers import build_answers
 from mmpretrain.report.captioned import build_captioned
 from mmpretrain.report.classes import build_classes
 from mmpretrain.report.curves import build_curves
 from mmpretrain.report.data_facts import build_data_facts
+from mmpretrain.report.embedding_map import build_maps
+from mmpretrain.report.events import build_events
 from mmpretrain.report.examples import build_examples
 from mmpretrain.report.few_shot import build_few_shot
 from mmpretrain.report.folder import Record, read_folder
 from mmpretrain.report.masks import build_masks
 from mmpretrain.report.reproduce import build_recipe, build_settings
 from mmpretrain.report.results import build_results
+from mmpretrain.report.speed import build_speed
 from mmpretrain.report.verdict import build_verdict
 from mmpretrain.report.written import build_written
 
@@ -45,8 +48,11 @@ SECTIONS = (
     Section("verdict", "Verdict", build_verdict, ""),
     Section("results", "Results", build_results, "results.jsonl"),
     Section("curves", "Curves", build_curves, "two records in metrics.jsonl"),
+    Section("speed", "Speed", build_speed, ""),
+    Section("events", "Events", build_events, ""),
     Section("data", "Data", build_data_facts, "data.json"),
     Section("searches", "Searches", build_examples, "predictions of retrieval", of_pictures=True),
+    Section("map", "Map", build_maps, "a map in predictions of retrieval", of_pictures=True),
     Section("answers", "Answers", build_answers, ""),
     Section("captions", "Captions", build_captioned, ""),
     Section("written", "Written", build_written, ""),
@@ -58,20 +64,23 @@ SECTIONS = (
 )
 
 
-def write_report(run: Run) -> Path:
+def write_report(run: Run, reload: int = 0) -> Path:
     """Write report.html from what the run folder holds now; returns its path.
 
     Parts that are not there yet are named in one sentence and left out.
+
+    Args:
+        reload: seconds after which a browser is to read it again; 0: never.
 
     Raises:
         MmpretrainError: a file of the folder is damaged.
         ConfigError: there are curves to draw and matplotlib is not installed.
     """
-    write_atomic(run.report, render(read_folder(run)))
+    write_atomic(run.report, render(read_folder(run), reload))
     return run.report
 
 
-def render(record: Record) -> str:
+def render(record: Record, reload: int = 0) -> str:
     """The page as text."""
     built = [(section, section.build(record)) for section in SECTIONS]
     page = environment().get_template("page.html")
@@ -85,6 +94,8 @@ def render(record: Record) -> str:
         ],
         style=(TEMPLATES / "style.css").read_text(encoding="utf-8"),
         version=__version__,
+        reload=reload,
+        written=now().replace("T", " ")[:19] if reload else "",
     )
 
 

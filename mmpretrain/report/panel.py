@@ -1,8 +1,12 @@
 """What a curve is before it is drawn: lines over steps, and how their values are written."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from mmpretrain.report import wording
+
+MAGNITUDE = 3.0
+"""Times its least value that a quantity has to reach before a logarithmic axis is worth a look."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +46,8 @@ class Panel:
     """The axis starts at zero, because the quantity's size matters and not only its change."""
     noisy: bool = False
     """Single records scatter; a running mean is drawn over them."""
+    positive: bool = False
+    """A quantity of which factors matter too: it may be seen on a logarithmic axis."""
     across: str = "step"
     """What the values are over."""
     doubling: bool = False
@@ -58,6 +64,12 @@ class Panel:
         return f"{self.text(values[0])} → {self.text(values[-1])}"
 
     @property
+    def has_magnitudes(self) -> bool:
+        """Whether a logarithmic axis can be drawn, and shows what a plain one hides."""
+        values = [value for line in self.series for value in line.values]
+        return self.positive and min(values) > 0 and max(values) >= MAGNITUDE * min(values)
+
+    @property
     def description(self) -> str:
         """The panel in words, for those who cannot see it."""
         lines = [
@@ -70,3 +82,9 @@ class Panel:
     def text(self, value: float) -> str:
         """A value of this panel as a person reads it."""
         return wording.percent(value) if self.percent else wording.number(value)
+
+
+def drawable(panels: Sequence[Panel]) -> list[Panel]:
+    """Those with a line to draw: a single figure with its interval is a point beside a line, and no line of its own."""
+    own = [(panel, [line for line in panel.series if len(line.steps) > 1 or line.lows]) for panel in panels]
+    return [replace(panel, series=kept) for panel, kept in own if any(len(line.steps) > 1 for line in kept)]

@@ -13,7 +13,7 @@ from mmpretrain.report.panel import Panel, Series
 try:
     import matplotlib
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
+    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 except ImportError as error:
     raise ConfigError('report: the curves need matplotlib; pip install -e ".[eval]"') from error
 
@@ -32,7 +32,7 @@ SMOOTH_FROM = 40
 """Records from which on a running mean is drawn."""
 
 
-def draw(panel: Panel) -> str:
+def draw(panel: Panel, logarithmic: bool = False) -> str:
     """The panel's axes and lines; title and legend are the page's."""
     settings: dict[Any, Any] = {
         "svg.fonttype": "none",
@@ -45,11 +45,11 @@ def draw(panel: Panel) -> str:
         axes = figure.subplots()
         for place, line in enumerate(panel.series):
             _draw_line(axes, panel, line, place)
-        _dress(axes, panel)
+        _dress(axes, panel, logarithmic)
         buffer = io.StringIO()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
-    return inline(buffer.getvalue(), panel)
+    return inline(buffer.getvalue(), panel, f"{panel.title}{' log' if logarithmic else ''}")
 
 
 def _draw_line(axes: "Axes", panel: Panel, line: Series, place: int) -> None:
@@ -79,7 +79,7 @@ def tick_text(value: float) -> str:
     return wording.number(value) if abs(value) < 1e-2 else f"{value:,.6g}"
 
 
-def _dress(axes: "Axes", panel: Panel) -> None:
+def _dress(axes: "Axes", panel: Panel, logarithmic: bool) -> None:
     """Axes that step back: a light grid, no frame, few ticks."""
     axes.spines[:].set_visible(False)
     axes.grid(axis="y", color=GRID, linewidth=0.8)
@@ -93,24 +93,33 @@ def _dress(axes: "Axes", panel: Panel) -> None:
     else:
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
-    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    if logarithmic:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
+        axes.yaxis.set_minor_locator(NullLocator())
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     if panel.percent:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g} %"))
     else:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick_text(value)))
-    if panel.from_zero:
+    if panel.from_zero and not logarithmic:
         axes.set_ylim(bottom=0)
 
 
-def inline(svg: str, panel: Panel) -> str:
-    """An SVG file as part of a page: no prolog, no rules or ids that reach beyond it, the page's font and colours."""
+def inline(svg: str, panel: Panel, name: str) -> str:
+    """An SVG file as part of a page: no prolog, no rules or ids that reach beyond it, the page's font and colours.
+
+    Args:
+        name: no other drawing of the page has it.
+    """
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>|<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r'<g id="[^"]*"', "<g", body)
     body = re.sub(r" font-family: [^;\"]*;?", "", body)
     # two panels may share a clip rectangle, and an id has to be the only one on the page
-    prefix = hashlib.blake2b(panel.title.encode(), digest_size=4).hexdigest()
+    prefix = hashlib.blake2b(name.encode(), digest_size=4).hexdigest()
     body = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>c{prefix}", body)
     for colour, variable in VARIABLES.items():
         body = body.replace(colour, variable)

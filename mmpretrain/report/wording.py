@@ -101,6 +101,11 @@ def duration(seconds: float) -> str:
     return " ".join(f"{amount}{SPACE}{unit}" for amount, unit in parts[first : first + 2] if amount)
 
 
+def milliseconds(seconds: float) -> str:
+    """0.0312 as `31.2 ms`, 2.5 as `2.5 s`."""
+    return duration(seconds) if seconds >= 1 else f"{1000 * seconds:.3g}{SPACE}ms"
+
+
 def number(value: float) -> str:
     """A plain number with about three digits, thousands kept whole."""
     if not math.isfinite(value):

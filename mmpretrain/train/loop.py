@@ -92,6 +92,8 @@ class Hooks:
     """Keep account of the samples that a step's micro-batches replaced."""
     refused: Callable[[int, StepResult], None]
     """Keep account of a step that was kept from the weights."""
+    odd: Callable[[int, str], None]
+    """Keep account of what is odd about a step that was taken."""
 
 
 @dataclass(kw_only=True)
@@ -216,6 +218,7 @@ def _tell(step: int, result: StepResult, guards: Guards, hooks: Hooks, display: 
         hooks.refused(step, result)
         display.say(f"step {step} was skipped: {result.refused}; samples: {', '.join(result.suspects[:4])} ...")
     elif spike := guards.spikes.spike(result.metrics["loss"]):
+        hooks.odd(step, spike)
         display.say(f"step {step}: {spike}")
 
 

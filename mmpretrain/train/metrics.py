@@ -5,12 +5,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mmpretrain.train.step import StepResult
 
 PLAIN_LINE_SECONDS = 10.0
+OF_THE_MACHINE = ("samples_per_s", "data_wait", "seconds", "step_p50", "step_p95", "memory")
+"""Numbers of a line that are others when the same run is taken again."""
 
 
 class Meter:
@@ -20,19 +23,22 @@ class Meter:
         self._reset()
 
     def _reset(self) -> None:
-        self._since = time.perf_counter()
+        self._since = self._began = time.perf_counter()
         self._steps = self._skipped = 0
         self._waited = 0.0
+        self._taken: list[float] = []
         self._sums: dict[str, float] = {}
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Time spent here is time without data."""
-        start = time.perf_counter()
+        """Time spent here is time without data; a step begins with it."""
+        self._began = time.perf_counter()
         yield
-        self._waited += time.perf_counter() - start
+        self._waited += time.perf_counter() - self._began
 
     def add(self, result: StepResult) -> None:
+        """A step has ended."""
+        self._taken.append(time.perf_counter() - self._began)
         self._steps += 1
         self._skipped += not result.applied
         if result.applied:
@@ -42,9 +48,11 @@ class Meter:
     def record(self, step: int, batch: int, rate: float) -> dict[str, Any]:
         """The line for metrics.jsonl, and a new start.
 
-        Rates are per second of wall time; `data_wait` is the share of it spent waiting for a batch.
+        Rates are per second of wall time; `data_wait` is the share of it spent waiting for a batch. `step_p50` and
+        `step_p95` are seconds of single steps, without what happens between them now and then.
         """
         seconds = time.perf_counter() - self._since
+        middle, slow = np.percentile(self._taken, (50, 95)).tolist()
         applied = self._steps - self._skipped
         line = {
             "step": step,
@@ -54,6 +62,8 @@ class Meter:
             "samples_per_s": self._steps * batch / seconds,
             "data_wait": self._waited / seconds,
             "seconds": seconds,
+            "step_p50": middle,
+            "step_p95": slow,
             "skipped": self._skipped,
         }
         self._reset()

@@ -19,17 +19,22 @@ class Saver:
         root: the run's checkpoints folder.
         keep: newest checkpoints that stay.
         beside: write from a thread while training goes on.
-        say: told when a checkpoint could not be written.
+        failed: told the step of a checkpoint that could not be written, and why.
         written: told the step of each that was.
     """
 
     def __init__(
-        self, root: Path, keep: int, beside: bool, say: Callable[[str], None], written: Callable[[int], None]
+        self,
+        root: Path,
+        keep: int,
+        beside: bool,
+        failed: Callable[[int, str], None],
+        written: Callable[[int], None],
     ) -> None:
         self._root = root
         self._keep = keep
         self._beside = beside
-        self._say = say
+        self._failed = failed
         self._written = written
         self._thread: threading.Thread | None = None
         self._failure: str | None = None
@@ -79,7 +84,7 @@ class Saver:
             newest, _ = checkpoint.find_newest(self._root)
             there = f"the newest is of step {step_of(newest)}" if newest else "there is none yet"
             self._failure = f"{self._root}: the checkpoint of step {taken.step} was not written: {error}; {there}"
-            self._say(self._failure)
+            self._failed(taken.step, self._failure)
 
     def _raise_failure(self, step: int) -> None:
         if self._failure is not None:

@@ -77,6 +77,9 @@ def test_help_imports_neither_torch_nor_anything_else_heavy():
         "caption",
         "export",
         "compress",
+        "serve",
+        "search",
+        "embed",
     ):
         subprocess.run([sys.executable, "-c", program.format(verb)], check=True, capture_output=True)
 
@@ -107,6 +110,7 @@ def test_every_imported_package_is_declared():
         [*project["dependencies"], *(d for extra in project["optional-dependencies"].values() for d in extra)]
     )
     names = {"PIL": "pillow", "yaml": "PyYAML", "sklearn": "scikit-learn", "open_clip": "open_clip_torch"}
+    names["python_multipart"] = "python-multipart"
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text())):
             modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []

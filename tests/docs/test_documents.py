@@ -112,6 +112,8 @@ def test_every_command_of_the_readme_exists_with_its_options(arguments: list[str
     """Its words are parsed by the command's own parser; what it does is tested with the recipes."""
     words, command = list(arguments), cli
     while hasattr(command, "commands") and words:
+        if words[0] not in command.commands and hasattr(command, "default"):
+            words.insert(0, command.default)
         assert words[0] in command.commands, f"no command {words[0]}"
         command = command.commands[words.pop(0)]
     command.make_context(command.name, words, resilient_parsing=False)

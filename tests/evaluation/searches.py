@@ -26,8 +26,23 @@ def ranked(
         meanings: which texts mean the same.
     """
     n = len(images)
+    told = told_of(n, names=names, pictures=pictures, meanings=meanings)
+    rows = [(row, 0) for row in range(n)]
+    image_NE, text_NE = F.normalize(images, dim=-1), F.normalize(texts, dim=-1)
+    searched = [gallery(name, told, rows, image_NE, text_NE) for name in sorted({each.gallery for each in told})]
+    return [rank(each, direction, count) for each in searched for direction in DIRECTIONS]
+
+
+def told_of(
+    n: int,
+    *,
+    names: Sequence[str] | None = None,
+    pictures: Sequence[int] | None = None,
+    meanings: Sequence[int] | None = None,
+) -> list[Told]:
+    """Samples without classes, one text each."""
     names, pictures, meanings = names or [""] * n, pictures or range(n), meanings or range(n)
-    told = [
+    return [
         Told(
             key=f"k{row}",
             caption=f"text {row}",
@@ -42,10 +57,6 @@ def ranked(
         )
         for row in range(n)
     ]
-    rows = [(row, 0) for row in range(n)]
-    image_NE, text_NE = F.normalize(images, dim=-1), F.normalize(texts, dim=-1)
-    searched = [gallery(name, told, rows, image_NE, text_NE) for name in sorted(set(names))]
-    return [rank(each, direction, count) for each in searched for direction in DIRECTIONS]
 
 
 def noise(rows: int, width: int, seed: int) -> torch.Tensor:

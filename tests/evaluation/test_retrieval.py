@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmpretrain.evaluation.rerank import reranked
-from mmpretrain.evaluation.retrieval import examples, lines, summarise
+from mmpretrain.evaluation.retrieval import lines, summarise
 from mmpretrain.evaluation.search import Pairs, products, sortable, unsorted
 from mmpretrain.evaluation.shown import spread
+from mmpretrain.evaluation.shown_searches import examples
 from tests.evaluation.searches import noise, ranked
 
 
@@ -200,13 +201,37 @@ def test_a_judge_that_cannot_decide_is_counted_as_wrong():
     assert (after.again == 3).all()
 
 
-def test_examples_hold_hits_and_misses_with_their_answers():
+def test_shown_are_the_clearest_hits_the_nearest_misses_and_the_farthest_ones():
     ranking = ranked(noise(60, 8, 0), noise(60, 8, 0) + 1.2 * noise(60, 8, 1))[0]
-    shown = examples(ranking, 8)
-    assert {example["rank"] < 5 for example in shown} == {True, False}
-    for example in shown:
-        assert any(answer["hit"] for answer in example["top"]) == (example["rank"] < 5)
-        assert all(answer["caption"] == f"text {answer['row']}" for answer in example["top"])
+    shown = examples(ranking, 3)
+    kinds = {kind: [each for each in shown if each["kind"] == kind] for kind in ("hit", "near", "miss")}
+    assert [len(found) for found in kinds.values()] == [3, 3, 3]
+    assert len({each["query"]["row"] for each in shown}) == 9
+    assert all(each["rank"] == 0 and each["top"][0]["hit"] for each in kinds["hit"])
+    leads = [each["top"][0]["score"] - each["top"][1]["score"] for each in kinds["hit"]]
+    assert leads == sorted(leads, reverse=True)
+    assert all(0 < each["rank"] < 10 for each in kinds["near"])
+    assert kinds["miss"][0]["rank"] == ranking.ranks.max()
+    for each in shown:
+        assert any(answer["hit"] for answer in each["top"]) == ("right" not in each)
+        assert all(answer["caption"] == f"text {answer['row']}" for answer in each["top"])
+
+
+@pytest.mark.parametrize("direction", [0, 1])
+def test_of_a_miss_the_best_right_answer_is_shown(direction: int):
+    images, texts = noise(40, 8, 0), noise(40, 8, 1)
+    groups = [row // 2 for row in range(40)]
+    ranking = ranked(images, texts, meanings=groups)[direction]
+    query_QE, answer_AE = (
+        F.normalize(each, dim=-1) for each in ((images, texts) if direction == 0 else (texts, images))
+    )
+    for each in (found for found in examples(ranking, 3) if "right" in found):
+        scores = query_QE[each["query"]["row"]] @ answer_AE.T
+        right = [row for row in range(40) if groups[row] == groups[each["query"]["row"]]]
+        best = max(right, key=lambda row: float(scores[row]))
+        assert each["right"]["row"] == best
+        assert each["right"]["score"] == pytest.approx(float(scores[best]), abs=1e-6)
+        assert int((scores > scores[best]).sum()) == each["rank"]
 
 
 def test_there_is_a_line_for_each_query():

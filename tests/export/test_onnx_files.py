@@ -20,6 +20,7 @@ from mmpretrain.export.onnx_graphs import Graph, any_rows, graphs_of
 from mmpretrain.export.report import refuse_differing
 from mmpretrain.export.run_example import Exported
 from mmpretrain.recipes.caption import caption
+from mmpretrain.recipes.models import models
 from mmpretrain.recipes.trained import load_trained
 from tests.conftest import ConfigWriter, toy_picture
 from tests.export.runs import export, refusal, train
@@ -104,6 +105,9 @@ def test_towers_fusion_and_decoder_say_what_torch_says(
     run, out = train(toy_config, **ALL), tmp_path / "onnx"
     report = json.loads(export(run, "--to", "onnx", "--out", out, "--json"))
     assert {file.stem for file in out.glob("*.onnx")} == {"image", "text", "fusion", "decoder_first", "decoder_next"}
+    (row,) = models([out], [], "", True, None, Console(quiet=True))
+    assert row["tasks"] == ["retrieval", "matching", "captions", "zero-shot"]
+    assert row["latency"]["image"]["1"] > 0 < row["latency"]["text"]["32"]
     parts = {each["name"]: each for each in report["parts"]}
     assert all(each["passed"] and each["numbers"] for each in parts.values())
     assert {"image: image_embedding", "text: text_embedding", "fusion: log_odds"} < parts.keys()

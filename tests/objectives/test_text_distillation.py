@@ -238,6 +238,55 @@ def test_evaluation_asks_nothing_and_needs_no_teacher() -> None:
     assert found.keys() == {"masked_language/loss", "masked_language/accuracy"}
 
 
+# -- a student that begins as its teacher -----------------------------------------------------------------
+
+
+def test_a_student_begins_as_blocks_of_its_teacher_and_with_all_of_them_as_the_teacher() -> None:
+    teacher = teacher_of(**STUDENT | {"layers": 3})
+    text = module_of(distillation(cosine=1.0, start=[3, 1]), teacher=teacher)
+    alone(text).begin(text.model.text)
+    own, theirs = text.model.text.blocks, teacher.tower.blocks
+    for mine, block in ((own[0], theirs[2]), (own[1], theirs[0])):
+        assert all(torch.equal(mine.state_dict()[name], value.double()) for name, value in block.state_dict().items())
+    whole = module_of(
+        MaskedLanguage(),
+        distillation(logits=1.0, start=[1, 2, 3]),
+        teacher=teacher,
+        student=BidirectionalText(**STUDENT | {"layers": 3}),
+    )
+    begun = alone(whole).begin(whole.model.text)
+    assert {id(weight) for weight in begun} == {
+        id(weight) for part in (whole.model.text, whole.objectives[0]) for weight in part.parameters()
+    }
+    assert share_of_guesses(whole, teacher) < 1e-9
+
+
+def share_of_guesses(module: TrainingModule, teacher: TextTeacher) -> float:
+    """How far the student's guesses of hidden words are from the teacher's."""
+    words, batch = module.objectives[0], toy_batch()
+    masked, hidden = words.corrupt(batch, words.texts(batch))
+    x_BLD = words.read(module.model, None, masked, hidden)
+    theirs_BLD = teacher.trace(masked.texts.tokens_BL, batch.mask_BL, masked.hidden_BL).states[-1]
+    mask_BL = batch.mask_BL
+    distance = words.logits(module.model)(x_BLD[mask_BL], None) - teacher.logits(theirs_BLD[mask_BL], None)
+    return float(distance.detach().abs().max())
+
+
+UNFIT_STARTS: list[tuple[list[int], dict, str]] = [
+    ([1, 4], STUDENT | {"layers": 3}, "start: runs/teacher has 3 layers and no layer 4"),
+    ([1], STUDENT, r"names 1 blocks, and the student has 2; set towers.text.layers to 1"),
+    ([1, 2], {}, r"runs/teacher has 4 heads, its student 2; set towers.text.heads to 4"),
+    ([1, 2], {"heads": 2}, r"embedding.position_LD is \[\d+, 16\] in the student and \[\d+, 24\]"),
+    ([1, 2], STUDENT | {"norm": "pre"}, "has no embedding.norm.weight; give towers.text its kind"),
+]
+
+
+@pytest.mark.parametrize(("start", "shape", "said"), UNFIT_STARTS, ids=[said[:40] for *_, said in UNFIT_STARTS])
+def test_a_start_that_does_not_fit_is_refused_by_name(start: list[int], shape: dict, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        module_of(distillation(logits=1.0, start=start), MaskedLanguage(), teacher=teacher_of(**shape))
+
+
 # -- what does not fit ------------------------------------------------------------------------------------
 
 UNFIT: list[tuple[dict, dict, str]] = [

@@ -1,6 +1,8 @@
 """Two runs side by side: searches query by query, everything else sample by sample, and what is no comparison."""
 
+import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from mmpretrain.__main__ import cli
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.files import read_json_lines, write_atomic
 from mmpretrain.core.run import Run
-from mmpretrain.recipes.compare import Searched, compare, mean_by_picture, paired
+from mmpretrain.recipes.compare import Searched, compare, mean_by_picture, paired, parts_of
 from mmpretrain.recipes.compare_samples import sign_flip_p
 from mmpretrain.recipes.evaluate import evaluate
 from mmpretrain.recipes.pretrain import pretrain
@@ -46,7 +48,8 @@ def test_two_recipes_are_compared_query_by_query_and_sample_by_sample(toy_config
     told = json.loads(invoke(runs[0], runs[1], "--json"))
     assert told == json.loads(invoke(runs[0], "--to", runs[1], "--json")), "two runs need no --to"
     same = json.loads(invoke(runs[0], runs[0], "--json"))
-    assert same[-1]["p"] == 1.0
+    assert same[-1]["p"] == same[0]["p"] == 1.0
+    side_by_side(runs)
     file = Run(runs[1]).predictions / "retrieval_val.json"
     kept = json.loads(file.read_text())
     kept["ranks"][0] = {name: each[:-1] if isinstance(each, list) else each for name, each in kept["ranks"][0].items()}
@@ -54,6 +57,50 @@ def test_two_recipes_are_compared_query_by_query_and_sample_by_sample(toy_config
     for pair in ([runs[:2], runs[2:]], [runs[:1], runs[1:2]]):
         with pytest.raises(ConfigError, match=r"b searched val with other queries or galleries than .*/a;"):
             compare(*pair, QUIET)
+
+
+def side_by_side(runs: list[Path]) -> None:
+    """A page and a table of three runs, each a recipe of its own."""
+    page, rows = runs[0].parent / "out" / "page.html", runs[0].parent / "out" / "rows.csv"
+    told = invoke(*runs, "--html", page, "--csv", rows)
+    assert "a against b" in told
+    assert "a against c" in told
+    source = page.read_text()
+    assert "a against c" in source
+    assert "train.seed" in source
+    assert "<script" not in source
+    assert not set(re.findall(r"(?:src|href)=\"(?!data:|#)", source))
+    with rows.open(newline="") as file:
+        found = list(csv.DictReader(file))
+    figures = [row for row in found if row["kind"] == "figure"]
+    assert {row["runs"] for row in figures} == {"a", "b", "c"}
+    one, other = (
+        next(float(r["value"]) for r in figures if (r["runs"], r["metric"]) == (run, "i2t_R@1")) for run in "ac"
+    )
+    (row,) = [r for r in found if r["kind"] == "difference" and (r["against"], r["metric"]) == ("c", "i2t_R@1")]
+    assert float(row["value"]) == pytest.approx(one - other)
+    assert float(row["low"]) <= float(row["value"]) <= float(row["high"])
+    assert 0 < float(row["p"]) <= 1
+
+
+@given(st.integers(0, 99), st.integers(1, 10))
+@settings(max_examples=20, deadline=None)
+def test_what_pictures_add_to_a_difference_sums_up_to_it(seed: int, k: int):
+    generator = np.random.default_rng(seed)
+    sides = []
+    owners = {"ada": np.sort([*range(6), *generator.integers(0, 6, 3)]), "eve": np.arange(4)}
+    sizes = {"ada": 6, "eve": 4}
+    for _ in range(2):
+        sides.append(
+            {
+                **{("i2t", g): Searched(generator.integers(0, 12, (2, n)), np.arange(n)) for g, n in sizes.items()},
+                **{("t2i", g): Searched(generator.integers(0, 12, (2, len(o))), o) for g, o in owners.items()},
+            }
+        )
+    for directions in (("i2t",), ("t2i",), ("i2t", "t2i")):
+        parts = parts_of(*sides, directions, k)
+        assert len(parts) == 10
+        assert parts.sum() == pytest.approx(paired(*sides, directions, k).value)
 
 
 def test_splits_of_one_name_in_two_datasets_are_compared_each_by_itself(

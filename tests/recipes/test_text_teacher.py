@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from click.testing import CliRunner
 from rich.console import Console
 from safetensors.torch import save_file
 
+from mmpretrain.__main__ import cli
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.files import read_json_lines
 from mmpretrain.core.run import Run, list_checkpoints
@@ -150,6 +152,25 @@ def test_a_student_is_evaluated_after_its_teacher_is_gone(teacher: Run, config: 
     shutil.rmtree(own)
     after = evaluate(student.folder, "held_out", ":val", [], None)
     assert after["metrics"] == before["metrics"]
+
+
+def test_a_student_of_half_the_layers_starts_as_its_teacher_and_says_so(teacher: Run, config: Config) -> None:
+    objectives = distillation(teacher.folder, logits=1.0, start=[2])
+    student = pretrain(
+        config("half", objectives=objectives, towers__text={**TEXT, "layers": 1}, train__steps=3), [], "never", QUIET
+    )
+    start = json.loads((newest(student) / "start.json").read_text())
+    assert start["origin"] == str(teacher.folder)
+    assert {"model.text.blocks.0.mlp.input.weight", "objectives.0.head.bias_V"} <= set(start["started"])
+
+
+def test_another_teacher_stands_behind_the_command(teacher: Run, config: Config) -> None:
+    path = config("told", objectives=distillation("runs/nobody", cosine=1.0))
+    ended = CliRunner().invoke(cli, ["distil", str(path), "--teacher", str(teacher.folder), "--dry-run"])
+    assert ended.exit_code == 0, ended.output
+    plain = config("plain")
+    with pytest.raises(ConfigError, match="has no objective with a teacher; add distillation or text_distillation"):
+        CliRunner().invoke(cli, ["distil", str(plain), "--teacher", "runs/x"], catch_exceptions=False)
 
 
 # -- a BERT by file ---------------------------------------------------------------------------------------

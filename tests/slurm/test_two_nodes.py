@@ -15,6 +15,7 @@ import pytest
 from mmpretrain.core.files import read_json_lines, sha256
 from mmpretrain.core.run import list_checkpoints, step_of
 from mmpretrain.launching.slurm import seconds_of
+from mmpretrain.train.metrics import OF_THE_MACHINE
 from tests.slurm.cluster import NODES, Cluster, free_ports, has_pending, wait_until, why_not
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +38,6 @@ CONFIG = (
     "train.evaluate_every=null",
     "evaluation=[]",
 )
-TIMES = ("samples_per_s", "seconds", "data_wait")
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 
@@ -111,7 +111,7 @@ def start_uninterrupted(cluster: Cluster, folder: Path) -> subprocess.Popen:
 
 def numbers(folder: Path) -> list[dict]:
     records = read_json_lines(folder / "metrics.jsonl")
-    return [{name: value for name, value in record.items() if name not in TIMES} for record in records]
+    return [{name: value for name, value in record.items() if name not in OF_THE_MACHINE} for record in records]
 
 
 def test_a_job_whose_time_ends_and_whose_node_dies_comes_back_and_ends_as_if_neither_had_happened(

@@ -39,7 +39,7 @@ def snapshot(step: int, elements: int) -> Snapshot:
 def test_tensors_that_do_not_fit_cost_their_checkpoint_alone(tmp_path: Path, beside: bool) -> None:
     told: list[str] = []
     written: list[int] = []
-    saver = Saver(tmp_path, 2, beside, told.append, written.append)
+    saver = Saver(tmp_path, 2, beside, lambda step, said: told.append(said), written.append)
     saver.save(snapshot(1, 10), now=False)
     saver.save(snapshot(2, 100_000), now=False)
     assert saver.has(1)

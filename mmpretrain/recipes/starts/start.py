@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.heads.classification import ClassificationLearner
 from mmpretrain.objectives.combine import TrainingModule
+from mmpretrain.objectives.text_distillation import TextDistillation, TextDistillationLearner
 from mmpretrain.recipes.settings import Pretrain
 from mmpretrain.recipes.starts.origin import Origin
 
@@ -156,13 +157,27 @@ def with_files(start: Start, module: TrainingModule, config: Pretrain) -> Start:
     if model.text is not None and model.text.from_file:
         files.append(config.towers.text.weights)  # type: ignore[union-attr, arg-type]  # it has some
         filled |= {id(weight) for weight in model.text.from_file}
+    return joined(start, module, files, filled)
+
+
+def with_teachers(start: Start, module: TrainingModule, config: Pretrain) -> Start:
+    """The same with what a student took from its teacher, which is put in its place here."""
+    for objective, learner in zip(config.objectives, module.objectives, strict=True):
+        if isinstance(objective, TextDistillation) and isinstance(learner, TextDistillationLearner):
+            taken = learner.begin(module.model.text)
+            start = joined(start, module, [objective.teacher], {id(weight) for weight in taken})
+    return start
+
+
+def joined(start: Start, module: TrainingModule, labels: list[str], filled: set[int]) -> Start:
+    """The same with more parameters that began with weights from elsewhere, by their identities."""
     named = [name for name, weight in module.named_parameters() if id(weight) in filled]
     more = [name for name in named if name not in start.started]
     if not more:
         return start
     return replace(
         start,
-        origin=", ".join([*([start.origin] if start.origin else []), *files]),
+        origin=", ".join([*([start.origin] if start.origin else []), *labels]),
         started=[*start.started, *more],
         new=[name for name, _ in module.named_parameters() if name not in {*start.started, *more}],
     )

@@ -5,11 +5,11 @@ from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.run import Run
-from mmpretrain.core.settings import read_yaml
+from mmpretrain.core.settings import adapter, read_yaml
 from mmpretrain.heads.build import LearnerSettings
 from mmpretrain.recipes.starts.open_clip_origin import described
 from mmpretrain.towers.open_clip_model import is_open_clip
@@ -93,5 +93,5 @@ def needed_parts(objectives: Sequence[Any]) -> Set[str]:
     found: set[str] = set()
     for each in objectives:
         with contextlib.suppress(ValidationError):
-            found |= TypeAdapter(LearnerSettings).validate_python(each).needs
+            found |= adapter(LearnerSettings).validate_python(each).needs
     return found

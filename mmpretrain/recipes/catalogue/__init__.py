@@ -1,0 +1,1 @@
+"""Models that there are, as rows of one table: configs, runs, exports."""

@@ -1,0 +1,1 @@
+"""Runs and exports as the server and the search ask them."""

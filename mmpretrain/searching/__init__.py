@@ -1,0 +1,1 @@
+"""Pictures found by a text or by another picture."""

@@ -1,0 +1,1 @@
+"""Runs and exports behind an HTTP address."""
