@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -19,9 +20,12 @@ TASKS = "retrieval, zeroshot, probe, fewshot, captioning, vqa, classification, s
     "--data", required=True, metavar="NAME[:SPLIT]", help="Dataset and split, such as emoji:test; alone: its val."
 )
 @click.option("--fail-under", multiple=True, metavar="METRIC=NUMBER", help="Exit 4 where a metric is worse.")
+@click.option(
+    "--precision", type=click.Choice(["auto", "fp32", "bf16"]), help="Of the matrix products. Default: the run's own."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the line of results.jsonl instead of a table.")
 def evaluate(
-    run: Path, overrides: tuple[str, ...], task: str, data: str, fail_under: tuple[str, ...], as_json: bool
+    run: Path, overrides: tuple[str, ...], task: str, data: str, as_json: bool, fail_under: tuple[str, ...], **more: Any
 ) -> None:
     """Evaluate the best checkpoint of RUN where it keeps one, else the newest.
 
@@ -31,7 +35,7 @@ def evaluate(
     from mmpretrain.recipes.evaluate import evaluate as recipe
 
     try:
-        record = recipe(run, task, data, fail_under, None if as_json else console(), overrides)
+        record = recipe(run, task, data, fail_under, None if as_json else console(), overrides, **more)
     finally:
         sys.stdout.flush()
     if not World.from_environment().is_main:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import ftfy
 import torch
@@ -37,6 +37,17 @@ CLIP_MERGES = 48_894
 Words = Literal["all", "seen"]
 # the words, numbers, contractions and signs that CLIP's encoder takes as units
 CLIP_UNITS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+
+
+class SpelledWord(NamedTuple):
+    """A word of a text as the vocabulary cuts it, or a sign."""
+
+    text: str
+    places: tuple[int, ...]
+    """Of its tokens in the row."""
+    before: str
+    """The text in front of it."""
+    behind: str
 
 
 class Tokenizer:
@@ -112,6 +123,21 @@ class Tokenizer:
         words, torn = encoding.word_ids, encoding.overflowing[0].word_ids[1]
         first = words.index(torn) if words[-2] == torn else len(ids) - 1
         return [*ids[:first], ids[-1]] if first > 1 else ids
+
+    def words(self, text: str) -> list[SpelledWord]:
+        """The words of a text that are not cut off, as they are spelled there."""
+        spelled = clean(text)
+        (encoding,) = self._encoded([spelled])
+        kept = len(self._kept(encoding))
+        places: dict[int, list[int]] = {}
+        for place, word in enumerate(encoding.word_ids[:kept]):
+            if word is not None:
+                places.setdefault(word, []).append(place)
+        found = []
+        for own in places.values():
+            first, last = encoding.offsets[own[0]][0], encoding.offsets[own[-1]][1]
+            found.append(SpelledWord(spelled[first:last].strip(), tuple(own), spelled[:first], spelled[last:]))
+        return found
 
     def decode(self, ids: list[int]) -> str:
         """The text of ids, without start and end."""

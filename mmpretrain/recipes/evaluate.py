@@ -14,7 +14,7 @@ from mmpretrain.core.errors import ConfigError, QualityError
 from mmpretrain.core.run import Run
 from mmpretrain.core.settings import apply_overrides, build, did_you_mean, dump
 from mmpretrain.data.card import find_dataset, load_card, parse_name
-from mmpretrain.engines.base import Engine
+from mmpretrain.engines.base import Engine, Precision
 from mmpretrain.engines.ddp import Ddp
 from mmpretrain.engines.single import Single
 from mmpretrain.evaluation.build import EvaluatorSettings, tasks
@@ -42,6 +42,7 @@ def evaluate(
     fail_under: Sequence[str],
     console: Console | None,
     overrides: Sequence[str] = (),
+    precision: Precision | None = None,
 ) -> dict[str, Any]:
     """Evaluate a run's best checkpoint where it keeps one, else its newest.
 
@@ -49,12 +50,17 @@ def evaluate(
         data: `NAME:SPLIT`, or only `:SPLIT` of the dataset that the run was trained on.
         fail_under: gates such as `i2t_R@10=0.4`.
         overrides: settings of the evaluator, such as `generation.kind=beam`.
+        precision: of the matrix products; None: the run's own.
 
     Raises:
         QualityError: a gate was missed.
     """
     place = Run.open(folder)
     config = read_run(folder)
+    told = []
+    if precision:
+        told = [f"Matrix products were taken in {precision}."]
+        config = replace(config, engine=replace(config.engine, precision=precision))
     chosen = choose(config, task, data, overrides)
     gates = [parse_gate(text) for text in fail_under]
     quiet = console or Console(quiet=True)
@@ -63,7 +69,7 @@ def evaluate(
         wanted = [evaluated_split(config.data, name) for name in chosen.splits]
         on_main(lambda: index_on_first_use(wanted, config.data.storage, quiet, ranks=world.size))
         parts, engine = load(config, found, world)
-        evaluation = Evaluation(parts, place, [chosen])
+        evaluation = Evaluation(parts, place, [chosen], told)
         record = evaluation.run(engine, found.step, None, with_examples=True)[0]
     if console and world.is_main:
         show(record, console)

@@ -37,8 +37,10 @@ from mmpretrain.train.metrics import Display
 class Evaluation:
     """The evaluators of a run and the splits that they need."""
 
-    def __init__(self, parts: Parts, place: Run, chosen: Sequence[EvaluatorSettings]) -> None:
+    def __init__(self, parts: Parts, place: Run, chosen: Sequence[EvaluatorSettings], told: Sequence[str] = ()) -> None:
+        """`told`: what readers of every figure have to know."""
         self.parts = parts
+        self.told = told
         self.place = place
         self.chosen = chosen
         chosen = [with_head(settings, parts.config.objectives) for settings in chosen]
@@ -125,7 +127,7 @@ class Evaluation:
     ) -> dict[str, Any]:
         dataset = self.datasets[evaluator.split]
         chosen = changed(settings)
-        told = [*self._of_prompt(settings), *self._remarks(evaluator.split, found)]
+        told = [*self.told, *self._of_prompt(settings), *self._remarks(evaluator.split, found)]
         return {
             "dataset": dataset.folder.name,
             "split": dataset.split,

@@ -75,6 +75,7 @@ def test_help_imports_neither_torch_nor_anything_else_heavy():
         "plan",
         "status",
         "caption",
+        "explain",
         "export",
         "compress",
         "serve",

@@ -29,7 +29,8 @@ def installed(folder: Path) -> str:
     if program := os.environ.get("CLIP_BENCHMARK"):
         return program
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    subprocess.run([folder / "bin/pip", "install", "--quiet", "clip-benchmark"], check=True)
+    # it imports requests and does not say so
+    subprocess.run([folder / "bin/pip", "install", "--quiet", "clip-benchmark", "requests"], check=True)
     return str(folder / "bin/clip_benchmark")
 
 
