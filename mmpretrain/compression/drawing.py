@@ -88,17 +88,48 @@ def point(mark: Mark, x: float, y: Scale, number: int) -> str:
 
 
 def labels(marks: Sequence[Mark], x: Scale, y: Scale) -> str:
-    """A name beside each point, on the side where there is room, and below the names that stand there already."""
-    placed: list[tuple[float, float, float]] = []
-    found = []
+    """A name beside each point, where it covers no other name or point as far as there is such a place."""
+    points = [Box(x(m.across) - 7, x(m.across) + 7, y(m.value) - 7, y(m.value) + 7) for m in marks]
+    taken, found = list(points), []
     for mark in marks:
-        width = LETTER * len(mark.name)
-        to_the_left = x(mark.across) + 10 + width > WIDTH - RIGHT
-        start = x(mark.across) - 10 - width if to_the_left else x(mark.across) + 10
-        height = y(mark.value) + 4
-        while any(abs(height - other) < 13 and start < end and begin < start + width for begin, end, other in placed):
-            height += 13
-        placed.append((start, start + width, height))
-        anchor, at = ("end", start + width) if to_the_left else ("start", start)
-        found.append(f'<text class="name {anchor}" x="{at:.1f}" y="{height:.1f}">{html.escape(mark.name)}</text>')
+        own = [around(mark, x(mark.across), y(mark.value), place) for place in PLACES]
+        inside = [each for each in own if each.left > LEFT and each.right < WIDTH and each.bottom < HEIGHT - BOTTOM + 4]
+        chosen = min(inside or own, key=lambda box: sum(box.meets(other) for other in taken))
+        taken.append(chosen)
+        found.append(
+            f'<text class="name" x="{chosen.left:.1f}" y="{chosen.bottom - 3:.1f}">{html.escape(mark.name)}</text>'
+        )
     return "".join(found)
+
+
+PLACES = (
+    (12.0, 0.0),
+    (-12.0, 0.0),
+    (12.0, -16.0),
+    (-12.0, -16.0),
+    (12.0, 16.0),
+    (-12.0, 16.0),
+    (12.0, -32.0),
+    (-12.0, -32.0),
+    (12.0, 32.0),
+    (-12.0, 32.0),
+)
+"""Of a name beside its point; the first are the best."""
+
+
+class Box(NamedTuple):
+    left: float
+    right: float
+    top: float
+    bottom: float
+
+    def meets(self, other: "Box") -> bool:
+        beside = self.right < other.left or other.right < self.left
+        return not (beside or self.bottom < other.top or other.bottom < self.top)
+
+
+def around(mark: Mark, x: float, y: float, place: tuple[float, float]) -> Box:
+    """Where a name would stand."""
+    width = LETTER * len(mark.name)
+    left = x + place[0] - (width if place[0] < 0 else 0)
+    return Box(left, left + width, y + place[1] - 7, y + place[1] + 7)

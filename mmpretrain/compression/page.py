@@ -10,7 +10,6 @@ from mmpretrain import __version__
 from mmpretrain.compression import wording
 from mmpretrain.compression.drawing import Mark, draw
 from mmpretrain.core.files import write_atomic
-from mmpretrain.core.run import environment as machine
 from mmpretrain.report.page import TEMPLATES, environment
 from mmpretrain.report.results import Bar
 
@@ -38,7 +37,7 @@ def render(facts: dict[str, Any]) -> str:
             "drawing": draw(marks(rows), "R@10, mean of both directions", "MB on disk"),
             "charts": charts(rows),
             "rows": [line(row, rows[0]) for row in rows],
-            "environment": machine(),
+            "environment": facts["environment"],
             "threads": rows[0]["threads"],
         },
         style=(TEMPLATES / "style.css").read_text(encoding="utf-8") + (OWN / "compression.css").read_text("utf-8"),
@@ -80,22 +79,28 @@ def charts(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Bars of what each step takes."""
     return [
         chart("Weights on disk", rows, lambda row: row["bytes"] / 1e6, "{:.2f} MB"),
-        chart("One pair (median)", rows, lambda row: row["times"]["p50_ms"], "{:.2f} ms"),
-        chart("In batches", rows, lambda row: row["times"]["pairs_per_second"], "{:,.0f} pairs/s"),
         chart("Operations of a pair", rows, lambda row: row["flops"] / 1e6, "{:,.0f} MFLOPs"),
+        chart("Time of one pair", rows, lambda row: row["times"]["p50_ms"], "{:.2f} ms", "p50_ms"),
+        chart("Pairs a second, in batches", rows, lambda row: row["times"]["pairs_per_second"], "{:,.0f}", RATE),
     ]
 
 
-def chart(title: str, rows: Sequence[Row], value: Callable[[Row], float], unit: str) -> dict[str, Any]:
-    most = max(value(row) for row in rows) or 1.0
+RATE = "pairs_per_second"
+
+
+def chart(
+    title: str, rows: Sequence[Row], value: Callable[[Row], float], unit: str, of_time: str = ""
+) -> dict[str, Any]:
+    """Args: of_time: compare with the original as it was in the same turns, not with its row."""
+    factors = [value(row) / (row["original_times"][of_time] if of_time else value(rows[0]) or 1) for row in rows]
     columns = [
         {
             "name": row["name"],
-            "length": value(row) / most,
+            "length": factor / max(factors),
             "count": unit.format(value(row)),
-            "share": f"{value(row) / value(rows[0]):.2f}×" if value(rows[0]) else "",
+            "share": f"{factor:.2f}×" if factor < 10 else f"{factor:.0f}×",
         }
-        for row in rows
+        for row, factor in zip(rows, factors, strict=True)
     ]
     return {"title": title, "columns": columns}
 

@@ -32,9 +32,10 @@ class Quantize(Step):
     """Write int8 ONNX files that onnxruntime runs, from the ONNX export of what the step before left."""
 
     kind: Literal["quantize"] = "quantize"
-    image: Mode = "static"
+    image: Mode | Literal["auto"] = "auto"
     """Of the image tower. static: ranges of activations are measured beforehand on training data; dynamic: each batch
-    has its own, measured as it runs, which convolutions pay for; none: stays as it is."""
+    has its own, measured as it runs, which convolutions pay for; none: stays as it is; auto: static of a network of
+    convolutions, dynamic of a transformer, whose activations one range fits badly."""
     text: Mode = "dynamic"
     """The same of the text tower."""
     others: Literal["dynamic", "none"] = "dynamic"
@@ -86,7 +87,7 @@ def quantize(step: Quantize, exported: Path, folder: Path, feeds: Mapping[str, S
     refuse_unknown_nodes(step, graphs)
     facts = {}
     for graph in graphs:
-        mode = mode_of(step, graph.stem)
+        mode = mode_of(step, graph)
         if mode == "static" and not feeds.get(graph.stem):
             raise ConfigError(f"steps: quantize.{graph.stem}: static has no training data to calibrate on; use dynamic")
         try:
@@ -101,8 +102,15 @@ def quantize(step: Quantize, exported: Path, folder: Path, feeds: Mapping[str, S
     return facts
 
 
-def mode_of(step: Quantize, graph: str) -> Mode:
-    return {"image": step.image, "text": step.text}.get(graph, step.others)
+def mode_of(step: Quantize, graph: Path) -> Mode:
+    """What is done with a graph."""
+    import onnx
+
+    mode = {"image": step.image, "text": step.text}.get(graph.stem, step.others)
+    if mode != "auto":
+        return mode
+    kinds = [node.op_type for node in onnx.load(str(graph), load_external_data=False).graph.node]
+    return "static" if kinds.count("Conv") > kinds.count("MatMul") else "dynamic"
 
 
 def bytes_of(graph: Path) -> int:

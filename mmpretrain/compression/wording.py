@@ -1,6 +1,9 @@
 """Figures of a compression as a person reads them."""
 
+from collections.abc import Sequence
 from typing import Any
+
+from mmpretrain.report.wording import figure_text
 
 Row = dict[str, Any]
 
@@ -27,11 +30,35 @@ def drop(row: Row, name: str = "drops") -> str:
 
 
 def task(row: Row) -> str:
-    """The figure of the run's other task; of scores that are shares in percent."""
+    """The figure of the run's other task in its own unit."""
     found = row["scores"].get("task")
-    if found is None:
-        return "–"
-    return f"{100 * found['value']:.1f}"
+    return "–" if found is None else figure_text(found["metric"], found["value"])
+
+
+def percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f}"
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The table for a text; times are factors of the original in the same turns."""
+    lines = [
+        "| step | parameters | MB | R@1 | R@10 | drop of R@10 | one pair | in batches |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        one, many = (row["original_times"][key] / row["times"][key] for key in ("p50_ms", "batch_p50_ms"))
+        cells = (
+            row["name"],
+            f"{row['parameters'] / 1e6:.2f} M",
+            f"{row['bytes'] / 1e6:.2f}",
+            f"{percent(mean_recall(row, 1))} %",
+            f"{percent(mean_recall(row))} %",
+            drop(row),
+            f"{row['times']['p50_ms']:.2f} ms ({one:.1f}×)",
+            f"{row['times']['pairs_per_second']:,.0f} /s ({many:.1f}×)",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def times_smaller(row: Row, other: Row) -> float:

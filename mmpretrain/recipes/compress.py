@@ -14,24 +14,36 @@ from mmpretrain.compression.quantize import Quantize, require_onnxruntime
 from mmpretrain.compression.steps import Compress
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.files import append_json_line, read_json_lines, sha256, write_atomic
+from mmpretrain.core.run import environment
 from mmpretrain.core.settings import apply_overrides, build, did_you_mean, dump, read_yaml
 from mmpretrain.recipes.compressing.scored import asked_of
 from mmpretrain.recipes.compressing.steps import Bench, Row, bench_of, original_row, take
 from mmpretrain.recipes.compressing.surgery import Given, open_given
 from mmpretrain.recipes.compressing.table import show
 from mmpretrain.recipes.looks import say
+from mmpretrain.recipes.readme_table import put_table
 from mmpretrain.recipes.settings import ROOT
 
 MADE_OF, ROWS, TABLE, PAGE = "compress.json", "rows.jsonl", "table.json", "compression.html"
 DEFAULT = "int8"
 
 
-def compress(folder: Path, config: str, out: Path, overrides: Sequence[str], console: Console) -> dict[str, Any]:
+def compress(
+    folder: Path,
+    config: str,
+    out: Path,
+    overrides: Sequence[str],
+    console: Console,
+    figures: Path | None = None,
+    readme: Path | None = None,
+) -> dict[str, Any]:
     """Take the steps of a config on a run, or those that are left of an earlier start of the same command.
 
     Args:
         config: a YAML file or a name under configs/compress.
         out: the folder that all steps leave theirs in.
+        figures: a second file for the table, which a text refers to.
+        readme: that text, whose table of the name of `figures` is made anew.
 
     Raises:
         ConfigError: no such config or run, nothing to do for a step, or `out` was made of something else.
@@ -51,9 +63,12 @@ def compress(folder: Path, config: str, out: Path, overrides: Sequence[str], con
         if is_new and not (out / ROWS).exists() and not any(out.glob("*-retrain")):
             shutil.rmtree(out, ignore_errors=True)
         raise
-    facts = {**made_of, "split": asked.split, "rows": rows}
-    write_atomic(out / TABLE, json.dumps(facts, indent=1) + "\n")
+    facts = {**made_of, "split": asked.split, "environment": environment(), "rows": rows}
+    for file in (out / TABLE, *([figures] if figures else [])):
+        write_atomic(file, json.dumps(facts, indent=1) + "\n")
     write_page(out / PAGE, facts)
+    if readme and figures:
+        put_table(readme, figures.as_posix(), wording.markdown(rows))
     show(rows, asked.split, console)
     tell_end(out, rows, console)
     return {**facts, "out": str(out)}

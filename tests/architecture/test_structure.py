@@ -77,10 +77,10 @@ def test_help_imports_neither_torch_nor_anything_else_heavy():
         "caption",
         "explain",
         "export",
+        "compress",
         "serve",
         "search",
         "embed",
-        "compress",
     ):
         subprocess.run([sys.executable, "-c", program.format(verb)], check=True, capture_output=True)
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from mmpretrain.compression.quantize import Feed, Quantize, quantize, require_onnxruntime
+from mmpretrain.compression.quantize import Feed, Quantize, mode_of, quantize, require_onnxruntime
 from mmpretrain.core.batch import Batch
 from mmpretrain.core.errors import ConfigError, DataError
 from mmpretrain.core.files import folder_in_one_step, write_atomic
@@ -34,7 +34,7 @@ def write_quantized(step: Quantize, given: Given, fp32: Path, out: Path) -> dict
     require_onnxruntime()
     if not fp32.exists():
         export(given.folder, "onnx", fp32, "", None, "", Console(quiet=True))
-    batches = calibration(step, given)
+    batches = calibration(step, given, fp32)
     with folder_in_one_step(out) as temporary:
         facts = quantize(step, fp32, temporary, cut(batches, fp32))
         close = agreement(fp32, temporary, batches[0]) if batches else {}
@@ -43,7 +43,7 @@ def write_quantized(step: Quantize, given: Given, fp32: Path, out: Path) -> dict
     return report
 
 
-def calibration(step: Quantize, given: Given) -> list[Batch]:
+def calibration(step: Quantize, given: Given, fp32: Path) -> list[Batch]:
     """Training batches, where something is to be calibrated.
 
     Raises:
@@ -52,7 +52,7 @@ def calibration(step: Quantize, given: Given) -> list[Batch]:
     try:
         return list(first_batches(given, step.batches))
     except (DataError, ConfigError) as error:
-        if "static" in (step.image, step.text):
+        if "static" in (step.text, *(mode_of(step, graph) for graph in fp32.glob("image.onnx"))):
             raise ConfigError(
                 f"steps: quantize: calibration asks for the data that {given.folder} learned from: {error}; bring them "
                 "back, or use image: dynamic, text: dynamic"

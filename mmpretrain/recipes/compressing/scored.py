@@ -17,6 +17,7 @@ from mmpretrain.core.settings import to_yaml
 from mmpretrain.engines.base import Engine
 from mmpretrain.engines.single import Single
 from mmpretrain.evaluation.build import EvaluatorSettings
+from mmpretrain.evaluation.held_out import HeldOut
 from mmpretrain.evaluation.retrieval import Retrieval
 from mmpretrain.objectives.combine import needs_of
 from mmpretrain.recipes.assemble import Parts, build_engine, build_parts
@@ -27,6 +28,7 @@ from mmpretrain.recipes.compressing.measured import feeds_of
 from mmpretrain.recipes.evaluate import split_name, without_maps
 from mmpretrain.recipes.evaluation import Evaluation
 from mmpretrain.recipes.settings import Pretrain, read_run
+from mmpretrain.report.wording import lower_is_better
 from mmpretrain.train import checkpoint
 
 RECALLS = ("i2t_R@1", "t2i_R@1", "i2t_R@10", "t2i_R@10")
@@ -68,7 +70,8 @@ class Asked(NamedTuple):
 
 
 def asked_of(config: Pretrain, data: str) -> Asked:
-    """Retrieval where pictures and texts share a space, and the first other task that the run evaluates.
+    """Retrieval where pictures and texts share a space, and the first other task that the run evaluates; what the
+    objectives ask where there is neither.
 
     Raises:
         ConfigError: there is no such split.
@@ -77,6 +80,8 @@ def asked_of(config: Pretrain, data: str) -> Asked:
     shares_a_space = "features" in needs_of(config.objectives)
     others = [each for each in config.evaluation if each.kind not in ("retrieval", "held_out")]
     found: list[Any] = [Retrieval(split=split)] if shares_a_space else []
+    if not found and not others:
+        others = [each for each in config.evaluation if each.kind == "held_out"] or [HeldOut(split=split)]
     found += [replace(each, split=split) for each in others[:1]]
     return Asked(found, split)
 
@@ -117,7 +122,7 @@ def scores_of(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
         if result["task"] == "retrieval":
             found |= {name: metrics[name] for name in RECALLS}
         else:
-            name = next(iter(metrics))
+            name = next((each for each in metrics if not lower_is_better(each)), next(iter(metrics)))
             found["task"] = {"name": f"{result.get('head', result['task'])} {name}", "metric": name, **metrics[name]}
     return found
 

@@ -65,6 +65,7 @@ def original_row(bench: Bench) -> Row:
         "kind": ORIGINAL,
         "told": f"step {bench.original.step}",
         "times": taken[ORIGINAL],
+        "original_times": taken[ORIGINAL],
     }
 
 
@@ -120,6 +121,7 @@ def run_row(bench: Bench, folder: Path, told: str, facts: Mapping[str, Any]) -> 
         "facts": dict(facts),
         "times": taken["this"],
         "beside": {"name": ORIGINAL, **taken[ORIGINAL]},
+        "original_times": taken[ORIGINAL],
     }
 
 
@@ -163,6 +165,7 @@ def quantized_rows(step: Quantize, start: Path, bench: Bench, number: int) -> li
                 "told": told_of(report) if name == "int8" else "the same in onnxruntime, fp32",
                 "facts": report if name == "int8" else {},
                 "times": taken[name],
+                "original_times": taken[ORIGINAL],
                 "beside": {"name": other if other == ORIGINAL else folders["onnx"].name, **taken[other]},
                 "towers": {
                     tower: taken[f"{name} {tower}"] for tower in ("image", "text") if f"{name} {tower}" in taken

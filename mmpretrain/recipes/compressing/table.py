@@ -31,8 +31,8 @@ def cells(row: dict[str, Any]) -> list[str]:
         f"{row['flops'] / 1e6:,.0f}",
         f"{row['times']['p50_ms']:.2f}",
         f"{row['times']['pairs_per_second']:,.0f}",
-        percent(wording.mean_recall(row, 1)),
-        percent(wording.mean_recall(row, 10)),
+        wording.percent(wording.mean_recall(row, 1)),
+        wording.percent(wording.mean_recall(row, 10)),
         wording.drop(row),
         wording.task(row),
     ]
@@ -40,11 +40,7 @@ def cells(row: dict[str, Any]) -> list[str]:
 
 def task_name(row: dict[str, Any]) -> str:
     found = row["scores"].get("task")
-    return f"{found['name']}, %" if found else "none"
-
-
-def percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f}"
+    return str(found["name"]) if found else "none"
 
 
 def show(rows: Sequence[dict[str, Any]], split: str, console: Console) -> None:
