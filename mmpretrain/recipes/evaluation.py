@@ -37,9 +37,7 @@ from mmpretrain.train.metrics import Display
 class Evaluation:
     """The evaluators of a run and the splits that they need."""
 
-    def __init__(
-        self, parts: Parts, place: Run, chosen: Sequence[EvaluatorSettings], told: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, parts: Parts, place: Run, chosen: Sequence[EvaluatorSettings], told: Sequence[str] = ()) -> None:
         """`told`: what readers of every figure have to know."""
         self.parts = parts
         self.told = told
