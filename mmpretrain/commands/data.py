@@ -238,6 +238,20 @@ def data_filter(name: str, as_json: bool, **more: Any) -> None:
     tell(lambda console: filter_data(name, console=console, **more), as_json)
 
 
+@data.command("export")
+@click.argument("name", metavar="NAME:SPLIT")
+@click.option("--to", type=click.Choice(["clip_benchmark"]), required=True, help="Whose layout.")
+@click.option("--task", "asked", type=click.Choice(["retrieval", "classification"]), default="retrieval")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to make.")
+@STORAGE
+@AS_JSON
+def data_export(name: str, to: str, as_json: bool, **more: Any) -> None:
+    """Write a split of NAME for another program, pictures byte for byte."""
+    from mmpretrain.recipes.datasets.benchmark import benchmark
+
+    tell(lambda console: benchmark(name, console=console, **more), as_json)
+
+
 @data.command("order")
 @click.argument("given", metavar="NAME[:SPLIT]|CONFIG|RUN")
 @click.option("--epoch", type=click.IntRange(min=0), help="Which pass over the data.  [default: 0]")

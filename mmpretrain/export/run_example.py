@@ -11,10 +11,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnxruntime
-from PIL import Image, ImageOps
-from tokenizers import Tokenizer
+try:
+    import numpy as np
+    import onnxruntime
+    from PIL import Image, ImageOps
+    from tokenizers import Tokenizer
+except ModuleNotFoundError as error:
+    raise SystemExit(f"needs {error.name}; pip install onnxruntime numpy pillow tokenizers") from None
 
 Arrays = dict[str, np.ndarray]
 
@@ -92,33 +95,69 @@ class Exported:
         return text.strip()
 
 
-def show(exported: Exported, pictures: list[Path], texts: list[str]) -> None:
-    """Print what the files say."""
-    images = np.stack([exported.prepare(Image.open(path)) for path in pictures])
+def compare(exported: Exported, seen: Arrays, texts: list[str]) -> list[list[str]]:
+    """For each picture a line for each text, the best first: the cosine of their vectors, and how likely that makes it.
+
+    Probabilities are of each text alone where the model learned them so, else among the given texts.
+    """
+    cosines_BT = seen["image_embedding"] @ exported.run("text", exported.tokenize(texts))["text_embedding"].T
+    scale, bias = exported.facts["scale"], exported.facts["bias"]
+    if bias is None:
+        powers_BT = np.exp(scale * (cosines_BT - cosines_BT.max(axis=1, keepdims=True)))
+        shares_BT = powers_BT / powers_BT.sum(axis=1, keepdims=True)
+    else:
+        shares_BT = 1 / (1 + np.exp(-scale * cosines_BT - bias))
+    alone = bias is None and len(texts) == 1  # all of what is given to one text says nothing
+    return [
+        [
+            f"{'' if alone else f'{share_T[n]:6.1%}  '}cosine {cosine_T[n]:+.3f}  {texts[n]}"
+            for n in np.argsort(-cosine_T)
+        ]
+        for cosine_T, share_T in zip(cosines_BT, shares_BT, strict=True)
+    ]
+
+
+def match(exported: Exported, seen: Arrays, texts: list[str]) -> list[list[str]]:
+    """For each picture a line for each text: how likely it belongs to the picture, looked at together."""
+    told = []
+    for tokens in seen["image_tokens"]:
+        repeated = np.repeat(tokens[None], len(texts), axis=0)
+        odds_T = exported.run("fusion", {**exported.tokenize(texts), "image_tokens": repeated})["log_odds"]
+        told.append([f"{1 / (1 + np.exp(-odds_T[n])):6.1%}  belongs        {texts[n]}" for n in np.argsort(-odds_T)])
+    return told
+
+
+def show(exported: Exported, pictures: list[str], images: np.ndarray, texts: list[str]) -> None:
+    """Print what the files say of each picture."""
     seen = exported.run("image", {"images": images})
-    if texts and "text" in exported.sessions:
-        read = exported.run("text", exported.tokenize(texts))
-        for path, row in zip(pictures, seen["image_embedding"] @ read["text_embedding"].T, strict=True):
-            for text, cosine in zip(texts, row, strict=True):
-                print(f"{path}: {cosine:+.3f} {text}")
-    if texts and "fusion" in exported.sessions:
-        for path, tokens in zip(pictures, seen["image_tokens"], strict=True):
-            repeated = np.repeat(tokens[None], len(texts), axis=0)
-            found = exported.run("fusion", {**exported.tokenize(texts), "image_tokens": repeated})
-            for text, odds in zip(texts, found["log_odds"], strict=True):
-                print(f"{path}: belongs with probability {1 / (1 + np.exp(-odds)):.3f}: {text}")
+    told = [compare(exported, seen, texts)] if texts and "text" in exported.sessions else []
+    told += [match(exported, seen, texts)] if texts and "fusion" in exported.sessions else []
     if "decoder_first" in exported.sessions:
-        for path, ids in zip(pictures, exported.write(seen["image_tokens"]), strict=True):
-            print(f"{path}: {exported.read(ids)}")
+        told.append([[f"caption: {exported.read(ids)}"] for ids in exported.write(seen["image_tokens"])])
+    for row, picture in enumerate(pictures):
+        print(picture)
+        for lines in told:
+            print(*(f"  {line}" for line in lines[row]), sep="\n")
 
 
 def main() -> None:
     """Look at the pictures of the command line."""
-    parser = argparse.ArgumentParser(description="Similarities and captions of pictures by onnxruntime.")
-    parser.add_argument("pictures", nargs="+", type=Path)
-    parser.add_argument("--texts", nargs="*", default=[], help="to compare each picture with")
+    parser = argparse.ArgumentParser(description="Compare pictures with texts, and describe them, by onnxruntime.")
+    parser.add_argument("pictures", nargs="+")
+    parser.add_argument("--texts", nargs="+", default=[], metavar="TEXT", help="to compare each picture with")
     given = parser.parse_args()
-    show(Exported(Path(__file__).parent), given.pictures, given.texts)
+    exported = Exported(Path(__file__).parent)
+    if not given.texts and "decoder_first" not in exported.sessions:
+        parser.error(f'it compares pictures with texts; add some: {given.pictures[0]} --texts "a cat" "a dog"')
+    if given.texts and not {"text", "fusion"} & set(exported.sessions):
+        parser.error("it describes pictures and compares them with no texts; leave --texts out")
+    images = []
+    for name in given.pictures:
+        try:
+            images.append(exported.prepare(Image.open(name)))
+        except (OSError, ValueError, Image.DecompressionBombError) as error:
+            parser.error(f"{name}: no picture that can be read: {error}")
+    show(exported, given.pictures, np.stack(images), given.texts)
 
 
 if __name__ == "__main__":

@@ -62,12 +62,29 @@ def pictures(tmp_path: Path) -> list[Path]:
     return found
 
 
-def example(folder: Path, *arguments: object) -> str:
-    """What the script says where nothing but its four packages can be imported."""
+def run_example(folder: Path, *arguments: object) -> subprocess.CompletedProcess:
+    """The script where nothing but its four packages can be imported."""
     words = [sys.executable, "-c", BLOCKED, folder / "run_example.py", *arguments]
-    answer = subprocess.run([str(word) for word in words], capture_output=True, text=True)
+    return subprocess.run([str(word) for word in words], capture_output=True, text=True)
+
+
+def example(folder: Path, *arguments: object) -> str:
+    """What it says."""
+    answer = run_example(folder, *arguments)
     assert answer.returncode == 0, answer.stderr
     return answer.stdout
+
+
+def told(output: str, pictures: list[Path]) -> list[list[str]]:
+    """The lines below each picture."""
+    blocks: list[list[str]] = []
+    for line in output.splitlines():
+        if line.startswith("  "):
+            blocks[-1].append(line.strip())
+        else:
+            assert line == str(pictures[len(blocks)])
+            blocks.append([])
+    return blocks
 
 
 def captions(run: Path, pictures: list[Path], tmp_path: Path) -> list[str]:
@@ -116,13 +133,34 @@ def test_towers_fusion_and_decoder_say_what_torch_says(
     assert json.loads((out / "preprocess.json").read_text())["scale"] == pytest.approx(1 / 0.07, rel=0.5)
     assert_prepares_as_training_did(Exported(out))
     texts = ["a red square", "a blue &amp; grey dot that is far too long to be read as a whole"]
-    said = example(out, *pictures, "--texts", *texts).splitlines()
-    assert len(said) == 2 * 2 + 2 * 2 + 2
-    assert len({line.split(": ")[1].split()[0] for line in said[:4]}) > 1, "it tells pictures or texts apart"
-    written = [line.partition(": ")[2] for line in said[-2:]]
+    blocks = told(example(out, *pictures, "--texts", *texts), pictures)
+    assert [len(lines) for lines in blocks] == [2 + 2 + 1] * 2
+    assert len({line.split()[2] for lines in blocks for line in lines[:2]}) > 1, "it tells pictures or texts apart"
+    for lines in blocks:
+        assert sum(float(line.split("%")[0]) for line in lines[:2]) == pytest.approx(100, abs=0.11)
+        cosines = [float(line.split()[2]) for line in lines[:2]]
+        assert cosines == sorted(cosines, reverse=True), "the best first"
+    written = [lines[-1].removeprefix("caption: ") for lines in blocks]
     assert list(map(letters, written)) == list(map(letters, captions(run, pictures, tmp_path)))
     assert all(letters(each) for each in written)
     assert_other_weights_are_refused(run, out)
+    assert_it_says_in_a_line_what_it_needs(out, pictures[0])
+
+
+def assert_it_says_in_a_line_what_it_needs(out: Path, picture: Path) -> None:
+    """Of a model that compares alone."""
+    for graph in ("fusion", "decoder_first", "decoder_next"):
+        (out / f"{graph}.onnx").unlink()
+
+    def complaint(*arguments: object) -> str:
+        answer = run_example(out, *arguments)
+        assert (answer.returncode, answer.stdout) == (2, "")
+        return str(answer.stderr.splitlines()[-1])
+
+    assert "it compares pictures with texts; add some: " in complaint(picture)
+    assert "preprocess.json: no picture that can be read: " in complaint(out / "preprocess.json", "--texts", "a dot")
+    (line,) = told(example(out, picture, "--texts", "a dot"), [picture])[0]
+    assert line.startswith("cosine "), "no share of one text"
 
 
 class Undecided(torch.nn.Module):
