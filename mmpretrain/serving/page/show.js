@@ -12,15 +12,22 @@ export const note = (text) => make("p", { className: "note" }, text);
 export const busy = () => make("p", { className: "busy" }, "working");
 export const wrong = (text) => make("p", { className: "wrong" }, text);
 
+/** A share as a length. */
+function bar(share, told) {
+  const inner = make("i");
+  inner.style.width = `${100 * Math.min(1, Math.max(0, share))}%`;
+  const outer = make("span", { className: "bar" }, inner);
+  outer.setAttribute("role", "img");
+  outer.setAttribute("aria-label", told);
+  return outer;
+}
+
 /** Names with shares, the best first. */
 export function bars(rows) {
   const list = make("ul", { className: "bars" });
   for (const [name, share] of rows) {
-    const meter = make("meter", { min: 0, max: 1, value: share });
-    meter.setAttribute("aria-label", `${name}: ${percent(share)}`);
-    list.append(
-      make("li", {}, make("span", { className: "name" }, name), meter, make("span", { className: "value" }, percent(share))),
-    );
+    const value = make("span", { className: "value" }, percent(share));
+    list.append(make("li", {}, make("span", { className: "name" }, name), bar(share, percent(share)), value));
   }
   return list;
 }
@@ -32,11 +39,9 @@ export function pictures(answer, choose) {
   for (const hit of answer.found) {
     const told = hit.caption ?? hit.key ?? `picture ${hit.place}`;
     const image = make("img", { src: hit.thumbnail, alt: told, loading: "lazy", width: 160, height: 160 });
-    const meter = make("meter", { min: 0, max: 1, value: Math.max(0, hit.score) });
-    meter.setAttribute("aria-label", `cosine ${hit.score.toFixed(2)}`);
-    const score = make("span", { className: "score" }, `${hit.score.toFixed(3)} `);
+    const score = make("span", { className: "score" }, hit.score.toFixed(3));
     const found = make("button", { type: "button", className: "found", title: "Search by this picture" });
-    found.append(image, make("span", {}, told), score, meter);
+    found.append(image, make("span", {}, told), score, bar(hit.score, `cosine ${hit.score.toFixed(2)}`));
     found.addEventListener("click", () => choose(hit.thumbnail));
     grid.append(found);
   }
@@ -67,8 +72,8 @@ export function heat(answer) {
   const grid = make("div", { className: "grid" });
   for (const each of answer.maps) {
     grid.append(
-      make("figure", { className: "heat" }, make("img", { src: each.png, alt: `Where “${each.text}” is seen` }),
-        make("span", {}, each.text)),
+      make("figure", { className: "heat" }, make("img", { src: each.png, alt: `Where “${each.word}” is seen` }),
+        make("span", {}, each.word)),
     );
   }
   return [grid, note("Yellow is where the model looks, dark where it does not.")];
