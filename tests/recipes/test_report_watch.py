@@ -75,6 +75,7 @@ def test_a_dead_run_is_told_and_leaves_a_page_that_no_longer_reloads(tmp_path: P
 
 def test_ctrl_c_ends_with_130_and_a_whole_page(at_work: Run):
     command = [sys.executable, "-m", "mmpretrain", "report", str(at_work.folder), "--watch", "--every", "1"]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # where Ctrl-C is ignored, so would the process
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "200"})
     wait_for(lambda: 'http-equiv="refresh"' in text_of(at_work))
     assert is_held(at_work.lock), "looking takes no lock away"
