@@ -26,7 +26,7 @@ def drop(row: Row, name: str = "drops") -> str:
     if found is None:
         return "–"
     value, low, high = (-100 * found[key] + 0.0 for key in ("value", "high", "low"))
-    return f"{value:.1f} [{low:+.1f} {high:+.1f}]"
+    return f"{value:.1f} [{low:.1f} {high:.1f}]"
 
 
 def task(row: Row) -> str:

@@ -8,6 +8,7 @@ import yaml
 from click.testing import CliRunner
 
 from mmpretrain.__main__ import cli
+from mmpretrain.compression.wording import markdown
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.settings import build, load, read_yaml
 from mmpretrain.data.card import find_dataset, load_card
@@ -84,6 +85,13 @@ def test_the_readmes_table_of_tasks_is_that_of_the_figures_beside_it_and_has_eve
     assert found[0] == bench_tasks.table(rows)
     asked = bench_tasks.every_row(load(bench_tasks.Tasks, ROOT / "benchmarks" / "tasks.yaml"))
     assert [(row["task"], row["start"], row["adaptation"]) for row in rows] == [each.identity for each in asked]
+
+
+def test_the_readmes_table_of_compression_is_that_of_the_figures_beside_it():
+    name = "benchmarks/smaller.json"
+    found = place_of(name).search(README)
+    assert found is not None
+    assert found[0] == markdown(json.loads((ROOT / name).read_text())["rows"])
 
 
 @pytest.mark.parametrize("path", CARDS, ids=lambda path: path.parent.name)
