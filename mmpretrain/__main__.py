@@ -13,9 +13,11 @@ from mmpretrain.commands.answer import answer
 from mmpretrain.commands.caption import caption
 from mmpretrain.commands.checkpoint import checkpoint
 from mmpretrain.commands.compare import compare
+from mmpretrain.commands.compress import compress
 from mmpretrain.commands.console import AS_JSON, console, tell
 from mmpretrain.commands.data import data
 from mmpretrain.commands.evaluate import evaluate
+from mmpretrain.commands.explain import explain
 from mmpretrain.commands.export import export
 from mmpretrain.commands.import_weights import import_weights
 from mmpretrain.commands.launch import launch
@@ -120,6 +122,8 @@ cli.add_command(answer)
 cli.add_command(checkpoint)
 cli.add_command(compare)
 cli.add_command(evaluate)
+cli.add_command(compress)
+cli.add_command(explain)
 cli.add_command(export)
 cli.add_command(import_weights)
 cli.add_command(models)

@@ -28,6 +28,7 @@ class Run:
         self.ledger = folder / "ledger.jsonl"
         self.results = folder / "results.jsonl"
         self.predictions = folder / "predictions"
+        self.explained = folder / "explained"
         self.report = folder / "report.html"
         self.checkpoints = folder / "checkpoints"
         self.skips = folder / "skipped.jsonl"

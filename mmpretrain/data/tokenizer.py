@@ -5,11 +5,12 @@ Both become one `tokenizer.json` of the `tokenizers` library, which travels with
 
 import gzip
 import html
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import ftfy
 import torch
@@ -24,14 +25,29 @@ from torch import Tensor
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.installed import locate
 from mmpretrain.core.settings import settings
+from mmpretrain.data.vocabulary import reduced
 
 PAD_MULTIPLE = 4
 """Texts of a batch are padded to the longest one, rounded up to this many tokens."""
+READ_AT_A_TIME = 1_000
+"""Texts that are tokenized at a time."""
 LINE_WORDS = 1_000
 """Words that the trainer of a vocabulary is given at a time."""
 CLIP_MERGES = 48_894
+Words = Literal["all", "seen"]
 # the words, numbers, contractions and signs that CLIP's encoder takes as units
 CLIP_UNITS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+
+
+class SpelledWord(NamedTuple):
+    """A word of a text as the vocabulary cuts it, or a sign."""
+
+    text: str
+    places: tuple[int, ...]
+    """Of its tokens in the row."""
+    before: str
+    """The text in front of it."""
+    behind: str
 
 
 class Tokenizer:
@@ -88,6 +104,13 @@ class Tokenizer:
         """How many of the texts are longer than the context."""
         return sum(bool(encoding.overflowing) for encoding in self._encoded(texts))
 
+    def pieces(self, texts: list[str]) -> set[int]:
+        """Ids of all tokens of some texts, however long."""
+        self._fast.no_truncation()
+        found = {token for encoding in self._encoded(texts) for token in encoding.ids}
+        self._fast.enable_truncation(self.context_length)
+        return found
+
     def _encoded(self, texts: list[str]) -> list[Encoding]:
         encoded: list[Encoding] = self._fast.encode_batch([clean(text) for text in texts])
         return encoded
@@ -100,6 +123,21 @@ class Tokenizer:
         words, torn = encoding.word_ids, encoding.overflowing[0].word_ids[1]
         first = words.index(torn) if words[-2] == torn else len(ids) - 1
         return [*ids[:first], ids[-1]] if first > 1 else ids
+
+    def words(self, text: str) -> list[SpelledWord]:
+        """The words of a text that are not cut off, as they are spelled there."""
+        spelled = clean(text)
+        (encoding,) = self._encoded([spelled])
+        kept = len(self._kept(encoding))
+        places: dict[int, list[int]] = {}
+        for place, word in enumerate(encoding.word_ids[:kept]):
+            if word is not None:
+                places.setdefault(word, []).append(place)
+        found = []
+        for own in places.values():
+            first, last = encoding.offsets[own[0]][0], encoding.offsets[own[-1]][1]
+            found.append(SpelledWord(spelled[first:last].strip(), tuple(own), spelled[:first], spelled[last:]))
+        return found
 
     def decode(self, ids: list[int]) -> str:
         """The text of ids, without start and end."""
@@ -125,6 +163,8 @@ class ClipTokenizer:
     kind: Literal["clip"] = "clip"
     context_length: Annotated[int, Field(ge=4, le=4096)] = 77
     """Longest text in tokens, start and end included."""
+    words: Words = "all"
+    """all: the whole vocabulary; seen: pieces that the training texts are made of, others fall into smaller ones."""
 
     def build(self, captions: Iterable[str]) -> Tokenizer:
         raw = files("open_clip").joinpath("bpe_simple_vocab_16e6.txt.gz").read_bytes()
@@ -145,7 +185,8 @@ class ClipTokenizer:
         )
         fast.decoder = decoders.Sequence([decoders.Replace("</w>", " "), decoders.ByteLevel()])
         _wrap(fast, "<start_of_text>", "<end_of_text>")
-        return Tokenizer(fast, self.context_length)
+        tokenizer = Tokenizer(fast, self.context_length)
+        return only_seen(tokenizer, captions)[0] if self.words == "seen" else tokenizer
 
 
 @settings
@@ -177,6 +218,8 @@ class TokenizerFile:
     """Longest text in tokens, start and end included."""
     path: str
     """A tokenizer.json, or package:NAME/FILE of an installed package."""
+    words: Words = "all"
+    """all: the whole vocabulary; seen: pieces that the training texts are made of, others fall into smaller ones."""
 
     def build(self, captions: Iterable[str]) -> Tokenizer:
         """Read it.
@@ -192,7 +235,22 @@ class TokenizerFile:
         tokenizer = Tokenizer(fast, self.context_length)
         if int(tokenizer([""])[1].sum()) != 2:
             raise ConfigError(f"data.tokenizer.path: {path} does not put one start and one end token around a text")
-        return tokenizer
+        return only_seen(tokenizer, captions)[0] if self.words == "seen" else tokenizer
+
+
+def only_seen(tokenizer: Tokenizer, texts: Iterable[str]) -> tuple[Tokenizer, list[int]]:
+    """The tokenizer with the pieces that some texts are made of, and their ids before; what it says of those texts is
+    the same.
+
+    Raises:
+        ConfigError: it knows no smaller pieces that other texts could fall into.
+    """
+    used: set[int] = set()
+    rest = iter(texts)
+    while part := list(itertools.islice(rest, READ_AT_A_TIME)):
+        used.update(tokenizer.pieces(part))
+    text, kept = reduced(tokenizer.to_json(), used)
+    return Tokenizer.from_json(text, tokenizer.context_length), kept
 
 
 def _bert_like(vocabulary: dict[str, int]) -> FastTokenizer:

@@ -24,6 +24,9 @@ DIFFERENCE = "vqa_acc_above_question_only"
 """What looking is worth: paired, question by question."""
 NAMED = 5
 """Answers that a remark names."""
+CONFUSED = 16
+OTHERS = "(others)"
+"""Answers of the confusion matrix, the most frequent ones; and the name of all others."""
 EXAMPLES = 3
 """Questions of each kind, right and wrong ones each, of which a report shows the picture."""
 
@@ -121,8 +124,21 @@ def report(
         },
         facts={"head": head, **reachable},
         remarks=[*outside_remark(outside, len(told)), *no_baseline(guessed)],
-        shown={"types": examples_by_type(told, said, sure_N, columns["vqa_acc"]), "n": len(told)},
+        shown={"types": examples_by_type(told, said, sure_N, columns["vqa_acc"]), **confusion(worth, said)},
     )
+
+
+def confusion(worth: Sequence[Mapping[str, float]], said: Sequence[str]) -> dict[str, Any]:
+    """Counts of what was said, by the answer that most people gave; rare answers together as `OTHERS`."""
+    right = [max(sorted(each), key=lambda answer: each[answer], default=OTHERS) for each in worth]
+    given = [normalise(answer) for answer in said]
+    names = [answer for answer, _ in (Counter(right) + Counter(given)).most_common(CONFUSED)]
+    names = [*sorted(names), *([OTHERS] if {*right, *given} - set(names) else [])]
+    places = {name: place for place, name in enumerate(names)}
+    counts = np.zeros((len(names), len(names)), dtype=int)
+    for true, answer in zip(right, given, strict=True):
+        counts[places.get(true, len(names) - 1), places.get(answer, len(names) - 1)] += 1
+    return {"classes": names, "confusion": counts.tolist(), "n": len(said)}
 
 
 def out_of_reach(

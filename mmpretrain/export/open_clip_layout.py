@@ -55,6 +55,8 @@ def _lacking_in_text(trained: Trained) -> Iterator[str]:
         yield f"towers.text.kind: {text.kind}, of which the padding is seen there"
     if text.positions != "learned":
         yield f"towers.text.positions: {text.positions}"
+    if text.head_width not in (None, text.width // text.heads):
+        yield f"towers.text.head_width: {text.head_width}"
     if text.mlp == "swiglu":
         yield "towers.text.mlp: swiglu"
     if (
@@ -68,6 +70,8 @@ def _lacking_in_image(trained: Trained) -> Iterator[str]:
     image, towers = trained.towers.image, trained.towers
     if image is not None and image.norm == "group":
         yield "towers.image.norm: group"
+    if image is not None and image.widths:
+        yield f"towers.image.widths: {len(image.widths)} parts that pruning narrowed"
     if isinstance(image, TimmImage):
         if image.options:
             yield f"towers.image.options: {', '.join(image.options)}"

@@ -1,9 +1,11 @@
 """How weights that a run starts from are learned on: which of them, how fast, and from which step."""
 
 from collections.abc import Collection
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
+from torch import Tensor
 
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.rates import Rate
@@ -43,6 +45,25 @@ class Full(Slower):
 
     def apply(self, module: TrainingModule, started: Collection[str]) -> Rates:
         return self.rates(module, started)
+
+
+@settings
+class Sparse(Slower):
+    """Everything learns but for zeros in matrices of what the run starts from, which stay: as `compress` left them."""
+
+    kind: Literal["sparse"] = "sparse"
+
+    def apply(self, module: TrainingModule, started: Collection[str]) -> Rates:
+        for name in started:
+            weight = module.get_parameter(name)
+            if weight.ndim > 1 and weight.requires_grad:
+                # a weight without gradient and momentum stays what it is, and decay of zero is zero
+                weight.register_hook(partial(without_zeros, weight))
+        return self.rates(module, started)
+
+
+def without_zeros(weight: Tensor, gradient: Tensor) -> Tensor:
+    return gradient * (weight.detach() != 0)
 
 
 @settings
@@ -113,7 +134,7 @@ class LowRankAdaptation:
         return {}
 
 
-Adaptation = Annotated[Full | Probe | LastBlocks | Gradual | LowRankAdaptation, Field(discriminator="kind")]
+Adaptation = Annotated[Full | Sparse | Probe | LastBlocks | Gradual | LowRankAdaptation, Field(discriminator="kind")]
 """The union of all ways to adapt; another one is another class and another name here."""
 
 

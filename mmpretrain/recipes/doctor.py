@@ -22,6 +22,7 @@ EXTRAS = {
     "pack": ("pyarrow",),
     "search": ("faiss",),
     "serve": ("fastapi", "uvicorn", "python_multipart"),
+    "track": ("tensorboard",),
     "shards": ("emoji", "resvg_py"),
     "dev": ("pytest", "hypothesis"),
 }

@@ -32,7 +32,7 @@ from mmpretrain.recipes.data_facts import cut_texts
 from mmpretrain.recipes.evaluation import Evaluation
 from mmpretrain.recipes.lacks import lacks_of
 from mmpretrain.recipes.risks import risks_of
-from mmpretrain.recipes.settings import Pretrain, load_pretrain, verb_of
+from mmpretrain.recipes.settings import Pretrain, load_pretrain, require_trackers, verb_of
 from mmpretrain.recipes.starts.origin import find_origin
 from mmpretrain.train.step import train_step
 
@@ -47,6 +47,7 @@ def dry_run(path: Path, overrides: Sequence[str], console: Console, ranks: int |
             None: those that are here.
     """
     config = load_pretrain(path, overrides)
+    require_trackers(config)
     with joined_world(config) as world:
         ranks = ranks or world.size
         refuse_layout(config, ranks)

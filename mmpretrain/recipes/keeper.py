@@ -20,6 +20,7 @@ from mmpretrain.recipes.chosen import read_best
 from mmpretrain.recipes.evaluation import Evaluation
 from mmpretrain.recipes.labels import LABELS
 from mmpretrain.recipes.starts.start import FILE
+from mmpretrain.track.feed import Add, numbers_of_result
 from mmpretrain.train import checkpoint
 from mmpretrain.train.loop import Guards, Hooks
 from mmpretrain.train.metrics import Display
@@ -43,6 +44,7 @@ class Keeper:
         guards: Guards,
         display: Display,
         start: int,
+        track: Add,
     ) -> None:
         self.step = start
         """Of the newest checkpoint, and so of the weights once training has ended."""
@@ -62,6 +64,7 @@ class Keeper:
             self._written,
         )
         self._peaks: list[int] = []
+        self._track = track
         self._best = on_main(lambda: read_best(place))
         self.saver.protected = [self._best["step"]] if self._best else []
         self._ledger = Ledger(self._config.data.breaker, self._config.data.batch)
@@ -93,7 +96,9 @@ class Keeper:
     def _log(self, record: dict[str, Any]) -> None:
         peaks = gather_objects(peak_bytes(self._engine.device))
         if self._parts.world.is_main:
-            self._place.add_metrics({**record, "memory": max(peaks)})
+            line = {**record, "memory": max(peaks)}
+            self._place.add_metrics(line)
+            self._track(line["step"], line)
             self._keep_memory(peaks)
 
     def _keep_memory(self, peaks: list[int]) -> None:
@@ -157,6 +162,8 @@ class Keeper:
             self._keep_best(step, self._evaluation.run(self._engine, step, self._display, with_examples=True))
 
     def _keep_best(self, step: int, records: Sequence[dict[str, Any]]) -> None:
+        for record in records:
+            self._track(step, numbers_of_result(record, self._parts.data.datasets[0].folder.name))
         wanted = self._config.train.keep_best
         if not wanted:
             return

@@ -26,8 +26,6 @@ from mmpretrain.report import wording
 PLACES = (Path("runs"), Path("exports"))
 DEEPEST = 4
 """Folders below a given one in which runs and exports are looked for."""
-LONGEST = 32
-"""Characters of a name that are not folded."""
 INSIDE = {"checkpoints", "logs", "predictions", "launch", "search"}
 """Folders of a run, which hold no other."""
 
@@ -105,12 +103,11 @@ def measured(entry: Entry, console: Console) -> Entry:
 
 def table(entries: Sequence[Entry], width: int) -> Table:
     """What a person reads: the more, the wider the terminal is."""
-    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=True)
     columns = [column for column in COLUMNS if width >= column.from_width]
     for column in columns:
-        longest = max((len(column.told(entry)) for entry in entries), default=0)
-        least = min(longest, LONGEST) if column.name == "model" else column.least
-        shown.add_column(column.name, justify=column.justify, overflow="fold", min_width=least)
+        fixed = column.justify == "right" or column.name == "kind"
+        shown.add_column(column.name, justify=column.justify, overflow="fold", no_wrap=fixed, ratio=column.ratio)
     for entry in entries:
         shown.add_row(*(column.told(entry) for column in columns))
     return shown
@@ -144,24 +141,23 @@ class Column(NamedTuple):
     from_width: int = 0
     """Columns that a terminal has to have."""
     justify: Literal["left", "right"] = "left"
-    least: int | None = None
+    ratio: int | None = None
+    """Share of the width that is left by columns without one, where the table is too wide."""
 
 
 COLUMNS = (
-    Column("model", lambda entry: entry.name),
-    Column("kind", lambda entry: entry.kind, least=6),
-    Column("does", lambda entry: ", ".join(entry.tasks) or entry.modality, least=10),
-    Column(
-        "parameters", lambda entry: wording.short_count(entry.parameters or 0) * bool(entry.parameters), 0, "right", 7
-    ),
-    Column("MB", lambda entry: f"{entry.megabytes:,.1f}" if entry.megabytes else "", 0, "right", 5),
-    Column("px", lambda entry: str(entry.pixels or ""), 110, "right", 3),
-    Column("tokens", lambda entry: str(entry.tokens or ""), 110, "right", 6),
-    Column("ms", told_latency, 100, "right", 9),
-    Column("score", told_score, least=12),
-    Column("95 % interval", told_interval, 140, least=14),
+    Column("model", lambda entry: entry.name, ratio=4),
+    Column("kind", lambda entry: entry.kind),
+    Column("does", lambda entry: ", ".join(entry.tasks) or entry.modality, ratio=3),
+    Column("weights", lambda entry: wording.short_count(entry.parameters) if entry.parameters else "", 0, "right"),
+    Column("MB", lambda entry: f"{entry.megabytes:,.1f}" if entry.megabytes else "", 0, "right"),
+    Column("px", lambda entry: str(entry.pixels or ""), 110, "right"),
+    Column("tokens", lambda entry: str(entry.tokens or ""), 110, "right"),
+    Column("ms", told_latency, 100, "right"),
+    Column("score", told_score, ratio=4),
+    Column("95 % interval", told_interval, 140),
     Column("languages", lambda entry: ", ".join(entry.languages), 140),
-    Column("licences", lambda entry: ", ".join(entry.licences), 140),
+    Column("licences", lambda entry: ", ".join(entry.licences), 140, ratio=3),
 )
 
 

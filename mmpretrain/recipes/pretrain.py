@@ -1,11 +1,12 @@
 """Pretraining, told from top to bottom: check, build, resume, train, evaluate, report."""
 
+import hashlib
 import json
 import math
 import platform
 import signal
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 
 from rich.console import Console
@@ -39,8 +40,10 @@ from mmpretrain.recipes.evaluation import Evaluation
 from mmpretrain.recipes.keeper import Keeper
 from mmpretrain.recipes.lacks import lacks_of
 from mmpretrain.recipes.risks import risks_of
-from mmpretrain.recipes.settings import Pretrain, load_pretrain, read_run
+from mmpretrain.recipes.settings import Pretrain, load_pretrain, read_run, require_trackers
 from mmpretrain.recipes.starts.origin import find_origin
+from mmpretrain.track.base import Origin
+from mmpretrain.track.feed import Add, tracking
 from mmpretrain.train import checkpoint
 from mmpretrain.train.guards import StopRequest
 from mmpretrain.train.loop import Guards, Outcome, run
@@ -59,6 +62,7 @@ def pretrain(path: Path, overrides: Sequence[str], resume: str, console: Console
         Interrupted: a signal ended it; the checkpoint is saved and the same command resumes.
     """
     config = load_pretrain(path, overrides)
+    require_trackers(config)
     place = Run(Path(config.run.folder))
     with ExitStack() as stack:
         world = stack.enter_context(joined_world(config))
@@ -89,7 +93,8 @@ def pretrain(path: Path, overrides: Sequence[str], resume: str, console: Console
 
         with Display(console, world.is_main, start, config.train.steps) as display:
             say_what_begins(display, parts, place, start, choice)
-            keeper = Keeper(parts, engine, place, evaluation, guards, display, start)
+            track = stack.enter_context(tracked(config, place, start, display))
+            keeper = Keeper(parts, engine, place, evaluation, guards, display, start, track)
             batches = training_batches(parts, start, beside)
             try:
                 hooks = keeper.hooks()
@@ -102,13 +107,37 @@ def pretrain(path: Path, overrides: Sequence[str], resume: str, console: Console
             finally:
                 keeper.saver.finish()
         if outcome != "complete":
-            number = signal.SIGUSR1 if outcome == "restart" else stop.signal or signal.SIGTERM
-            on_main(lambda: place.add_event("stopped", keeper.step, signal.Signals(number).name))
-            raise Interrupted(number, f"{place.folder}: saved and stopped; the same command resumes")
+            raise interrupted(place, keeper.step, signal.SIGUSR1 if outcome == "restart" else stop.signal)
         keeper.evaluate_last()
-        on_main(lambda: place.add_event("complete", keeper.step))
-        on_main(lambda: write_atomic(place.complete, f"{keeper.step}\n"))
+        on_main(lambda: finish(place, keeper.step))
     return place
+
+
+def interrupted(place: Run, step: int, number: int | None) -> Interrupted:
+    """What ends the command after a signal; noted among the run's events."""
+    number = number or signal.SIGTERM  # another rank's
+    on_main(lambda: place.add_event("stopped", step, signal.Signals(number).name))
+    return Interrupted(number, f"{place.folder}: saved and stopped; the same command resumes")
+
+
+def finish(place: Run, step: int) -> None:
+    """The last word of a run."""
+    place.add_event("complete", step)
+    write_atomic(place.complete, f"{step}\n")
+
+
+def tracked(config: Pretrain, place: Run, start: int, display: Display) -> AbstractContextManager[Add]:
+    """The trackers of the config, on the main rank alone."""
+    if not world().is_main:
+        return nullcontext(lambda step, line: None)
+
+    def complain(said: str) -> None:
+        place.add_event("tracker", start, said)
+        display.say(said)
+
+    identity = hashlib.blake2b(place.environment.read_bytes(), digest_size=6).hexdigest()
+    origin = Origin(folder=place.folder, identity=identity, step=start, config=dump(config))
+    return tracking(config.track, origin, complain)
 
 
 def standing(place: Run) -> list[str]:
@@ -192,6 +221,7 @@ def refuse_other_config(place: Run, config: Pretrain) -> None:
     free = (
         "engine.",
         "evaluation",
+        "track",
         "data.workers",
         "data.verify",
         "data.storage.",

@@ -14,7 +14,7 @@ from rich.console import Console
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.installed import require
 from mmpretrain.core.settings import build
-from mmpretrain.recipes.looks import say
+from mmpretrain.recipes.looks import plural, say
 from mmpretrain.recipes.search import open_indexes
 from mmpretrain.recipes.served.folder import open_folder, require_model
 from mmpretrain.serving.served import Served
@@ -46,13 +46,16 @@ def serve(folders: Sequence[Path], options: dict[str, Any], log: Path | None, co
     socket = listen(settings.host, settings.port)  # refused before models are loaded
     models = open_all(folders, console)
     logger = open_log(log or folders[0] / "logs" / "serve.log")
-    server = Server(Site(models, settings, logger), settings)
+    site = Site(models, settings, logger)
+    server = Server(site, settings)
     host, port = socket.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     say(console, f"serving {', '.join(each.facts.name for each in models)} on http://{shown}:{port} (Ctrl-C stops)")
     socket.listen(max(128, settings.connections))
     asyncio.run(server.serve([socket]))
-    say(console, "stopped; every accepted request was answered")
+    cut = site.gate.cut
+    told = f"{plural(cut, 'request')} took too long to wait for" if cut else "every accepted request was answered"
+    say(console, f"stopped; {told}")
     return SIGINT_CODE if server.signal == signal.SIGINT else 0
 
 

@@ -26,6 +26,7 @@ from mmpretrain.recipes.combinations import (
 )
 from mmpretrain.recipes.starts.taken import take_over
 from mmpretrain.towers.model import Towers
+from mmpretrain.track.build import TrackerSettings
 from mmpretrain.train.loop import Train
 
 
@@ -57,6 +58,8 @@ class Pretrain:
     train: Train
     evaluation: list[EvaluatorSettings] = field(default_factory=list)
     """Run every train.evaluate_every steps and at the end."""
+    track: list[TrackerSettings] = field(default_factory=list)
+    """Programs that get the numbers of metrics.jsonl and results.jsonl too; one that fails stops nothing."""
 
     def __post_init__(self) -> None:
         refuse_objectives(self.objectives, [part.name for part in self.data.parts])
@@ -64,6 +67,8 @@ class Pretrain:
         refuse_text_distillation(self.towers, self.objectives)
         refuse_evaluation(self.evaluation, self.objectives)
         refuse_best(self.train, self.evaluation)
+        if self.adaptation.kind == "sparse" and self.engine.kind == "deepspeed":
+            raise ValueError("adaptation.kind: sparse looks at whole weights; use engine.kind=single or ddp")
         if self.train.fixed_parts and self.engine.kind == "deepspeed":
             raise ValueError("train.fixed_parts: ZeRO sums in an order of its own; use engine.kind=single or ddp")
         if self.train.fixed_parts and self.engine.precision == "fp16":
@@ -149,3 +154,17 @@ def read_run(folder: Path) -> Pretrain:
     """
     place = Run.open(folder)
     return build(Pretrain, read_yaml(place.config), str(place.config))
+
+
+def require_trackers(config: Pretrain) -> None:
+    """Before anything is read or built.
+
+    Raises:
+        ConfigError: a tracker's package is missing.
+    """
+    try:
+        for each in config.track:
+            each.require()
+    except ConfigError as error:
+        error.on_every_rank = True
+        raise

@@ -5,11 +5,14 @@ from typing import Any
 
 from mmpretrain.report import wording
 from mmpretrain.report.folder import Record
+from mmpretrain.report.results import UNITS
 
 CLASSES = 24
 """Classes that fit on a page; the most frequent ones are shown."""
 MISTAKES = 5
-TASKS = ("classification", "zero_shot", "probe")
+OTHERS = "(others)"
+"""Rare answers together: two of them are not one answer."""
+TASKS = ("classification", "zero_shot", "probe", "question_answering")
 COLUMNS = {
     "precision": "precision",
     "recall": "recall",
@@ -46,6 +49,8 @@ class HeatMap:
     classes: list[str]
     rows: list[ClassRow]
     mistakes: list[str]
+    unit: str
+    """What was counted."""
     note: str
 
 
@@ -104,7 +109,7 @@ def build_split(record: Record, task: str, found: dict[str, Any]) -> Classes:
         task=wording.TASKS[task],
         label=record.label_of(task, found),
         purpose=record.purpose(dataset, found["split"]),
-        map=build_heat_map(found) if found.get("confusion") else None,
+        map=build_heat_map(found, UNITS.get(task, "pictures")) if found.get("confusion") else None,
         columns=[COLUMNS[name] for name in columns],
         table=[
             Scores(
@@ -136,7 +141,7 @@ def build_bins(bins: list[dict[str, Any]]) -> list[Bin]:
     ]
 
 
-def build_heat_map(found: dict[str, Any]) -> HeatMap:
+def build_heat_map(found: dict[str, Any], unit: str) -> HeatMap:
     """One split; the most frequent classes where there are too many for a page."""
     names, counts = found["classes"], found["confusion"]
     used = [c for c in range(len(names)) if sum(counts[c]) or any(row[c] for row in counts)]
@@ -148,7 +153,8 @@ def build_heat_map(found: dict[str, Any]) -> HeatMap:
         classes=[names[c] for c in shown],
         rows=[_row(c, shown, names, counts[c]) for c in shown],
         mistakes=_mistakes(names, counts),
-        note=f"{wording.count(found.get('n', sum(map(sum, counts))))} pictures.{left_out}",
+        unit=unit,
+        note=f"{wording.count(found.get('n', sum(map(sum, counts))))} {unit}.{left_out}",
     )
 
 
@@ -157,7 +163,7 @@ def _row(true: int, shown: list[int], names: list[str], counts: list[int]) -> Cl
     return ClassRow(
         name=names[true],
         total=wording.count(total),
-        recall=wording.percent(counts[true] / total, 0) if total else "",
+        recall=wording.percent(counts[true] / total, 0) if total and names[true] != OTHERS else "",
         cells=[_cell(true, named, names, counts[named], total) for named in shown],
     )
 
@@ -165,12 +171,13 @@ def _row(true: int, shown: list[int], names: list[str], counts: list[int]) -> Cl
 def _cell(true: int, named: int, names: list[str], amount: int, total: int) -> Cell:
     share = amount / total if total else 0.0
     title = f"{names[true]} named {names[named]}: {amount} of {total}, {wording.percent(share)}"
-    return Cell(count=amount, share=share, title=title, right=true == named)
+    return Cell(count=amount, share=share, title=title, right=true == named and names[true] != OTHERS)
 
 
 def _mistakes(names: list[str], counts: list[list[int]]) -> list[str]:
     """The largest entries off the diagonal as sentences."""
     wrong = [(row[c], true, c) for true, row in enumerate(counts) for c in range(len(names)) if c != true and row[c]]
+    wrong = [each for each in wrong if OTHERS not in (names[each[1]], names[each[2]])]
     largest = sorted(wrong, key=lambda entry: -entry[0])[:MISTAKES]
     return [
         f"{names[true]} taken for {names[named]}: {wording.count(amount)} of {wording.count(sum(counts[true]))}"

@@ -37,6 +37,8 @@ class Record:
     """The most that each rank has held."""
     predictions: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     """What each task shows, one entry a split: queries with answers, confusion counts, captions and the like."""
+    explained: dict[str, Any] = field(default_factory=dict)
+    """Heat maps of some pictures."""
 
     def shown(self, task: str, part: str) -> list[dict[str, Any]]:
         """The splits of which a task shows some part."""
@@ -101,6 +103,7 @@ def read_folder(run: Run) -> Record:
         faults=_read_lines(run.ledger),
         memory=_read_json(run.memory),
         predictions={task: _read_predictions(run, task) for task in wording.TASKS},
+        explained=_read_json(run.explained / "pictures.json"),
     )
 
 

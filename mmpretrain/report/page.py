@@ -20,6 +20,7 @@ from mmpretrain.report.events import build_events
 from mmpretrain.report.examples import build_examples
 from mmpretrain.report.few_shot import build_few_shot
 from mmpretrain.report.folder import Record, read_folder
+from mmpretrain.report.looks import build_looks
 from mmpretrain.report.masks import build_masks
 from mmpretrain.report.reproduce import build_recipe, build_settings
 from mmpretrain.report.results import build_results
@@ -59,6 +60,7 @@ SECTIONS = (
     Section("classes", "Classes", build_classes, "predictions of classification", of_pictures=True),
     Section("few_shot", "Few-shot", build_few_shot, ""),
     Section("masks", "Masks", build_masks, ""),
+    Section("looks", "What the model looks at", build_looks, ""),
     Section("settings", "Settings", build_settings, "config.yaml and env.json"),
     Section("reproduce", "Reproduce", build_recipe, "the command in env.json"),
 )

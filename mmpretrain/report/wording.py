@@ -19,6 +19,15 @@ TASKS = {
 """In the order in which a reader wants to know of them."""
 METHODS = {
     "probe": "logistic regression",
+    "gradcam": "Grad-CAM",
+    "hires_cam": "HiResCAM",
+    "layer_cam": "Layer-CAM",
+    "rollout": "attention rollout",
+    "gradient_attention": "gradient-weighted attention",
+    "occlusion": "occlusion",
+    "rise": "RISE",
+    "random": "random order",
+    "centre": "from the centre",
     "prototypes": "prototypes",
     "tip_adapter": "Tip-Adapter",
     "zero_shot": "zero-shot",
@@ -146,8 +155,8 @@ def is_share(metric: str) -> bool:
 
 
 def lower_is_better(metric: str) -> bool:
-    """Ranks, losses and errors of calibration."""
-    return is_rank(metric) or is_loss(metric) or metric.endswith("ece")
+    """Ranks, losses, errors of calibration, and scores that are left where pixels are removed."""
+    return is_rank(metric) or is_loss(metric) or metric.endswith(("ece", "_deletion"))
 
 
 def figure_text(metric: str, value: float) -> str:

@@ -28,10 +28,13 @@ ever fetched. `model` is the `id` of /v1/models; without one the first that can 
         -> {"model", "index", "count", "source", "found": [{"place", "score" (cosine), "key", "caption", "split",
             "thumbnail": ADDRESS}, ...]}
 
+    POST /v1/explain      {"image": PICTURE, "text": TEXT, "words": true}
+        -> {"model", "maps": [{"word", "score", "png": DATA URL}, ...]}       of the text, and behind it of each word
+
     GET  /v1/thumbnails/MODEL/INDEX/PLACE   -> a PNG of at most 160 pixels a side
     GET  /v1/models       -> {"object": "list", "data": [{"id", "kind": "run" | "onnx", "folder", "step", "digest",
                               "learned": [OBJECTIVE], "can": ["embeddings", "labels", "classes", "caption", "answer",
-                              "search"], "size", "width", "context", "parameters", "heads": [{"name", "kind",
+                              "search", "explain"], "size", "width", "context", "parameters", "heads": [{"name", "kind",
                               "classes", "several", "reads_text"}], "ways": ["greedy", ...],
                               "indexes": [{"name", "count", "source", "problem"}]}], "limits": {...}}
     GET  /health          -> {"status": "ok" | "stopping", "models": [ID], "waiting": rows}        503 while it stops

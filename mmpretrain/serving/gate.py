@@ -48,6 +48,8 @@ class Gate:
         """Bytes of bodies in memory."""
         self.working = 0
         """Requests that are being answered."""
+        self.cut = 0
+        """That a stop did not wait for."""
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -87,6 +89,7 @@ class Passage:
             said = f"took longer than {self.settings.seconds:g} s and was dropped; ask for less"
             await self.refuse(Refused(504, said))
         except asyncio.CancelledError:
+            self.gate.cut += 1
             await self.refuse(busy("the server stops"))
             raise
         except Exception as error:  # a fault of ours: told in the log, not to who asks
@@ -120,7 +123,7 @@ class Passage:
         if self.scope["method"] in ("GET", "HEAD"):
             return
         origin = self.header(b"origin")
-        if origin and urlsplit(origin).netloc.lower() != host.lower():
+        if origin and origin.lower().partition("://")[2] != host.lower():
             raise Refused(403, "Origin: pages of other places may not ask this server")
         if self.header(b"sec-fetch-site") not in ("", "same-origin", "none"):
             raise Refused(403, "Sec-Fetch-Site: pages of other places may not ask this server")

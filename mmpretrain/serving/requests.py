@@ -120,6 +120,18 @@ class SearchRequest:
     """Pictures to answer with."""
 
 
+@settings
+class ExplainRequest:
+    """POST /v1/explain."""
+
+    model: str = ""
+    """By name; empty: the first that can."""
+    text: str = ""
+    """What is looked for in the picture."""
+    words: bool = True
+    """A map of each word, too."""
+
+
 def read(schema: type[T], tree: Mapping[str, Any]) -> T:
     """A request as its schema has it.
 

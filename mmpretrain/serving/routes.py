@@ -17,6 +17,7 @@ from mmpretrain.serving.requests import (
     CaptionRequest,
     ClassifyRequest,
     EmbeddingsRequest,
+    ExplainRequest,
     SearchRequest,
     WritingRequest,
     read,
@@ -30,6 +31,7 @@ Route = Callable[[Workshop, Tree], Awaitable[bytes]]
 PLACES = ("{}", "{c}")
 """What stands for the label in a template."""
 ANSWERS = ("question_answering", "answer_writing")
+PNG = "data:image/png;base64,"
 THUMBNAIL = 160
 """Pixels of the longer side."""
 
@@ -246,6 +248,25 @@ async def search(shop: Workshop, tree: Tree) -> bytes:
     )
 
 
+async def explain(shop: Workshop, tree: Tree) -> bytes:
+    """Where a model looks for a text and its words."""
+    content = take_image(tree)
+    asked = read(ExplainRequest, tree)
+    served = shop.model(asked.model, "explain")
+    assert content is not None
+    picture = await shop.picture(served, content)
+    maps = await shop.explain(served, picture, shop.text(asked.text, "text"), asked.words)
+
+    def encoded() -> bytes:
+        found = [
+            {"word": heat.text, "score": heat.score, "png": PNG + base64.b64encode(heat.overlay).decode()}
+            for heat in maps
+        ]
+        return encode({"model": served.facts.name, "maps": found})
+
+    return await shop.aside(encoded)
+
+
 async def thumbnail(shop: Workshop, model: str, index: str, place: str) -> bytes:
     """A small PNG of a picture of an index."""
     served = shop.model(model, "search")
@@ -319,5 +340,6 @@ POSTS: dict[str, Route] = {
     "/v1/caption": caption,
     "/v1/answer": answer,
     "/v1/search": search,
+    "/v1/explain": explain,
 }
 """By address."""

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
-Ability = Literal["embeddings", "labels", "classes", "caption", "answer", "search"]
+Ability = Literal["embeddings", "labels", "classes", "caption", "answer", "search", "explain"]
 """embeddings: vectors of texts and pictures; labels: any classes by their words; classes: those of a head."""
 Answers = list[dict[str, Any]]
 """The best first."""
@@ -19,6 +19,15 @@ class Picture(NamedTuple):
     """uint8, 3 x size x size."""
     key: int
     """Of the file's bytes: what is drawn for the picture hangs on it."""
+
+
+class Heat(NamedTuple):
+    """Where a model looks for a text, or for a word of it."""
+
+    text: str
+    score: float
+    overlay: bytes
+    """PNG: the map in front of the picture."""
 
 
 class Hit(NamedTuple):
@@ -136,3 +145,6 @@ class Served(Protocol):
 
     def answer(self, head: str, rows: Sequence[tuple[Picture | None, str]], writing: Any | None) -> list[Answers]:
         """To each question about a picture: `answer` and `probability`; without a way of writing from the listed."""
+
+    def explain(self, picture: Picture, text: str, words: bool) -> list[Heat]:
+        """Of the text, and behind it of each of its words."""

@@ -44,6 +44,7 @@ class Connection(H11Protocol):
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
         self._head_timer: asyncio.TimerHandle | None = None
+        self._reader_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -54,6 +55,8 @@ class Connection(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_arrived()
+        if self._reader_timer is not None:
+            self._reader_timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -98,16 +101,34 @@ class Connection(H11Protocol):
         self.transport.close()
         self.loop.call_later(LINGER, self.transport.abort)
 
+    # -- who does not read its answer, or goes on sending a body that was refused
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_reader()
+
     def on_response_complete(self) -> None:
         cycle = self.cycle
         super().on_response_complete()
-        unread = self.transport.is_closing() or self.transport.get_write_buffer_size()
-        # the latter is what is left of a body that was refused
-        if unread or (self.cycle is cycle and self.conn.their_state is h11.SEND_BODY):
-            self.loop.call_later(LINGER, self._abort_unread, cycle)
+        self._watch_reader()
+        if self.cycle is cycle and self.conn.their_state is h11.SEND_BODY:
+            self.loop.call_later(LINGER, self._abort_sender, cycle)
 
-    def _abort_unread(self, cycle: Any) -> None:
+    def _abort_sender(self, cycle: Any) -> None:
         if self.cycle is cycle:
+            self.transport.abort()
+
+    def _watch_reader(self) -> None:
+        """While something waits to be read."""
+        if self._reader_timer is None and (unread := self.transport.get_write_buffer_size()):
+            self._reader_timer = self.loop.call_later(LINGER, self._abort_unless_read, unread)
+
+    def _abort_unless_read(self, before: int) -> None:
+        """Who reads slowly reads on."""
+        self._reader_timer = None
+        if self.transport.get_write_buffer_size() < before:
+            self._watch_reader()
+        else:
             self.transport.abort()
 
 

@@ -15,7 +15,7 @@ from mmpretrain.serving.batching import Batcher
 from mmpretrain.serving.cache import Cache, key_of
 from mmpretrain.serving.metrics import Metrics
 from mmpretrain.serving.refusal import Refused
-from mmpretrain.serving.served import Ability, Answers, HeadFacts, Hit, Index, Picture, Served
+from mmpretrain.serving.served import Ability, Answers, HeadFacts, Heat, Hit, Index, Picture, Served
 from mmpretrain.serving.settings import Serving
 
 T = TypeVar("T")
@@ -26,6 +26,7 @@ SAID = {
     "caption": "writes no captions",
     "answer": "answers no questions",
     "search": "has no index to search",
+    "explain": "cannot say where in a picture it looks",
 }
 TOO_LARGE = frozenset({"large_image", "large_caption"})
 PREPARING = 2
@@ -184,6 +185,14 @@ class Workshop:
     ) -> list[Answers]:
         rows = [(picture, question) for question in questions]
         return await self._ask(served, ("answer", head, writing), lambda rows: served.answer(head, rows, writing), rows)
+
+    async def explain(self, served: Served, picture: Picture, text: str, words: bool) -> list[Heat]:
+        def look(rows: list[Any]) -> list[list[Heat]]:
+            return [served.explain(row, text, words) for row in rows]
+
+        (found,) = await self._ask(served, ("explain", text, words), look, [picture])
+        maps: list[Heat] = found
+        return maps
 
     async def nearest(self, served: Served, index: Index, vector_E: np.ndarray, count: int) -> list[Hit]:
         """In the thread of the models, for it works as hard."""

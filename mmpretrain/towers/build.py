@@ -5,6 +5,7 @@ from torch import nn
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.towers.adapt import freeze
 from mmpretrain.towers.image_tower import Adapter, ImageSettings, ImageTower
+from mmpretrain.towers.narrow import narrow
 from mmpretrain.towers.norms import group_norms
 from mmpretrain.towers.pretrained import load_pretrained
 
@@ -20,6 +21,7 @@ def finish(image: ImageSettings, name: str, trunk: nn.Module, adapter: Adapter) 
     """
     if image.norm == "group":
         group_norms(trunk)
+    narrow(trunk, image.widths, name)
     notes: tuple[str, ...] = ()
     if image.weights is not None:
         notes = load_pretrained(trunk, image.weights, adapter)

@@ -123,7 +123,7 @@ class CrossTransformer(nn.Module):
         if self.rotary:
             if positions_BL is None:
                 positions_BL = torch.arange(mask_BL.shape[1], device=mask_BL.device)[None]
-            view = view._replace(rotation_BLK=rotations(positions_BL, self.shape.width // self.shape.heads))
+            view = view._replace(rotation_BLK=rotations(positions_BL, self.shape.head_channels))
         return view
 
 

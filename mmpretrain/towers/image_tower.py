@@ -1,7 +1,7 @@
 """The image tower: uint8 pictures to tokens in reading order and a pooled vector, around any library's trunk."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isqrt
 from typing import Annotated, Any, Literal
 
@@ -77,6 +77,9 @@ class ImageSettings:
     """Stochastic depth at the last block."""
     checkpointing: bool = False
     """Compute activations again in the backward pass: less memory, a third more time."""
+    widths: dict[str, Annotated[int, Field(gt=0)]] = field(default_factory=dict)
+    """What pruning left of parts of the architecture: channels of a convolution inside a block, heads of an attention,
+    channels inside an MLP, by the part's name, such as layer1.0.conv1, blocks.0.attn or blocks.0.mlp.fc1."""
 
     def __post_init__(self) -> None:
         if self.checkpointing and self.norm == "batch":

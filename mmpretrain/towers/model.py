@@ -152,7 +152,9 @@ class Model(nn.Module):
     def _add_readers(self, towers: Towers, image: ImageTower, needs: Set[str]) -> None:
         width = image.token_width
         if towers.image_queries:
-            self.image_pool = AttentionPool(towers.image_queries, width, self.text.width, self.text.shape.heads)
+            # not the text tower's heads, of which pruning may have left fewer
+            heads = self.text.width // self.text.shape.head_channels
+            self.image_pool = AttentionPool(towers.image_queries, width, self.text.width, heads)
             width = self.text.width
         if towers.fusion and "fusion" in needs:
             self.fusion = CrossTransformer(towers.fusion, self.text, width, causal=False)

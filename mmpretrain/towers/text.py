@@ -27,7 +27,9 @@ class Transformer:
     layers: Annotated[int, Field(gt=0)] = 12
     """Blocks."""
     heads: Annotated[int, Field(gt=0)] = 8
-    """Attention heads; width divides by them."""
+    """Attention heads; width divides by them, unless head_width is given."""
+    head_width: Annotated[int, Field(gt=0)] | None = None
+    """Channels of a head; None: width / heads. Other widths are what `compress` leaves of a tower."""
     mlp: Mlp = "gelu"
     """gelu: two layers; quick_gelu: the same as OpenAI's CLIP approximated it; swiglu: three, one of them a gate."""
     mlp_width: Annotated[int, Field(gt=0)] | None = None
@@ -42,12 +44,11 @@ class Transformer:
     """Compute a block's activations again in backward instead of keeping them: less memory, a third more time."""
 
     def __post_init__(self) -> None:
-        if self.width % self.heads:
+        if self.head_width is None and self.width % self.heads:
             raise ValueError(f"width {self.width} does not divide by {self.heads} heads")
-        if self.positions == "rotary" and self.width // self.heads % 2:
-            raise ValueError(
-                f"positions: rotary turns pairs of channels, and {self.width // self.heads} a head are odd"
-            )
+        channels = self.head_width or self.width // self.heads
+        if self.positions == "rotary" and channels % 2:
+            raise ValueError(f"positions: rotary turns pairs of channels, and {channels} a head are odd")
 
 
 @settings
@@ -97,6 +98,7 @@ def shape_of(settings: Transformer, **more: Any) -> Shape:
     return Shape(
         width=settings.width,
         heads=settings.heads,
+        head_width=settings.head_width,
         mlp=settings.mlp,
         mlp_width=settings.mlp_width or 4 * settings.width,
         dropout=settings.dropout,
@@ -293,7 +295,7 @@ class TextTower(nn.Module):
             return view
         if positions_BL is None:
             positions_BL = torch.arange(mask_BL.shape[1], device=mask_BL.device)[None]
-        return view._replace(rotation_BLK=rotations(positions_BL, self.width // self.shape.heads))
+        return view._replace(rotation_BLK=rotations(positions_BL, self.shape.head_channels))
 
     def _forgets(self) -> bool:
         return self.checkpointing and torch.is_grad_enabled()

@@ -25,12 +25,24 @@ class Shape:
 
     width: int
     heads: int
+    head_width: int | None = None
+    """Channels of a head; None: width / heads."""
     mlp: Mlp = "gelu"
     mlp_width: int
     pre_norm: bool = True
     """Norms in front of each part, with a plain path around it (GPT-2, CLIP); else behind each sum (BERT)."""
     eps: float = 1e-5
     dropout: float = 0.0
+
+    @property
+    def head_channels(self) -> int:
+        """Channels of a head."""
+        return self.head_width or self.width // self.heads
+
+    @property
+    def attended(self) -> int:
+        """Channels of all heads together."""
+        return self.heads * self.head_channels
 
 
 class View(NamedTuple):
@@ -58,8 +70,8 @@ class SelfAttention(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.heads = shape.heads
-        self.query_key_value = nn.Linear(shape.width, 3 * shape.width)
-        self.output = nn.Linear(shape.width, shape.width)
+        self.query_key_value = nn.Linear(shape.width, 3 * shape.attended)
+        self.output = nn.Linear(shape.attended, shape.width)
 
     def split(self, x_BLD: Tensor, view: View) -> Heads:
         """Queries, keys and values of tokens."""
@@ -74,7 +86,7 @@ class SelfAttention(nn.Module):
         self, x_BLD: Tensor, view: View, heads: Heads | None = None, memory: BlockMemory | None = None
     ) -> Tensor:
         """Args: heads: what `split` gives, where it was asked already; memory: of the tokens before these."""
-        batch, length, width = x_BLD.shape
+        batch, length, _ = x_BLD.shape
         heads = self.split(x_BLD, view) if heads is None else heads
         if memory is not None:
             heads = Heads(heads.query_BHLK, *memory.extend(heads.key_BHLK, heads.value_BHLK))
@@ -82,7 +94,7 @@ class SelfAttention(nn.Module):
             y_BHLK = F.scaled_dot_product_attention(
                 *heads, attn_mask=view.allowed_B1QL, is_causal=view.causal and view.allowed_B1QL is None
             )
-        return self.output(y_BHLK.transpose(1, 2).reshape(batch, length, width))
+        return self.output(y_BHLK.transpose(1, 2).reshape(batch, length, -1))
 
 
 class CrossAttention(nn.Module):
@@ -91,9 +103,9 @@ class CrossAttention(nn.Module):
     def __init__(self, shape: Shape, context_width: int) -> None:
         super().__init__()
         self.heads = shape.heads
-        self.query = nn.Linear(shape.width, shape.width)
-        self.key_value = nn.Linear(context_width, 2 * shape.width)
-        self.output = nn.Linear(shape.width, shape.width)
+        self.query = nn.Linear(shape.width, shape.attended)
+        self.key_value = nn.Linear(context_width, 2 * shape.attended)
+        self.output = nn.Linear(shape.attended, shape.width)
 
     def forward(self, x_BLD: Tensor, context_BND: Tensor, memory: BlockMemory | None = None) -> Tensor:
         """Args: memory: knows the keys and values of the pictures after the first time."""
@@ -103,12 +115,10 @@ class CrossAttention(nn.Module):
             memory.picture = memory.picture or self.split(context_BND)
             key_BHNK, value_BHNK = memory.picture
         # texts about one picture ask it side by side, as if they were one text
-        query_BHLK = (
-            self.query(x_BLD).view(key_BHNK.shape[0], -1, self.heads, x_BLD.shape[2] // self.heads).transpose(1, 2)
-        )
+        query_BHLK = self.query(x_BLD).view(key_BHNK.shape[0], -1, self.heads, key_BHNK.shape[3]).transpose(1, 2)
         with attention_kernel(x_BLD):
             y_BHLK = F.scaled_dot_product_attention(query_BHLK, key_BHNK, value_BHNK)
-        return self.output(y_BHLK.transpose(1, 2).reshape(x_BLD.shape))
+        return self.output(y_BHLK.transpose(1, 2).reshape(*x_BLD.shape[:2], -1))
 
     def split(self, context_BND: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of a picture's tokens."""

@@ -12,6 +12,7 @@ from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.settings import build, load, read_yaml
 from mmpretrain.data.card import find_dataset, load_card
 from mmpretrain.recipes import bench_tasks
+from mmpretrain.recipes.compress import read_compress
 from mmpretrain.recipes.configs import diff, schema, show
 from mmpretrain.recipes.readme_table import place_of
 from mmpretrain.recipes.settings import VERBS, load_pretrain
@@ -22,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 CONFIGS = [path for verb in VERBS for path in sorted((ROOT / "configs" / verb).glob("*.yaml"))]
 MODELS = sorted((ROOT / "configs" / "models").glob("*.yaml"))
+COMPRESSIONS = sorted((ROOT / "configs" / "compress").glob("*.yaml"))
 CARDS = sorted((ROOT / "data_shards").rglob("dataset.yaml"))
 
 
@@ -35,7 +37,7 @@ def test_every_config_loads_strictly_and_opens_with_its_command_and_hardware(pat
 
 
 def test_configs_lie_in_the_folder_of_their_verb_and_models_in_one_of_their_own():
-    assert {path.parent.name for path in (ROOT / "configs").rglob("*.yaml")} == {*VERBS, "models"}
+    assert {path.parent.name for path in (ROOT / "configs").rglob("*.yaml")} == {*VERBS, "models", "compress"}
     names = [path.stem for path in CONFIGS]
     assert len(names) == len(set(names)), "a name finds one config, whichever the verb"
 
@@ -47,6 +49,15 @@ def test_every_model_loads_strictly_and_opens_with_its_source_its_parameters_and
     assert f"towers: {path.stem} " in header
     assert re.search(r"arXiv|minGPT", header)
     assert " M " in header or "one row" in header
+
+
+@pytest.mark.parametrize("path", COMPRESSIONS, ids=lambda path: path.stem)
+def test_every_compression_loads_strictly_and_opens_with_its_command_and_hardware(path: Path):
+    read_compress(path.stem, [])
+    header = "".join(line for line in path.read_text().splitlines() if line.startswith("#"))
+    assert f"mmpretrain compress runs/quickstart {path.stem} " in header
+    assert re.search(r"20\d\d-\d\d-\d\d", header), "the date of its figures"
+    assert "cores" in header, "the hardware of its figures"
 
 
 def test_a_config_names_a_model(tmp_path: Path):

@@ -141,6 +141,8 @@ def test_figures_by_kind_of_question_stand_beside_the_baseline_and_chance():
     said = ["yes", "no", "yes", "circle"]
     guessed = QuestionOnly(LEARNED).answers(asked)
     found = report(asked, said, np.full(4, 0.5), guessed, ["yes", "no", "circle"], "question_answering")
+    assert found.shown["classes"] == ["circle", "no", "square", "yes"]
+    assert found.shown["confusion"] == [[0, 0, 0, 0], [0, 1, 0, 1], [1, 0, 0, 0], [0, 0, 0, 1]]
     values = {name: (figure.value, figure.chance, figure.n) for name, figure in found.metrics.items()}
     assert values == {
         "vqa_acc": (0.5, 0.5, 4),

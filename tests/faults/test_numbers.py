@@ -66,7 +66,7 @@ def test_a_full_disk_costs_one_checkpoint_and_no_step(
         ended = full.go(fault=place, more=[f"train.save_beside={beside}"])
         told = "the checkpoint of step 4 was not written" in ended.output
         row.note(ended.codes == [0] and told and same(full.final(), whole.final()), f"{place}: {ended.output[-800:]}")
-    for count, what in ((3, "metrics.jsonl: the line of step 3"), (9, "results.jsonl: the retrieval of step 8")):
+    for count, what in ((5, "metrics.jsonl: the line of step 3"), (14, "results.jsonl: the retrieval of step 8")):
         full = trial(f"lines{count}")
         ended = full.go(fault=f"append=nospace@{count}")
         told = f"{what} was not kept" in ended.output

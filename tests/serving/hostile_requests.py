@@ -21,6 +21,7 @@ GOOD = {
     "/v1/caption": {"image": "PICTURE", "how": "beam", "width": 3},
     "/v1/answer": {"image": "PICTURE", "question": "is it red?"},
     "/v1/search": {"text": "a red square", "top": 3},
+    "/v1/explain": {"image": "PICTURE", "text": "a red square"},
 }
 
 

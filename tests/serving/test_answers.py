@@ -1,11 +1,13 @@
 """What is served is what the commands say."""
 
 import base64
+import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from mmpretrain.data.images import decode_image
@@ -32,8 +34,8 @@ def vectors(found: dict) -> np.ndarray:
 
 def test_models_say_what_they_can_and_the_page_is_there(asked: Asked) -> None:
     plain, able = ok(asked.get("/v1/models"))["data"]
-    assert plain["can"] == ["embeddings", "labels"]
-    assert able["can"] == ["answer", "caption", "classes", "embeddings", "labels", "search"]
+    assert plain["can"] == ["embeddings", "explain", "labels"]
+    assert able["can"] == ["answer", "caption", "classes", "embeddings", "explain", "labels", "search"]
     assert [head["name"] for head in able["heads"]] == ["classification", "question_answering", "answer_writing"]
     assert able["heads"][0]["classes"] == ANSWERS
     assert able["indexes"] == [{"name": "held", "count": 29, "source": able["indexes"][0]["source"], "problem": ""}]
@@ -175,3 +177,17 @@ def test_the_log_says_what_was_asked_and_nothing_that_was_written(asked: Asked, 
         ("other", 404),
     ]
     assert "secret" not in "".join(asked.lines)
+
+
+def test_heat_maps_of_a_text_and_of_its_words_are_pngs(asked: Asked, able: Path, red: bytes) -> None:
+    tree = {"model": able.name, "image": data_url(red), "text": "red square"}
+    maps = ok(asked.post("/v1/explain", tree))["maps"]
+    assert [each["word"] for each in maps] == ["red square", "red", "square"]
+    for each in maps:
+        head, _, png = each["png"].partition(",")
+        assert head == "data:image/png;base64"
+        with Image.open(io.BytesIO(base64.b64decode(png))) as overlay:
+            assert overlay.size == (256, 256)
+    (whole,) = ok(asked.post("/v1/explain", {**tree, "words": False}))["maps"]
+    assert whole == maps[0]
+    assert asked.post("/v1/explain", {**tree, "text": " "}).json()["error"].startswith("text: is empty")

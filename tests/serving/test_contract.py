@@ -105,6 +105,7 @@ def test_strangers_are_refused(asked: Asked) -> None:
         ({"host": "evil.example"}, 421),
         ({"origin": "http://evil.example"}, 403),
         ({"origin": "null"}, 403),
+        ({"origin": "http://[::1"}, 403),
         ({"sec-fetch-site": "cross-site"}, 403),
         ({"origin": "http://localhost"}, 200),
         ({"host": "127.0.0.1:8000"}, 200),

@@ -1,9 +1,5 @@
 """Many clients at a time, and a server that is told to stop while they ask."""
 
-import json
-import signal
-import socket
-import threading
 import time
 from pathlib import Path
 
@@ -11,7 +7,7 @@ import pytest
 
 from tests.serving.clients import Account, load
 from tests.serving.hostile_requests import good
-from tests.serving.process import Server, receive, request, serving
+from tests.serving.process import Server, serving
 
 GROWTH = 64 << 20
 
@@ -32,7 +28,10 @@ def figure(server: Server, name: str) -> float:
 
 def nothing_lost(server: Server, account: Account, before: int) -> None:
     """Whatever the server took up, a client got an answer to."""
-    lines = [line for line in server.lines() if line["route"] not in ("/health", "/metrics")][before:]
+    ends = time.monotonic() + 5
+    lines: list[dict] = []
+    while len(lines) < len(account.statuses) and time.monotonic() < ends:  # a line is written behind its answer
+        lines = [line for line in server.lines() if line["route"] not in ("/health", "/metrics")][before:]
     assert all("fault" not in line for line in lines)
     assert len(lines) == len(account.statuses), (len(lines), account)
     assert set(account.statuses) <= {200, 503}
@@ -75,40 +74,3 @@ def test_a_stop_in_the_middle_of_some_clients_loses_nothing_and_ends_with_0(able
         assert account.statuses.count(200) > 10
         assert account.most_resident - resident < GROWTH
         assert "every accepted request was answered" in server.told.read_text()
-
-
-def test_a_server_that_is_interrupted_waits_for_slow_senders_and_ends_with_130(able: Path, tmp_path: Path) -> None:
-    limits = ("--connections", 8, "--header-seconds", 2)
-    with serving([able], tmp_path, *limits) as server:
-        slow_heads_are_told_off(server)
-        body = json.dumps(good("/v1/classify")).encode()
-        whole = request("POST", "/v1/classify", body)
-        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
-            connection.sendall(whole[:-20])
-            time.sleep(0.3)
-            ending = threading.Thread(target=server.stop, args=(signal.SIGINT,))
-            ending.start()
-            time.sleep(1)
-            with pytest.raises(ConnectionRefusedError):
-                socket.create_connection(("127.0.0.1", server.port), timeout=5)
-            connection.sendall(whole[-20:])
-            assert receive(connection).status == 200, "its body was being read when the stop came"
-        ending.join()
-        assert server.process.returncode == 130
-
-
-def slow_heads_are_told_off(server: Server) -> None:
-    """More connections than may be are refused at once, and those that say nothing do not last."""
-    opened = [socket.create_connection(("127.0.0.1", server.port), timeout=30) for _ in range(8)]
-    for connection in opened:
-        connection.sendall(b"POST /v1/classify HTTP/1.1\r\nHost: loc")
-    time.sleep(0.3)
-    answer = server.get("/health")
-    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
-    assert "8 connections are open" in answer.error()
-    answers = [receive(connection) for connection in opened]
-    assert {answer.status for answer in answers} == {408}
-    assert "head: did not arrive within" in answers[0].error()
-    for connection in opened:
-        connection.close()
-    assert server.get("/health").status == 200

@@ -15,7 +15,7 @@ from mmpretrain.data.images import ImageLimits
 from mmpretrain.data.tokenizer import load_tokenizer
 from mmpretrain.export.onnx_files import PREPROCESS, TOKENIZER
 from mmpretrain.recipes.served.run import Prepared
-from mmpretrain.serving.served import Ability, Answers, HeadFacts, Index, ModelFacts, Picture
+from mmpretrain.serving.served import Ability, Answers, HeadFacts, Heat, Index, ModelFacts, Picture
 
 GRAPHS = ("image.onnx", "text.onnx")
 Row = tuple[Picture | None, str]
@@ -83,6 +83,9 @@ class ServedExport:
         raise NotImplementedError
 
     def answer(self, head: str, rows: Sequence[Row], writing: Any | None) -> list[Answers]:
+        raise NotImplementedError
+
+    def explain(self, picture: Picture, text: str, words: bool) -> list[Heat]:
         raise NotImplementedError
 
     def _run(self, graph: str, output: str, **inputs: np.ndarray) -> np.ndarray:

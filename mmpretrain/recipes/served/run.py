@@ -2,21 +2,26 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from rich.console import Console
 from torch import Tensor
 
 from mmpretrain.core.batch import Batch
 from mmpretrain.core.counter import name_to_int
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.files import sha256
+from mmpretrain.core.installed import is_there
 from mmpretrain.data.given import shown
 from mmpretrain.data.images import ImageLimits, decode_image
 from mmpretrain.data.stages import stack
 from mmpretrain.data.transforms import Centre
+from mmpretrain.explain.heat import Explained, heat_maps
+from mmpretrain.explain.texts import ways as ways_to_explain
 from mmpretrain.heads.answer_writing import AnswerWriting
 from mmpretrain.heads.base import HeadLearner, predict
 from mmpretrain.heads.classification import Classification
@@ -30,11 +35,12 @@ from mmpretrain.recipes.asking import embed_texts, scale
 from mmpretrain.recipes.caption import write_about
 from mmpretrain.recipes.chosen import chosen_checkpoint
 from mmpretrain.recipes.combinations import refuse_mute, refuse_unwritten
+from mmpretrain.recipes.explaining import explained, others_of
 from mmpretrain.recipes.prompt import prompt_ids, within_context
 from mmpretrain.recipes.settings import read_run
 from mmpretrain.recipes.ways import WAYS, build_generation
 from mmpretrain.recipes.written import until_end
-from mmpretrain.serving.served import Ability, Answers, HeadFacts, Index, ModelFacts, Picture
+from mmpretrain.serving.served import Ability, Answers, HeadFacts, Heat, Index, ModelFacts, Picture
 from mmpretrain.train import checkpoint
 
 HEADS = (Classification, QuestionAnswering, AnswerWriting)
@@ -108,6 +114,16 @@ class ServedRun:
         batch = self._batch(rows)
         return likeliest(self._alone, head, batch) if writing is None else written(self._alone, head, batch, writing)
 
+    def explain(self, picture: Picture, text: str, words: bool) -> list[Heat]:
+        self._alone.engine.module.eval()  # gradients are taken, as a pass of evaluation does not
+        found = heat_maps(self._explained, torch.from_numpy(picture.pixels_CHW), text, words=words)
+        return [Heat(each.text, each.score, each.overlay) for each in found]
+
+    @cached_property
+    def _explained(self) -> Explained:
+        """With captions of the run's val, which texts are told from."""
+        return explained(self._alone, others_of(self._alone.config, Console(quiet=True))[0])
+
     def _learners(self) -> list[HeadLearner]:
         module: Any = self._alone.engine.module
         return [each for each in module.objectives if isinstance(each, HeadLearner)]
@@ -167,6 +183,8 @@ def facts_of(alone: Alone, folder: Path, name: str, has_indexes: bool) -> ModelF
         can.add("answer")
     if any(isinstance(each, CaptioningLearner) and not each.prefix for each in module.objectives):
         can.add("caption")
+    if alone.config.towers.image is not None and ways_to_explain(module) and is_there("matplotlib"):
+        can.add("explain")
     return ModelFacts(
         name=name,
         folder=str(folder),
