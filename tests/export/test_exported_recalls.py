@@ -3,7 +3,7 @@
 import json
 import os
 import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from mmpretrain.recipes.evaluate import evaluate
 from mmpretrain.recipes.pretrain import pretrain
 from mmpretrain.recipes.settings import find_config
 from tests.export.runs import export
+from tests.peers import environment
 
 SPLIT = "unseen"
 """One artist, and so one gallery, as CLIP_benchmark has it."""
@@ -23,13 +24,14 @@ PACKAGES = ("clip-benchmark==1.6.2", "requests", "numpy<2.4")
 """Its release imports requests without saying so, and makes numbers of arrays as NumPy took it before 2.4."""
 
 
-def installed(folder: Path) -> str:
-    """Its program: the one that CLIP_BENCHMARK names, or that of an environment made here."""
-    if program := os.environ.get("CLIP_BENCHMARK"):
-        return program
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    subprocess.run([folder / "bin/pip", "install", "--quiet", *PACKAGES], check=True)
-    return str(folder / "bin/clip_benchmark")
+@pytest.fixture
+def program(tmp_path: Path) -> Iterator[str]:
+    """The one that CLIP_BENCHMARK names, or that of an environment made here."""
+    if known := os.environ.get("CLIP_BENCHMARK"):
+        yield known
+        return
+    with environment(tmp_path / "venv", *PACKAGES) as programs:
+        yield str(programs / "clip_benchmark")
 
 
 def ask(program: str, hub: Path, task: str, folder: Path, *more: object) -> dict[str, float]:
@@ -45,8 +47,8 @@ def ask(program: str, hub: Path, task: str, folder: Path, *more: object) -> dict
 
 @pytest.mark.peers
 @pytest.mark.timeout(3600)
-def test_clip_benchmark_itself_finds_the_figures_of_the_runs_own_evaluation(tmp_path: Path) -> None:
-    run, hub, program = tmp_path / "run", tmp_path / "hub", installed(tmp_path / "venv")
+def test_clip_benchmark_itself_finds_the_figures_of_the_runs_own_evaluation(tmp_path: Path, program: str) -> None:
+    run, hub = tmp_path / "run", tmp_path / "hub"
     changes = ["train.steps=120", "optim.schedule.warmup=20", "evaluation=[]", f"run.folder={run}"]
     pretrain(find_config("pretrain", Path("quickstart")), changes, "never", QUIET)
     export(run, "--to", "open_clip", "--out", hub)
