@@ -116,6 +116,38 @@ def test_a_refusal_stands_where_the_answer_would_and_the_keyboard_is_enough(
     page.close()
 
 
+@pytest.mark.timeout(120)
+def test_a_busy_server_is_asked_once_more_and_one_that_is_gone_is_told(address: str, browser: Any) -> None:
+    visit = Visit(browser, address, "phone")
+    page, seen = visit.page, []
+
+    def busy_once(route: Any) -> None:
+        seen.append(route.request.url)
+        busy = {"status": 503, "headers": {"Retry-After": "1"}, "json": {"error": "too much at a time"}}
+        route.continue_() if len(seen) > 1 else route.fulfill(**busy)
+
+    page.route("**/v1/search", busy_once)
+    assert visit.do("search", text="red").locator(".found").count() == 12
+    assert len(seen) == 2
+    page.unroute("**/v1/search")
+    page.route("**/v1/search", lambda route: route.abort())
+    assert visit.do("search", text="red").locator(".wrong").inner_text().startswith("The server does not answer")
+    page.close()
+
+
+@pytest.mark.timeout(120)
+def test_what_a_model_never_learned_has_a_reason_and_no_form(address: str, browser: Any) -> None:
+    page = Visit(browser, address, "phone").page
+    assert page.locator("[role=tab]").last.bounding_box()["x"] < SCREENS["phone"][0] - 40, "all tabs are in sight"
+    page.select_option("#first", "plain")
+    page.click("#tab-caption")
+    assert page.locator("#caption").is_hidden()
+    assert page.inner_text("#results") == "plain has not learned to write captions. Choose able."
+    page.select_option("#first", "able")
+    assert page.locator("#caption").is_visible()
+    page.close()
+
+
 def test_the_page_is_small_and_names_no_other_place() -> None:
     files = [path for path in PAGE.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 100_000

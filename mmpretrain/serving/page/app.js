@@ -61,6 +61,12 @@ const named = (id) => served.find((each) => each.id === id);
 const chosen = () => [...new Set([at("first").value, at("second").value])].map(named).filter(Boolean);
 const able = (model, name) => TASKS[name].can.some((ability) => model.can.includes(ability));
 
+/** Why a model does not answer, and which do. */
+function cannot(model, name) {
+  const others = served.filter((each) => able(each, name)).map((each) => each.id);
+  return `${model.id} ${CANNOT[name]}. ${others.length ? `Choose ${others.join(" or ")}.` : "No model that is served here can."}`;
+}
+
 function fill(select, names, first) {
   const before = select.value;
   const options = names.map((name) => new Option(name, name));
@@ -122,7 +128,8 @@ function open(name) {
   turn += 1;
   const models = chosen();
   const unable = models.filter((model) => !able(model, name));
-  const told = unable.map((model) => show.note(`${model.id} ${CANNOT[name]}.`));
+  const told = unable.map((model) => show.note(cannot(model, name)));
+  at(name).hidden = unable.length === models.length; // no form that nobody can answer
   if (unable.length < models.length && TASKS[name].picture && !picture) told.push(show.note("Choose a picture first."));
   at("results").replaceChildren(...told);
 }
@@ -168,7 +175,7 @@ async function run(name, extra = {}, withPicture = TASKS[name].picture) {
   });
   at("results").replaceChildren(...columns.map((each) => each.column));
   await Promise.all(columns.map(async ({ model, body, detail }) => {
-    if (!able(model, name)) return body.replaceChildren(show.note(`${model.id} ${CANNOT[name]}.`));
+    if (!able(model, name)) return body.replaceChildren(show.note(cannot(model, name)));
     try {
       const fields = { ...fieldsOf(at(name), model), ...extra, model: model.id };
       const answer = await ask(address, fields, withPicture ? picture : null);
