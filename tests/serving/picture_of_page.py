@@ -1,6 +1,6 @@
 """The picture of the page in the README: python -m tests.serving.picture_of_page RUN FILE.
 
-RUN has an index, `mmpretrain search index RUN emoji:unseen`; FILE is a PNG of few colours, small enough for a repository.
+RUN has an index, `mmpretrain search index RUN emoji:unseen`; FILE is a PNG of few colours, small enough to be kept.
 """
 
 import io
