@@ -24,6 +24,7 @@ from mmpretrain.commands.console import AS_JSON, tell
 @click.option(
     "--csv", "out", type=click.Path(path_type=Path, dir_okay=False), help="Write the rows to this file as well."
 )
+@click.option("--html", "page", type=click.Path(path_type=Path, dir_okay=False), help="And a page to look at.")
 @AS_JSON
 def models(folders: tuple[Path, ...], conditions: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Show every model: configs, and runs and exports in FOLDERS (runs/ and exports/).

@@ -1,6 +1,9 @@
 """Tensors by name on disk: safetensors, nothing that can carry code. Foreign files come in through one door."""
 
 import pickle
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +21,20 @@ def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     Raises:
         OSError: the disk does not take them.
     """
-    try:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
-    except SafetensorError as error:
-        raise OSError(str(error)) from error  # its own kind of error for a full disk
+    with readable_as_others(path):
+        try:
+            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+        except SafetensorError as error:
+            raise OSError(str(error)) from error  # its own kind of error for a full disk
+
+
+@contextmanager
+def readable_as_others(path: Path) -> Iterator[None]:
+    """Safetensors writes files that their owner alone may read; these get the mode that any new file has here."""
+    path.touch()
+    mode = path.stat().st_mode
+    yield
+    path.chmod(stat.S_IMODE(mode))
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

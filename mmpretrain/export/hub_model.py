@@ -16,6 +16,7 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.settings import build, dump, settings
+from mmpretrain.core.weights import readable_as_others
 from mmpretrain.data.images import to_rgb
 from mmpretrain.data.stages import stack
 from mmpretrain.data.tokenizer import Tokenizer, load_tokenizer
@@ -144,7 +145,8 @@ class HubModel(
     # -- on disk
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        super()._save_pretrained(save_directory)
+        with readable_as_others(save_directory / WEIGHTS):
+            super()._save_pretrained(save_directory)
         (save_directory / TOKENIZER).write_text(self.tokenizer.to_json(), encoding="utf-8")
 
     @classmethod

@@ -30,9 +30,10 @@ def write_open_clip(trained: Trained, folder: Path) -> None:
         ConfigError: the run has what a model of open_clip has not; names the settings.
     """
     if lacking := list(_lacking(trained)):
+        elsewhere = trained.has_features or trained.captioning is not None
+        others = "; --to onnx and --to huggingface take it as it is" if elsewhere else ""
         raise ConfigError(
-            f"--to open_clip: {trained.run} has what open_clip's models have not: {'; '.join(lacking)}; "
-            "--to onnx and --to huggingface take it as it is"
+            f"--to open_clip: {trained.run} has what open_clip's models have not: {'; '.join(lacking)}{others}"
         )
     config = {"model_cfg": model_config(trained), "preprocess_cfg": preprocess(trained)}
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

@@ -16,6 +16,7 @@ from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.files import append_json_line, read_json_lines, sha256, write_atomic
 from mmpretrain.core.run import environment
 from mmpretrain.core.settings import apply_overrides, build, did_you_mean, dump, read_yaml
+from mmpretrain.recipes.compressing.files import MADE_OF, PAGE, ROWS, TABLE
 from mmpretrain.recipes.compressing.scored import asked_of
 from mmpretrain.recipes.compressing.steps import Bench, Row, bench_of, original_row, take
 from mmpretrain.recipes.compressing.surgery import Given, open_given
@@ -24,7 +25,6 @@ from mmpretrain.recipes.looks import say
 from mmpretrain.recipes.readme_table import put_table
 from mmpretrain.recipes.settings import ROOT
 
-MADE_OF, ROWS, TABLE, PAGE = "compress.json", "rows.jsonl", "table.json", "compression.html"
 DEFAULT = "int8"
 
 

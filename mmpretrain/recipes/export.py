@@ -14,6 +14,8 @@ from mmpretrain.export.onnx_files import require_onnx
 from mmpretrain.export.push import push, refuse_push
 from mmpretrain.export.report import REPORT, refuse_differing, report_of, write_report
 from mmpretrain.export.trained import Compared, Trained
+from mmpretrain.objectives.parts import parameters_of
+from mmpretrain.recipes.catalogue.origin import ABOUT, about
 from mmpretrain.recipes.looks import say
 from mmpretrain.recipes.trained import load_trained
 
@@ -62,7 +64,8 @@ def export(
     with folder_in_one_step(out) as temporary:
         written = form.write(trained, temporary, push_to or out.name, tolerance)
         refuse_differing(trained, written.parts)
-        more = {"left_out": written.left_out, **written.more}
+        known = about(folder, trained.step, parameters_of(trained.module))
+        more = {"left_out": written.left_out, ABOUT: known, **written.more}
         report = report_of(trained, to, written.parts, ("torch", *written.packages), **more)
         write_report(temporary, report)
     tell(report, out, console)

@@ -111,6 +111,11 @@ def assert_other_weights_are_refused(run: Path, out: Path) -> None:
         refuse_differing(trained, found)
 
 
+def load_parts(run: Path) -> dict[str, int]:
+    parts: dict[str, int] = json.loads((run / "model.json").read_text())["parameters"]
+    return parts
+
+
 def letters(text: str) -> str:
     """Without the spaces that people spell and word pieces do not."""
     return re.sub(r"\s", "", text)
@@ -122,8 +127,9 @@ def test_towers_fusion_and_decoder_say_what_torch_says(
     run, out = train(toy_config, **ALL), tmp_path / "onnx"
     report = json.loads(export(run, "--to", "onnx", "--out", out, "--json"))
     assert {file.stem for file in out.glob("*.onnx")} == {"image", "text", "fusion", "decoder_first", "decoder_next"}
-    (row,) = models([out], [], "", True, None, Console(quiet=True))
+    (row,) = models([out], [], "", True, Console(quiet=True))
     assert row["tasks"] == ["retrieval", "matching", "captions", "zero-shot"]
+    assert row["parameters"] == sum(load_parts(run).values()), "as the run has them"
     assert row["latency"]["image"]["1"] > 0 < row["latency"]["text"]["32"]
     parts = {each["name"]: each for each in report["parts"]}
     assert all(each["passed"] and each["numbers"] for each in parts.values())

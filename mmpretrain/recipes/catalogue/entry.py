@@ -37,6 +37,8 @@ class Score:
     low: float
     high: float
     """Ends of the 95 % interval."""
+    chance: float
+    step: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,7 @@ class Latency:
     image: dict[str, float] = field(default_factory=dict)
     """By the number of rows."""
     text: dict[str, float] = field(default_factory=dict)
+    machine: str = ""
     processor: str
     threads: int
     date: str
@@ -57,6 +60,8 @@ class Entry:
 
     name: str
     """What commands take: a config's name, or a folder."""
+    place: str = ""
+    """The folder that it was found by, under which rows stand together."""
     kind: str
     """model, config, run, open_clip, onnx, huggingface."""
     state: str = ""
@@ -76,6 +81,8 @@ class Entry:
     """Of the texts that it learned from, as their cards say."""
     licences: list[str] = field(default_factory=list)
     """Of the data that it learned from."""
+    weights_licence: str = ""
+    """As the card beside the weights says; empty: it is for their owner to say."""
     score: Score | None = None
     latency: Latency | None = None
 
@@ -94,3 +101,8 @@ def each_once(found: Iterable[str]) -> list[str]:
 def size_of(files: Sequence[Path]) -> float | None:
     """In MB; None where there is no file."""
     return sum(file.stat().st_size for file in files) / 1e6 if files else None
+
+
+def first_line(error: Exception) -> str:
+    """What is wrong, for a cell."""
+    return str(error).partition("\n")[0] or type(error).__name__

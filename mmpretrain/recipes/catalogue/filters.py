@@ -34,6 +34,7 @@ WORDS: dict[str, Callable[[Entry], list[str]]] = {
     "task": lambda entry: entry.tasks,
     "language": lambda entry: entry.languages,
     "licence": lambda entry: entry.licences,
+    "weights_licence": lambda entry: [entry.weights_licence],
 }
 UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
 _CONDITION = re.compile(r"\s*([a-z_]+)\s*(<=|>=|!=|<|>|=)\s*(.*?)\s*")
@@ -94,11 +95,17 @@ def ordered(entries: Sequence[Entry], key: str) -> list[Entry]:
     Raises:
         ConfigError: there is no such key.
     """
+    refuse_order(key)
     down, key = key.startswith("-"), key.removeprefix("-")
-    require_key(key, [*WORDS, *NUMBERS], "--sort")
     value: Callable[[Entry], Any] = NUMBERS[key] if key in NUMBERS else lambda entry: ", ".join(WORDS[key](entry))
     known = [entry for entry in entries if value(entry) not in (None, "")]
     return [*sorted(known, key=value, reverse=down), *(entry for entry in entries if entry not in known)]
+
+
+def refuse_order(key: str) -> None:
+    """Raises ConfigError: there is no such key."""
+    if key:
+        require_key(key.removeprefix("-"), [*WORDS, *NUMBERS], "--sort")
 
 
 def require_key(key: str, keys: Sequence[str], option: str) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import json
+import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -14,8 +15,9 @@ import torch
 from mmpretrain.core.files import write_atomic
 from mmpretrain.core.run import processor
 from mmpretrain.recipes.alone import load_alone
-from mmpretrain.recipes.catalogue.entry import Latency
+from mmpretrain.recipes.catalogue.entry import Entry, Latency, first_line
 from mmpretrain.recipes.settings import read_run
+from mmpretrain.towers.open_clip_model import FOLDER, load_open_clip, weights_of
 
 FILE = "latency.json"
 ROWS = (1, 32)
@@ -35,30 +37,61 @@ def kept_latency(folder: Path) -> Latency | None:
     return found if same else None
 
 
-def measure_run(folder: Path) -> Latency:
+def measure_run(folder: Path, size: int, length: int) -> Latency:
     """Of a run's towers in fp32, a text as long as its context; written into its folder.
+
+    Args:
+        size: side of the pictures.
+        length: tokens of a text.
 
     Raises:
         ConfigError: there is no checkpoint.
     """
     alone = load_alone(folder, read_run(folder))
-    model: Any = alone.engine.module.model
-    size = alone.config.towers.size
-    length, device = alone.tokenizer.context_length, alone.engine.device
+    return measure_towers(folder, alone.engine.module.model, size, length)
 
+
+def measure_hub(folder: Path, size: int, length: int) -> Latency:
+    """The same of a folder for Hugging Face."""
+    from mmpretrain.export.hub_model import HubModel
+
+    hub: Any = HubModel.from_pretrained(folder)
+    return measure_towers(folder, hub.learned.model, size, length)
+
+
+@torch.inference_mode()
+def measure_towers(folder: Path, model: Any, size: int, length: int) -> Latency:
     def look(rows: int) -> Any:
-        return model.image(torch.zeros(rows, 3, size, size, device=device))
+        return model.image(torch.zeros(rows, 3, size, size))
 
     def read(rows: int) -> Any:
-        tokens_BL = torch.ones(rows, length, dtype=torch.long, device=device)
+        tokens_BL = torch.ones(rows, length, dtype=torch.long)
         return model.text(tokens_BL, torch.ones_like(tokens_BL, dtype=torch.bool))
 
-    model.eval()
-    with torch.inference_mode():
-        return keep(folder, look if model.image is not None else None, read if model.text is not None else None)
+    model.to("cpu").eval()
+    return keep(folder, look if model.image is not None else None, read if model.text is not None else None)
 
 
-def measure_onnx(folder: Path) -> Latency:
+@torch.inference_mode()
+def measure_open_clip(folder: Path, size: int, length: int) -> Latency:
+    """Of open_clip's own model.
+
+    Raises:
+        ConfigError: open_clip cannot load it.
+    """
+    given = f"{FOLDER}{folder}"
+    model = load_open_clip(given, weights_of(given, None, given), given).model
+
+    def look(rows: int) -> Any:
+        return model.encode_image(torch.zeros(rows, 3, size, size))
+
+    def read(rows: int) -> Any:
+        return model.encode_text(torch.ones(rows, length, dtype=torch.long))
+
+    return keep(folder, look, read)
+
+
+def measure_onnx(folder: Path, size: int, length: int) -> Latency:
     """Of the graphs of an ONNX folder by onnxruntime, a text as long as its context; written into it.
 
     Raises:
@@ -67,7 +100,6 @@ def measure_onnx(folder: Path) -> Latency:
     import numpy
     import onnxruntime
 
-    facts = json.loads((folder / "preprocess.json").read_text(encoding="utf-8"))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     sessions = {
@@ -77,11 +109,10 @@ def measure_onnx(folder: Path) -> Latency:
     }
 
     def look(rows: int) -> Any:
-        size = facts["size"]
         return sessions["image"].run(None, {"images": numpy.zeros((rows, 3, size, size), dtype=numpy.uint8)})
 
     def read(rows: int) -> Any:
-        tokens = numpy.ones((rows, facts["context_length"]), dtype=numpy.int64)
+        tokens = numpy.ones((rows, length), dtype=numpy.int64)
         return sessions["text"].run(None, {"tokens": tokens, "mask": tokens > 0})
 
     return keep(folder, look if "image" in sessions else None, read if "text" in sessions else None)
@@ -92,6 +123,7 @@ def keep(folder: Path, look: Pass | None, read: Pass | None) -> Latency:
     found = Latency(
         image=timed(look) if look else {},
         text=timed(read) if read else {},
+        machine=platform.node(),
         processor=processor(),
         threads=torch.get_num_threads(),
         date=datetime.date.today().isoformat(),
@@ -112,3 +144,21 @@ def median_of(once: Callable[[], Any]) -> float:
         once()
         taken.append(1000 * (time.perf_counter() - start))
     return statistics.median(taken[WARM_UP:])
+
+
+MEASURES: dict[str, Callable[[Path, int, int], Latency]] = {
+    "run": measure_run,
+    "open_clip": measure_open_clip,
+    "onnx": measure_onnx,
+    "huggingface": measure_hub,
+}
+"""By kind of row: (folder, side of pictures, tokens of a text)."""
+
+
+def measured(entry: Entry) -> Entry:
+    """A row with the latency of its towers; one whose weights cannot be asked says so."""
+    try:
+        found = MEASURES[entry.kind](Path(entry.name), entry.pixels or 0, entry.tokens or 0)
+    except Exception as error:  # whatever a damaged folder makes open_clip, onnxruntime and others raise
+        return dataclasses.replace(entry, state=f"not measured: {first_line(error)}")
+    return dataclasses.replace(entry, latency=found)

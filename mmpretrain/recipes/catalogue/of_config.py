@@ -12,7 +12,7 @@ from mmpretrain.data.card import Card, find_dataset, load_card
 from mmpretrain.data.tokenizer import TokenizerFile, WordPieceTokenizer
 from mmpretrain.objectives.combine import TrainingModule, needs_of
 from mmpretrain.objectives.parts import parameters_of
-from mmpretrain.recipes.catalogue.entry import Entry, each_once, tasks_of
+from mmpretrain.recipes.catalogue.entry import Entry, each_once, first_line, tasks_of
 from mmpretrain.recipes.settings import ROOT, VERBS, Pretrain, load_pretrain
 from mmpretrain.towers.model import Towers
 
@@ -29,7 +29,8 @@ def configs() -> Iterator[Entry]:
         for path in (path for root in roots for path in sorted((root / verb).glob("*.yaml"))):
             if (verb, path.stem) not in seen:
                 seen.add((verb, path.stem))
-                yield of_model(path) if verb == "models" else of_config(path)
+                entry = of_model(path) if verb == "models" else of_config(path)
+                yield dataclasses.replace(entry, place=f"configs/{verb}")
 
 
 def of_model(path: Path) -> Entry:
@@ -99,7 +100,3 @@ def card_of(name: str) -> list[Card]:
         return [load_card(find_dataset(name))]
     except MmpretrainError:
         return []
-
-
-def first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

@@ -12,9 +12,10 @@ from mmpretrain.export.hub_model import HubConfig
 from mmpretrain.export.onnx_files import PREPROCESS
 from mmpretrain.export.open_clip_layout import CONFIG as OPEN_CLIP
 from mmpretrain.objectives.combine import needs_of
-from mmpretrain.recipes.catalogue.entry import Entry, size_of, tasks_of
+from mmpretrain.recipes.catalogue.entry import Entry, first_line, size_of, tasks_of
 from mmpretrain.recipes.catalogue.latency import kept_latency
-from mmpretrain.recipes.catalogue.of_config import CLIP, counted, describe, first_line
+from mmpretrain.recipes.catalogue.of_config import CLIP, counted, describe
+from mmpretrain.recipes.catalogue.origin import with_origin
 from mmpretrain.towers.model import FEATURES, Towers
 from mmpretrain.towers.open_clip_config import settings_of
 from mmpretrain.towers.open_clip_model import FOLDER
@@ -35,7 +36,7 @@ def of_export(folder: Path, kind: str) -> Entry:
     """An export, and what is wrong with it where its files cannot be read."""
     ways = {"open_clip": of_open_clip, "onnx": of_onnx, "huggingface": of_hub}
     try:
-        return ways[kind](folder)
+        return with_origin(replace(ways[kind](folder), latency=kept_latency(folder)), folder)
     except WRONG as error:
         return Entry(name=str(folder), kind=kind, state=f"damaged: {first_line(error)}")
 
@@ -72,7 +73,6 @@ def of_onnx(folder: Path) -> Entry:
         megabytes=size_of(sorted(folder.glob("*.onnx*"))),
         pixels=facts["size"],
         tokens=facts["context_length"],
-        latency=kept_latency(folder),
     )
 
 

@@ -1,21 +1,18 @@
 """Runs as rows, by what stands in their folders."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mmpretrain.core.errors import MmpretrainError
-from mmpretrain.core.files import read_json_lines
 from mmpretrain.core.run import Run, list_checkpoints, step_of
-from mmpretrain.recipes.catalogue.entry import Entry, Score, each_once, size_of, tasks_of
+from mmpretrain.recipes.catalogue.entry import Entry, each_once, first_line, size_of, tasks_of
 from mmpretrain.recipes.catalogue.latency import kept_latency
-from mmpretrain.recipes.catalogue.of_config import card_of, describe, first_line
+from mmpretrain.recipes.catalogue.of_config import card_of, describe
+from mmpretrain.recipes.catalogue.scores import score_of, score_of_step
 from mmpretrain.recipes.chosen import read_best
 from mmpretrain.recipes.settings import Pretrain, read_run
-from mmpretrain.report.folder import Record
-from mmpretrain.report.verdict import HEADLINES, headline_names, mean_figure
 
 WEIGHTS = ("ema.safetensors", "weights.safetensors")
 """What stands for a checkpoint, the first that is there."""
@@ -36,7 +33,7 @@ def of_run(folder: Path) -> Entry:
             megabytes=megabytes_of(place),
             languages=data.get("languages") or languages_of(config),
             licences=each_once(source["licence"] for source in data.get("sources", [])),
-            score=score_of(place, data),
+            score=score_of(place, data) or score_of_step(folder),
             latency=kept_latency(folder),
         )
     except (MmpretrainError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
@@ -72,26 +69,3 @@ def megabytes_of(place: Run) -> float | None:
     chosen = place.checkpoints / f"step_{best['step']:08d}" if best else found[-1]
     files = [chosen / name for name in WEIGHTS if (chosen / name).is_file()]
     return size_of(files[:1])
-
-
-def score_of(place: Run, data: dict[str, Any]) -> Score | None:
-    """The figure that the report opens with: of the newest evaluation, validation first."""
-    record = Record(name="", data=data, results=read_json_lines(place.results))
-    for task in (*HEADLINES, "held_out"):
-        names = headline_names(record, task)
-        for result in record.newest(task):
-            if names and all(name in result["metrics"] for name in names):
-                return scored(task, names, result)
-    return None
-
-
-def scored(task: str, names: Sequence[str], result: dict[str, Any]) -> Score:
-    figure = mean_figure(result, tuple(names))
-    return Score(
-        task=task,
-        on=f"{result['dataset']}:{result['split']}",
-        metrics=list(names),
-        value=figure["value"],
-        low=figure["low"],
-        high=figure["high"],
-    )
