@@ -47,6 +47,32 @@ def test_a_classification_set_has_the_classes_and_sentences_of_the_card(shapes: 
     assert [label for _, label in found] == [each.label for each in told]
 
 
+def test_what_was_written_is_packed_again_with_its_captions(tmp_path: Path) -> None:
+    data, out, back = described(tmp_path / "data", 3), tmp_path / "out", tmp_path / "back"
+    command("data", "export", f"{data}:val", *LAYOUT, "--out", out)
+    assert command("data", "pack", out, "--out", back).returncode == 0
+    told = list(read_told(Dataset(str(back), "val"), Reading()))
+    assert [each.captions for each in told] == [tuple(captions) for _, captions in read(out, "zeroshot_retrieval")]
+
+
+def test_classes_are_packed_again_and_a_sample_of_another_one_is_named(shapes: Path, tmp_path: Path) -> None:
+    out, back = tmp_path / "out", tmp_path / "back"
+    command("data", "export", f"{shapes}:val", *LAYOUT, "--task", "classification", "--out", out)
+    names = (out / "classnames.txt").read_text().splitlines()
+    (out / "classnames.txt").write_text("\n".join(names[:-1]))
+    assert "label" in refused(command("data", "pack", out, "--out", back), 3)
+    command("data", "pack", out, "--out", back, "--max-bad", "0.5")
+    lost = (back / "pack_errors.csv").read_text().splitlines()[1:]
+    assert lost
+    assert all("no number of a line of classnames.txt" in line for line in lost)
+    found = Dataset(str(back), "val")
+    wanted = {each.image_group: names[each.label] for each in read_told(Dataset(str(shapes), "val"), Reading())}
+    there = {each.image_group: found.card.classes[each.label] for each in read_told(found, Reading())}
+    assert there == {group: name for group, name in wanted.items() if name != names[-1]}
+    (out / "classnames.txt").unlink()
+    assert "what are the classes called?" in refused(command("data", "pack", out, "--out", tmp_path / "third"), 3)
+
+
 def test_what_has_no_split_pictures_or_classes_is_refused_and_leaves_nothing(
     shapes: Path, passages: Path, tmp_path: Path
 ) -> None:

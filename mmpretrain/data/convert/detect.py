@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.data.convert import delimited, documents, json_objects
+from mmpretrain.data.convert.benchmark_set import BenchmarkSet, is_benchmark_set
 from mmpretrain.data.convert.caption_files import CaptionFiles
 from mmpretrain.data.convert.class_folders import ClassFolders
 from mmpretrain.data.convert.coco import CocoCaptions, KarpathyCaptions
@@ -66,6 +67,8 @@ def _is_text_only(path: Path) -> bool:
 
 
 def _detect_folder(folder: Path, wanted: Wanted, layout: Format) -> Source:
+    if layout == "auto" and is_benchmark_set(folder):
+        return BenchmarkSet(folder)
     files = files_below(folder, wanted.follow_links)
     tables = [path for path in files if os.path.basename(path).lower() in METADATA]
     if layout == "auto" and tables:

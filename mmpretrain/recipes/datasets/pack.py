@@ -157,7 +157,7 @@ def write_samples(folder: Path, samples: Iterable[Merged], source: Source, optio
     """Write the shards of every split; returns the card."""
     suffixes: dict[str, int] = {}
     labels: set[str] = set()
-    several = False
+    several = described = False
     asked = Asked()
     writers: dict[str, ShardWriter] = {}
     total = len(samples) if isinstance(samples, list) else None
@@ -172,6 +172,7 @@ def write_samples(folder: Path, samples: Iterable[Merged], source: Source, optio
                 said = sample.facts[source.label]
                 several |= isinstance(said, list)
                 labels.update(said if isinstance(said, list) else [str(said)])
+            described |= len(sample.captions) > 1
             asked.add(sample.facts)
             writers[sample.split].write(f"{number:09d}", parts)
     splits = {
@@ -184,6 +185,8 @@ def write_samples(folder: Path, samples: Iterable[Merged], source: Source, optio
         describe(source, options, sum(w.samples for w in writers.values())),
     )
     fields = CARD_FIELDS if options.passage_words is not None else {} if source.joins else asked.fields
+    if described and source.has_pictures:
+        fields = {**fields, "captions": "captions"}
     classes = options.classes or sorted(labels)
     return card_text(name, description, name, image, splits, source.label, classes, several, fields=fields)
 

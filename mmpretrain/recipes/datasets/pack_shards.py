@@ -11,6 +11,7 @@ from mmpretrain.core.errors import ConfigError, DataError
 from mmpretrain.core.files import folder_in_one_step, write_atomic
 from mmpretrain.core.parallel import ordered_map
 from mmpretrain.data.card import CARD, as_ranges
+from mmpretrain.data.convert.benchmark_set import is_benchmark_set
 from mmpretrain.data.convert.new_card import card_text
 from mmpretrain.data.convert.tars import Survey, find_tars, read_tar, survey
 from mmpretrain.data.index import SUFFIX, ShardIndex, write_index
@@ -19,7 +20,8 @@ from mmpretrain.recipes.datasets.pack import ERRORS, Pack, errors_beside, errors
 
 
 def holds_shards(source: Path) -> bool:
-    return source.is_dir() and bool(find_tars(source))
+    """Whether tars are used as they are; those of CLIP_benchmark's layout are packed as pictures are."""
+    return source.is_dir() and not is_benchmark_set(source) and bool(find_tars(source))
 
 
 def pack_shards(options: Pack, console: Console) -> None:
