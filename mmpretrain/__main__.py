@@ -227,10 +227,12 @@ def main() -> None:
             _tell(str(error))
         sys.exit(error.exit_code)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
+        full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        if error.errno not in (*full, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENAMETOOLONG):
             raise
         place = f"{error.filename}: " if error.filename else ""
-        _tell(f"{place}{os.strerror(error.errno)}; free some space or choose another run.folder=PATH, then repeat")
+        remedy = "free some space or choose" if error.errno in full else "choose"
+        _tell(f"{place}{os.strerror(error.errno)}; {remedy} another run.folder=PATH or --out, then repeat")
         sys.exit(1)
 
 

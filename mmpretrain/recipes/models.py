@@ -126,7 +126,7 @@ def summary(entries: Sequence[Entry], conditions: Sequence[str]) -> str:
     """How many rows there are, and what its columns mean where that is needed."""
     told = plural(len(entries), "model")
     if not entries:
-        return f"{told} of which all holds: {', '.join(conditions)}" if conditions else f"{told} here"
+        return f"no model here meets {' and '.join(conditions)}" if conditions else "no runs and exports here"
     if any(entry.latency for entry in entries):
         told += "; ms: a picture + a text alone, median on this machine"
     counted = any(entry.kind == "model" for entry in entries)

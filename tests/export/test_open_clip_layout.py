@@ -11,6 +11,7 @@ from PIL import Image
 
 from mmpretrain.core.errors import ConfigError, MmpretrainError
 from mmpretrain.recipes.starts.origin import find_origin
+from tests.commands import command, refused
 from tests.conftest import ConfigWriter
 from tests.export.runs import export, refusal, train
 
@@ -123,6 +124,13 @@ def test_what_open_clip_cannot_express_is_refused_by_name(name: str, toy_config:
     run = train(toy_config, **overrides)
     assert reason in refusal(ConfigError, run, "--to", "open_clip", "--out", tmp_path / "hub")
     assert not list(tmp_path.glob("hub*"))
+
+
+def test_a_place_where_nothing_can_be_made_is_one_line(toy_config: ConfigWriter, tmp_path: Path):
+    run, file = train(toy_config), tmp_path / "file"
+    file.touch()
+    said = refused(command("export", run, "--to", "open_clip", "--out", file / "hub"), 1)
+    assert "Not a directory; choose another run.folder=PATH or --out, then repeat" in said
 
 
 def test_what_differs_is_not_kept_and_what_is_there_is_not_touched(toy_config: ConfigWriter, tmp_path: Path):
