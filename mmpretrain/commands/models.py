@@ -18,7 +18,11 @@ from mmpretrain.commands.console import AS_JSON, tell
     help="task=captions, licence!=NC, parameters<10M, mb<=50, image_ms<5, score>0.4; repeat it, all have to hold.",
 )
 @click.option(
-    "--sort", default="", metavar="KEY", help="parameters, mb, image_ms, score, name, ...; -KEY: largest first."
+    "--sort",
+    default="",
+    show_default=False,
+    metavar="KEY",
+    help="parameters, mb, image_ms, score, name, ...; -KEY: largest first.",
 )
 @click.option("--latency", is_flag=True, help="Measure what has weights and was not measured on this machine yet.")
 @click.option(

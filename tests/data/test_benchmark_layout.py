@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from mmpretrain.data.convert.benchmark_set import BenchmarkSet
 from mmpretrain.data.dataset import Dataset
+from mmpretrain.data.faults import BadSample
 from mmpretrain.data.samples import Reading
 from mmpretrain.data.told import read_told
 from tests.commands import command, refused
@@ -71,6 +73,15 @@ def test_classes_are_packed_again_and_a_sample_of_another_one_is_named(shapes: P
     assert there == {group: name for group, name in wanted.items() if name != names[-1]}
     (out / "classnames.txt").unlink()
     assert "what are the classes called?" in refused(command("data", "pack", out, "--out", tmp_path / "third"), 3)
+
+
+@pytest.mark.parametrize("content", [b"-1", b"4", b"1.0", b"", b"9" * 5000, "²".encode()])
+def test_what_is_no_line_of_the_class_names_is_no_class(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "classnames.txt").write_text("cat\ndog\nbird\nfish\n")
+    found = BenchmarkSet(tmp_path)
+    assert found._class_of(b"3\n") == "fish"
+    with pytest.raises(BadSample, match="no number of a line"):
+        found._class_of(content)
 
 
 def test_what_has_no_split_pictures_or_classes_is_refused_and_leaves_nothing(

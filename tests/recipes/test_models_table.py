@@ -139,9 +139,15 @@ def test_steps_of_a_compression_have_the_scores_that_it_found(toy_config: Config
     shutil.copytree(run, tmp_path / "smaller" / "scores" / "original")
     figure = {"value": 0.5, "low": 0.4, "high": 0.6, "chance": 0.1, "n": 13}
     row = {"folder": "elsewhere/1-prune", "scores": {"i2t_R@10": figure, "t2i_R@10": {**figure, "value": 0.7}}}
-    (step.parent / "table.json").write_text(json.dumps({"split": "shapes:val", "rows": [row]}))
     (step.parent / "compress.json").write_text("{}")
-    (found,) = models(step.parent)
+    int8 = step.parent / "2-int8"
+    int8.mkdir()
+    (int8 / "preprocess.json").write_text('{"size": 32, "context_length": 12}')
+    (int8 / "quantize_report.json").write_text(json.dumps({"run": str(step), "step": 1}))
+    more = {"folder": "2-int8", "parameters": 900, "scores": {}}
+    (step.parent / "table.json").write_text(json.dumps({"split": "shapes:val", "rows": [row, more]}))
+    found, quantized = models(step.parent)
+    assert (quantized["parameters"], quantized["licences"]) == (900, found["licences"])
     assert (found["score"]["value"], found["score"]["on"]) == (pytest.approx(0.6), "shapes:val")
 
 

@@ -14,6 +14,8 @@ from mmpretrain.data.samples import ShardReader
 from mmpretrain.data.scan import scan
 
 COUNT, CLASSES, TYPE = "nshards.txt", "classnames.txt", "dataset_type.txt"
+DIGITS = 9
+"""Of the number of a class; Python refuses to read thousands."""
 PICTURES = ("webp", "png", "jpg", "jpeg")
 
 
@@ -118,10 +120,10 @@ class BenchmarkSet:
         return Record(origin, picture, [name], {"label": name}, split)
 
     def _class_of(self, content: bytes) -> str:
-        try:
-            return self._classes[int(content)]
-        except (ValueError, IndexError) as error:
-            raise BadSample("label", f".cls holds {content[:20]!r}, no number of a line of {CLASSES}") from error
+        number = content.strip()
+        if not number.isdigit() or len(number) > DIGITS or int(number) >= len(self._classes):
+            raise BadSample("label", f".cls holds {content[:20]!r}, no number of a line of {CLASSES}")
+        return self._classes[int(number)]
 
 
 def _number_in(file: Path) -> int:

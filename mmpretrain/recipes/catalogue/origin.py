@@ -12,7 +12,8 @@ from mmpretrain.core.settings import build
 from mmpretrain.export.report import REPORT
 from mmpretrain.recipes.catalogue.entry import Entry, Score
 from mmpretrain.recipes.catalogue.of_run import of_run
-from mmpretrain.recipes.catalogue.scores import score_of_step
+from mmpretrain.recipes.catalogue.scores import row_of_step, score_of_step
+from mmpretrain.recipes.compressing.files import QUANTIZED
 
 ABOUT = "about"
 """Where it stands in the report of an export."""
@@ -33,19 +34,29 @@ def about(run: Path, step: int, parts: Mapping[str, int]) -> dict[str, Any]:
 
 def with_origin(entry: Entry, folder: Path) -> Entry:
     """The row of an export with what its report, its card and the table of a compression say."""
-    report = folder / REPORT
-    told = json.loads(report.read_text(encoding="utf-8")).get(ABOUT, {}) if report.is_file() else {}
-    parts = entry.parts or told.get("parameters", {})
-    score = told.get("score")
+    told = about_of(folder)
+    parts, score = entry.parts or told.get("parameters", {}), told.get("score")
     return replace(
         entry,
         parts=parts,
-        parameters=entry.parameters or sum(parts.values()) or None,
+        parameters=entry.parameters or sum(parts.values()) or row_of_step(folder)[0].get("parameters"),
         languages=told.get("languages", []),
         licences=told.get("licences", []),
-        score=build(Score, score, f"{report}: score") if score else score_of_step(folder),
+        score=build(Score, score, f"{folder / REPORT}: score") if score else score_of_step(folder),
         weights_licence=licence_of(folder),
     )
+
+
+def about_of(folder: Path) -> dict[str, Any]:
+    """What an export took along; of its quantized graphs, what stands in the folder of the run, where that is there."""
+    found: dict[str, Any] = {}
+    if (folder / REPORT).is_file():
+        found = json.loads((folder / REPORT).read_text(encoding="utf-8")).get(ABOUT, {})
+    elif (folder / QUANTIZED).is_file():
+        report = json.loads((folder / QUANTIZED).read_text(encoding="utf-8"))
+        run = Path(report["run"])
+        found = {**about(run, report["step"], {}), "score": None} if run.is_dir() else {}
+    return found
 
 
 def licence_of(folder: Path) -> str:

@@ -28,13 +28,19 @@ def score_of(place: Run, data: dict[str, Any]) -> Score | None:
 
 
 def score_of_step(folder: Path) -> Score | None:
-    """What `mmpretrain compress` found of a step, which it keeps beside the step's folder."""
-    file = folder.parent / TABLE
-    facts = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"rows": []}
-    row = next((row for row in facts["rows"] if Path(row["folder"]).name == folder.name), None)
-    if row is None or not set(RETRIEVAL) <= row["scores"].keys():
+    """What `mmpretrain compress` found of a step."""
+    row, split = row_of_step(folder)
+    if not set(RETRIEVAL) <= row.get("scores", {}).keys():
         return None
-    return scored("retrieval", RETRIEVAL, facts["split"], row["scores"])
+    return scored("retrieval", RETRIEVAL, split, row["scores"])
+
+
+def row_of_step(folder: Path) -> tuple[dict[str, Any], str]:
+    """What `mmpretrain compress` keeps of a step beside its folder, and the split; empty for another folder."""
+    file = folder.parent / TABLE
+    empty: dict[str, Any] = {"rows": [], "split": ""}
+    facts = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else empty
+    return next((row for row in facts["rows"] if Path(row["folder"]).name == folder.name), {}), facts["split"]
 
 
 def scored(task: str, names: Sequence[str], on: str, metrics: dict[str, Any], step: int | None = None) -> Score:

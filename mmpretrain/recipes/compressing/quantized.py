@@ -12,11 +12,11 @@ from mmpretrain.compression.quantize import Feed, Quantize, mode_of, quantize, r
 from mmpretrain.core.batch import Batch
 from mmpretrain.core.errors import ConfigError, DataError
 from mmpretrain.core.files import folder_in_one_step, write_atomic
+from mmpretrain.recipes.compressing.files import QUANTIZED
 from mmpretrain.recipes.compressing.measured import feeds_of, sessions
 from mmpretrain.recipes.compressing.surgery import Given, first_batches
 from mmpretrain.recipes.export import export
 
-REPORT = "quantize_report.json"
 ROWS = 16
 """Of a batch that is calibrated on: all that its graph makes of it is held in memory."""
 
@@ -39,7 +39,7 @@ def write_quantized(step: Quantize, given: Given, fp32: Path, out: Path) -> dict
         facts = quantize(step, fp32, temporary, cut(batches, fp32))
         close = agreement(fp32, temporary, batches[0]) if batches else {}
         report = {"run": str(given.folder), "step": given.step, "graphs": facts, "cosine_to_fp32": close}
-        write_atomic(temporary / REPORT, json.dumps(report, indent=1) + "\n")
+        write_atomic(temporary / QUANTIZED, json.dumps(report, indent=1) + "\n")
     return report
 
 
