@@ -31,8 +31,8 @@ def draw(marks: Sequence[Mark], title: str, across: str) -> str:
     if not marks:
         return ""
     low, high, step = bounds([each.low for each in marks], [each.high for each in marks])
-    first, last = (round_(math.log2(pick(each.across for each in marks))) for pick, round_ in ENDS)
-    last = max(last, first + 1)
+    sizes = [each.across for each in marks]
+    first, last = math.log2(min(sizes)) - MARGIN, math.log2(max(sizes)) + MARGIN
 
     def x(megabytes: float) -> float:
         return LEFT + (math.log2(megabytes) - first) / (last - first) * (WIDTH - LEFT - RIGHT)
@@ -41,7 +41,7 @@ def draw(marks: Sequence[Mark], title: str, across: str) -> str:
         return TOP + (high - value) / (high - low) * (HEIGHT - TOP - BOTTOM)
 
     lines = [horizontal(low + n * step, y(low + n * step)) for n in range(round((high - low) / step) + 1)]
-    ticks = [tick(2.0**n, x(2.0**n)) for n in range(first, last + 1)]
+    ticks = [tick(each, x(each)) for each in round_sizes(2**first, 2**last)]
     path = " ".join(f"{x(each.across):.1f},{y(each.value):.1f}" for each in marks)
     points = [point(each, x(each.across), y, number) for number, each in enumerate(marks)]
     told = "; ".join(f"{each.name} {each.across:.2f} MB, {100 * each.value:.1f} %" for each in marks)
@@ -57,7 +57,18 @@ def draw(marks: Sequence[Mark], title: str, across: str) -> str:
     )
 
 
-ENDS = ((min, math.floor), (max, math.ceil))
+MARGIN = 0.12
+"""Room beside the first and the last point, in doublings."""
+
+
+def round_sizes(low: float, high: float) -> list[float]:
+    """Powers of two between two sizes, or where there are few of them, round numbers."""
+    powers = [2.0**n for n in range(math.ceil(math.log2(low)), math.floor(math.log2(high)) + 1)]
+    if len(powers) > 2:
+        return powers
+    step = 10 ** math.floor(math.log10(high - low))
+    step = next(each for each in (step / 5, step / 2, step, 2 * step) if (high - low) / each <= 8)
+    return [n * step for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
 def bounds(lows: Sequence[float], highs: Sequence[float]) -> tuple[float, float, float]:

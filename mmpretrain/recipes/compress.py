@@ -96,16 +96,31 @@ def begin(out: Path, made_of: dict[str, Any]) -> bool:
         ConfigError: it holds something else.
     """
     if out.exists():
-        try:
-            same = json.loads((out / MADE_OF).read_text(encoding="utf-8")) == made_of
-        except (OSError, ValueError):
-            same = False
-        if not same:
-            raise ConfigError(f"--out: {out} exists and was not made by this command on these weights; name another")
+        if not goes_on(out, made_of):
+            raise ConfigError(
+                f"--out: {out} exists, and what is done there was not done by this command on these weights; name "
+                "another"
+            )
+        write_atomic(out / MADE_OF, json.dumps(made_of, indent=1) + "\n")
         return False
     out.mkdir(parents=True)
     write_atomic(out / MADE_OF, json.dumps(made_of, indent=1) + "\n")
     return True
+
+
+def goes_on(out: Path, made_of: dict[str, Any]) -> bool:
+    """Whether all that is done in a folder is what this command would have done; steps behind it may be others."""
+    try:
+        before = json.loads((out / MADE_OF).read_text(encoding="utf-8"))
+        done = max((row["step"] for row in read_json_lines(out / ROWS)), default=0)
+        return up_to(before, done) == up_to(made_of, done)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def up_to(made_of: dict[str, Any], done: int) -> dict[str, Any]:
+    """The same with the steps that are done alone."""
+    return {**made_of, "config": {**made_of["config"], "steps": made_of["config"]["steps"][:done]}}
 
 
 def all_rows(bench: Bench) -> list[Row]:

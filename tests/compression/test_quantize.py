@@ -96,6 +96,6 @@ def test_divisions_and_means_in_front_of_a_convolution_go_into_its_weights(tmp_p
 
 def test_the_report_of_an_int8_folder_names_the_run(opened: Given, exported: Path, tmp_path: Path):
     write_quantized(Quantize(batches=1, image="none", text="none"), opened, exported, tmp_path / "q")
-    found = json.loads((tmp_path / "q" / "quantize_report.json").read_text())
+    found = json.loads((tmp_path / "q" / "export_report.json").read_text())
     assert found["run"] == str(opened.folder)
     assert found["cosine_to_fp32"] == {"image": pytest.approx(1, abs=1e-5), "text": pytest.approx(1, abs=1e-5)}

@@ -115,7 +115,12 @@ def test_a_table_has_the_columns_that_its_terminal_has_room_for(width: int) -> N
             )
             for n in range(3)
         ),
-        Entry(name="runs/broken", place="runs", kind="run", state="damaged: config.yaml: " + "it ends early " * 20),
+        Entry(
+            name="runs/broken-at-some-step-of-a-long-night",
+            place="runs",
+            kind="run",
+            state="damaged: config.yaml: " + "it ends early " * 20,
+        ),
         Entry(name="quickstart", place="configs/pretrain", kind="config", parameters=7, licences=["MIT"]),
     ]
     console = Console(width=width, file=io.StringIO())
@@ -123,11 +128,15 @@ def test_a_table_has_the_columns_that_its_terminal_has_room_for(width: int) -> N
     said = console.file.getvalue()  # type: ignore[attr-defined]
     assert max(map(len, said.splitlines())) <= width
     assert "…" not in said, "nothing is cut off"
+    show(entries, together=True, console=console)
+    together = console.file.getvalue().removeprefix(said)  # type: ignore[attr-defined]
+    assert "…" not in together
+    assert "pretrain/quickstart" in together.replace("\n", "") or width < 100
     first, second = said.split("configs/pretrain")
     assert "large-2" in first
     assert "runs/large-2" not in first
     assert ("95 % interval" in first) == (width >= 100)
-    assert ("licences of data" in first) == (width >= 100)
+    assert ("licences of data" in first) == (width >= 160)
     assert ("image 20" in first) == (width >= 160)
     assert "score" not in second, "of a config nothing is known of it"
     assert first.split().count("early") == 20
@@ -143,7 +152,7 @@ def test_steps_of_a_compression_have_the_scores_that_it_found(toy_config: Config
     int8 = step.parent / "2-int8"
     int8.mkdir()
     (int8 / "preprocess.json").write_text('{"size": 32, "context_length": 12}')
-    (int8 / "quantize_report.json").write_text(json.dumps({"run": str(step), "step": 1}))
+    (int8 / "export_report.json").write_text(json.dumps({"run": str(step), "step": 1}))
     more = {"folder": "2-int8", "parameters": 900, "scores": {}}
     (step.parent / "table.json").write_text(json.dumps({"split": "shapes:val", "rows": [row, more]}))
     found, quantized = models(step.parent)

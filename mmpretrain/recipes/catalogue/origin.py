@@ -13,7 +13,6 @@ from mmpretrain.export.report import REPORT
 from mmpretrain.recipes.catalogue.entry import Entry, Score
 from mmpretrain.recipes.catalogue.of_run import of_run
 from mmpretrain.recipes.catalogue.scores import row_of_step, score_of_step
-from mmpretrain.recipes.compressing.files import QUANTIZED
 
 ABOUT = "about"
 """Where it stands in the report of an export."""
@@ -49,14 +48,11 @@ def with_origin(entry: Entry, folder: Path) -> Entry:
 
 def about_of(folder: Path) -> dict[str, Any]:
     """What an export took along; of its quantized graphs, what stands in the folder of the run, where that is there."""
-    found: dict[str, Any] = {}
-    if (folder / REPORT).is_file():
-        found = json.loads((folder / REPORT).read_text(encoding="utf-8")).get(ABOUT, {})
-    elif (folder / QUANTIZED).is_file():
-        report = json.loads((folder / QUANTIZED).read_text(encoding="utf-8"))
-        run = Path(report["run"])
-        found = {**about(run, report["step"], {}), "score": None} if run.is_dir() else {}
-    return found
+    file = folder / REPORT
+    report: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    if ABOUT in report or "run" not in report or not Path(report["run"]).is_dir():
+        return dict(report.get(ABOUT, {}))
+    return {**about(Path(report["run"]), report["step"], {}), "score": None}
 
 
 def licence_of(folder: Path) -> str:

@@ -58,7 +58,8 @@ def table(entries: Sequence[Entry], columns: Sequence[Column], width: int) -> Ta
     chosen = fitting(told, entries, width)
     for column in chosen:
         least = column.width(entries, squeezed=True)
-        shown.add_column(column.name, justify=column.justify, min_width=least, no_wrap=column.least is None)
+        whole = column.least is None
+        shown.add_column(column.name, justify=column.justify, min_width=least, no_wrap=whole, overflow="fold")
     for entry in entries:
         style = "red" if entry.state.startswith("damaged") else None
         shown.add_row(*(column.told(entry) for column in chosen), style=style)

@@ -1,5 +1,6 @@
 """A step out of torch: the ONNX export of a run, and the same graphs in eight bits."""
 
+import importlib.metadata
 import json
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,12 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from mmpretrain.compression.quantize import Feed, Quantize, mode_of, quantize, require_onnxruntime
+from mmpretrain import __version__
+from mmpretrain.compression.quantize import PACKAGES, Feed, Quantize, mode_of, quantize, require_onnxruntime
 from mmpretrain.core.batch import Batch
 from mmpretrain.core.errors import ConfigError, DataError
 from mmpretrain.core.files import folder_in_one_step, write_atomic
-from mmpretrain.recipes.compressing.files import QUANTIZED
+from mmpretrain.export.report import REPORT
 from mmpretrain.recipes.compressing.measured import feeds_of, sessions
 from mmpretrain.recipes.compressing.surgery import Given, first_batches
 from mmpretrain.recipes.export import export
@@ -38,9 +40,14 @@ def write_quantized(step: Quantize, given: Given, fp32: Path, out: Path) -> dict
     with folder_in_one_step(out) as temporary:
         facts = quantize(step, fp32, temporary, cut(batches, fp32))
         close = agreement(fp32, temporary, batches[0]) if batches else {}
-        report = {"run": str(given.folder), "step": given.step, "graphs": facts, "cosine_to_fp32": close}
-        write_atomic(temporary / QUANTIZED, json.dumps(report, indent=1) + "\n")
+        facts_of_run = {"run": str(given.folder), "step": given.step, "to": "onnx"}
+        report = {**facts_of_run, "graphs": facts, "cosine_to_fp32": close, "versions": versions()}
+        write_atomic(temporary / REPORT, json.dumps(report, indent=1) + "\n")
     return report
+
+
+def versions() -> dict[str, str]:
+    return {"mmpretrain": __version__, **{name: importlib.metadata.version(name) for name in PACKAGES}}
 
 
 def calibration(step: Quantize, given: Given, fp32: Path) -> list[Batch]:

@@ -93,7 +93,10 @@ def first_batches(given: Given, count: int) -> Sequence[Batch]:
     """
     config = given.config
     if config.data.order == "streaming":
-        raise ConfigError("steps: training data that are streamed stand in no order to look at; use score: magnitude")
+        raise ConfigError(
+            f"{given.folder}: its training data are streamed, and compress looks at some of them; a run with "
+            "data.order=exact can be compressed"
+        )
     data = TrainingData(replace(config.data, workers=0, verify=False))
     views = VIEWS if "views" in needs_of(config.objectives) else 0
     batches = training_loader(data, given.tokenizer, config.towers.size, World(), 1, 0, views)
