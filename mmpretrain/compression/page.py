@@ -8,8 +8,8 @@ from jinja2 import ChoiceLoader, FileSystemLoader
 
 from mmpretrain import __version__
 from mmpretrain.compression import wording
-from mmpretrain.compression.drawing import Mark, draw
 from mmpretrain.core.files import write_atomic
+from mmpretrain.report.compressed import draw_sizes, mean_recall
 from mmpretrain.report.page import TEMPLATES, environment
 from mmpretrain.report.results import Bar
 
@@ -34,7 +34,7 @@ def render(facts: dict[str, Any]) -> str:
             "split": facts["split"],
             "headline": headline(rows),
             "lead": lead(rows),
-            "drawing": draw(marks(rows), "R@10, mean of both directions", "MB on disk"),
+            "drawing": draw_sizes(rows),
             "charts": charts(rows),
             "rows": [line(row, rows[0]) for row in rows],
             "environment": facts["environment"],
@@ -49,7 +49,7 @@ def headline(rows: Sequence[Row]) -> str:
     """What the last step has come to."""
     first, last = rows[0], rows[-1]
     smaller = f"{wording.times_smaller(last, first):.1f} times smaller"
-    kept, of = wording.mean_recall(last), wording.mean_recall(first)
+    kept, of = mean_recall(last), mean_recall(first)
     return f"{smaller}, with {100 * kept / of:.0f} % of the R@10" if kept is not None and of else smaller
 
 
@@ -57,22 +57,9 @@ def lead(rows: Sequence[Row]) -> str:
     """The same in absolute numbers."""
     first, last = rows[0], rows[-1]
     told = f"From {first['bytes'] / 1e6:.2f} MB to {last['bytes'] / 1e6:.2f} MB"
-    if wording.mean_recall(first) is not None:
+    if mean_recall(first) is not None:
         told += f"; R@10 from {wording.recalls(first, 10)} % to {wording.recalls(last, 10)} %"
     return f"{told}; {wording.beside(last)}." if "beside" in last else f"{told}."
-
-
-def marks(rows: Sequence[Row]) -> list[Mark]:
-    """A point a row: size and score; the whisker is the paired interval of its difference from the original."""
-    found = []
-    whole = wording.mean_recall(rows[0])
-    for row in rows:
-        score, difference = wording.mean_recall(row), row["drops"].get("mean_R@10")
-        if score is None or whole is None:
-            continue
-        low, high = (whole + difference[end] for end in ("low", "high")) if difference else (score, score)
-        found.append(Mark(name=row["name"], across=row["bytes"] / 1e6, value=score, low=low, high=high))
-    return found
 
 
 def charts(rows: Sequence[Row]) -> list[dict[str, Any]]:

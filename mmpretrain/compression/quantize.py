@@ -1,10 +1,8 @@
 """Eight bits for weights and activations, through onnxruntime: an ONNX export in, a folder of the same kind out."""
 
 import importlib.util
-import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,6 +13,7 @@ from pydantic import Field
 from mmpretrain.compression.graph import fold
 from mmpretrain.compression.work import Step
 from mmpretrain.core.errors import ConfigError, MmpretrainError
+from mmpretrain.core.quiet import quiet
 from mmpretrain.core.settings import did_you_mean, settings
 
 Mode = Literal["static", "dynamic", "none"]
@@ -91,7 +90,7 @@ def quantize(step: Quantize, exported: Path, folder: Path, feeds: Mapping[str, S
         if mode == "static" and not feeds.get(graph.stem):
             raise ConfigError(f"steps: quantize.{graph.stem}: static has no training data to calibrate on; use dynamic")
         try:
-            with quiet():
+            with quiet():  # it tells of every node that it leaves as it is
                 quantize_graph(step, mode, graph, folder / graph.name, feeds.get(graph.stem, ()))
         except Exception as error:  # of many kinds
             said = " ".join(str(error).split())[:200]
@@ -203,14 +202,3 @@ def static(step: Quantize, prepared: Path, out: Path, feeds: Feeds, common: dict
         calibrate_method=methods[step.calibration],
         **common,
     )
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """It tells of every node that it leaves as it is."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)

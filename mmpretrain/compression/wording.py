@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from mmpretrain.report.compressed import mean_recall
 from mmpretrain.report.wording import figure_text
 
 Row = dict[str, Any]
@@ -12,12 +13,6 @@ def recalls(row: Row, k: int) -> str:
     """Both ways, in percent."""
     found = [row["scores"].get(f"{direction}_R@{k}") for direction in ("i2t", "t2i")]
     return "/".join(f"{100 * each['value']:.1f}" for each in found if each) or "–"
-
-
-def mean_recall(row: Row, k: int = 10) -> float | None:
-    """The mean of both ways."""
-    found = [row["scores"].get(f"{direction}_R@{k}") for direction in ("i2t", "t2i")]
-    return sum(each["value"] for each in found) / 2 if all(found) else None
 
 
 def drop(row: Row, name: str = "drops") -> str:

@@ -1,11 +1,8 @@
 """A folder for onnxruntime: graphs, what prepares pictures and texts, and a script that shows how."""
 
 import json
-import logging
 import shutil
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +10,7 @@ import torch
 
 from mmpretrain.core.errors import MmpretrainError
 from mmpretrain.core.installed import require
+from mmpretrain.core.quiet import quiet
 from mmpretrain.export.captions import greedy
 from mmpretrain.export.onnx_graphs import Graph
 from mmpretrain.export.trained import Trained
@@ -51,7 +49,7 @@ def write_graph(graph: Graph, file: Path) -> int:
     axes: list[Any] = [graph.axes[name] for name in graph.inputs]
     many = graph.name == "decoder_next"  # its module takes what is remembered as *arguments
     try:
-        with quiet():
+        with quiet():  # the exporter tells of every pass that it makes
             program: Any = torch.onnx.export(
                 graph.module.eval(),
                 tuple(graph.inputs.values()),
@@ -66,19 +64,6 @@ def write_graph(graph: Graph, file: Path) -> int:
         raise MmpretrainError(f"--to onnx: torch cannot trace the graph {graph.name}: {said}") from error
     program.save(str(file))
     return int(program.model.opset_imports[""])
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """The exporter tells of every pass that it makes."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
 
 
 def preprocess(trained: Trained) -> dict[str, Any]:

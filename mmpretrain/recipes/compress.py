@@ -16,7 +16,7 @@ from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.files import append_json_line, read_json_lines, sha256, write_atomic
 from mmpretrain.core.run import environment
 from mmpretrain.core.settings import apply_overrides, build, did_you_mean, dump, read_yaml
-from mmpretrain.recipes.compressing.files import MADE_OF, PAGE, ROWS, TABLE
+from mmpretrain.recipes.compressing.files import MADE_OF, PAGE, ROWS
 from mmpretrain.recipes.compressing.scored import asked_of
 from mmpretrain.recipes.compressing.steps import Bench, Row, bench_of, original_row, take
 from mmpretrain.recipes.compressing.surgery import Given, open_given
@@ -24,6 +24,8 @@ from mmpretrain.recipes.compressing.table import show
 from mmpretrain.recipes.looks import say
 from mmpretrain.recipes.readme_table import put_table
 from mmpretrain.recipes.settings import ROOT
+from mmpretrain.report.compressed import mean_recall
+from mmpretrain.report.folder import TABLE
 
 DEFAULT = "int8"
 
@@ -159,7 +161,7 @@ def keep(file: Path, row: Row, console: Console) -> Row:
 def tell_end(out: Path, rows: Sequence[Row], console: Console) -> None:
     """Where the files are, the number that matters, and what is next."""
     first, last = rows[0], rows[-1]
-    kept, of = wording.mean_recall(last), wording.mean_recall(first)
+    kept, of = mean_recall(last), mean_recall(first)
     score = f", {100 * kept / of:.1f} % of the R@10" if kept is not None and of else ""
     is_run = last["kind"] != "quantize"
     then = (

@@ -11,6 +11,11 @@ from mmpretrain.core.files import read_json_lines
 from mmpretrain.core.run import Run
 from mmpretrain.report import wording
 
+TABLE = "table.json"
+"""In the folder of a compression."""
+SHA256 = 64
+"""Letters of a digest."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
@@ -39,6 +44,8 @@ class Record:
     """What each task shows, one entry a split: queries with answers, confusion counts, captions and the like."""
     explained: dict[str, Any] = field(default_factory=dict)
     """Heat maps of some pictures."""
+    compressions: list[dict[str, Any]] = field(default_factory=list)
+    """What `mmpretrain compress` made of this run's weights in folders beside it, a table each."""
 
     def shown(self, task: str, part: str) -> list[dict[str, Any]]:
         """The splits of which a task shows some part."""
@@ -104,6 +111,7 @@ def read_folder(run: Run) -> Record:
         memory=_read_json(run.memory),
         predictions={task: _read_predictions(run, task) for task in wording.TASKS},
         explained=_read_json(run.explained / "pictures.json"),
+        compressions=_read_compressions(run),
     )
 
 
@@ -127,3 +135,13 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
 def _read_predictions(run: Run, task: str) -> list[dict[str, Any]]:
     """Predictions of every split."""
     return [_read_json(path) for path in sorted(run.predictions.glob(f"{task}_*.json"))]
+
+
+def _read_compressions(run: Run) -> list[dict[str, Any]]:
+    """Tables beside the run that were made of weights which it still has."""
+    tables = sorted(run.folder.resolve().parent.glob(f"*/{TABLE}"))
+    if not tables:
+        return []
+    weights = "".join(path.read_text(encoding="utf-8") for path in sorted(run.checkpoints.glob("*/manifest.json")))
+    found = [{"folder": path.parent.name, **_read_json(path)} for path in tables]
+    return [each for each in found if len(str(each.get("weights", ""))) == SHA256 and each["weights"] in weights]

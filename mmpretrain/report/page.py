@@ -13,6 +13,7 @@ from mmpretrain.core.run import Run, now
 from mmpretrain.report.answers import build_answers
 from mmpretrain.report.captioned import build_captioned
 from mmpretrain.report.classes import build_classes
+from mmpretrain.report.compressed import build_compressed
 from mmpretrain.report.curves import build_curves
 from mmpretrain.report.data_facts import build_data_facts
 from mmpretrain.report.embedding_map import build_maps
@@ -59,6 +60,7 @@ SECTIONS = (
     Section("written", "Written", build_written, ""),
     Section("classes", "Classes", build_classes, "predictions of classification", of_pictures=True),
     Section("few_shot", "Few-shot", build_few_shot, ""),
+    Section("compressed", "Compression", build_compressed, ""),
     Section("masks", "Masks", build_masks, ""),
     Section("looks", "What the model looks at", build_looks, ""),
     Section("settings", "Settings", build_settings, "config.yaml and env.json"),

@@ -1,8 +1,6 @@
 """Whole models of open_clip, as they embed pictures and texts; nothing of them is trained here."""
 
-import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +9,7 @@ from torch import Tensor
 
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.installed import locate
+from mmpretrain.core.quiet import quiet
 from mmpretrain.core.settings import did_you_mean
 from mmpretrain.core.weights import load_foreign
 
@@ -92,7 +91,7 @@ def load_open_clip(given: str, weights: Path, setting: str) -> OpenClip:
     if weights.suffix != ".safetensors":
         load_foreign(weights)  # refused here where it holds more than tensors, before open_clip opens it
     try:
-        with _quiet():
+        with quiet():  # of a model without weights, which it gets a moment later
             # no weights yet: the file is chosen above, and towers would fetch what they were once started from
             model, _, preprocess = open_clip.create_model_and_transforms(
                 name, load_weights=False, pretrained_text=False
@@ -102,14 +101,3 @@ def load_open_clip(given: str, weights: Path, setting: str) -> OpenClip:
     except FAILURES as error:
         said = " ".join(str(error).split())
         raise ConfigError(f"{setting}: open_clip cannot load {given} with {weights}: {said[:300]}") from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """open_clip warns of a model without weights, which it gets a moment later."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)

@@ -158,6 +158,29 @@ def test_several_labels_a_picture_have_a_table_and_no_confusion(toy_run: Run):
     assert "On val, the mean average precision of the classes is 90.0 %, 18 times what guessing gives." in verdict
 
 
+def compressed_row(name: str, size: int, recall: float, **drops: Any) -> dict[str, Any]:
+    figure = {"value": recall, "low": recall - 0.1, "high": recall + 0.1, "chance": 0.1}
+    return {"name": name, "bytes": size, "scores": {"i2t_R@10": figure, "t2i_R@10": figure}, "drops": drops}
+
+
+def test_compressions_of_the_runs_own_weights_are_curves_of_size_and_score(toy_run: Run):
+    own = "ab" * 32
+    checkpoint = toy_run.checkpoints / "step_00000004"
+    checkpoint.mkdir(parents=True)
+    manifest = {"files": {"weights.safetensors": {"bytes": 8, "sha256": own}}}
+    (checkpoint / "manifest.json").write_text(json.dumps(manifest))
+    lost = {"value": -0.05, "low": -0.08, "high": -0.01}
+    rows = [compressed_row("original", 8_000_000, 0.5), compressed_row("int8", 2_000_000, 0.45, **{"mean_R@10": lost})]
+    for name, weights in (("small", own), ("of_another", "0" * 64), ("damaged", "")):
+        folder = toy_run.folder.parent / name
+        folder.mkdir()
+        facts = {"run": "elsewhere", "weights": weights, "split": "toy:val", "rows": rows}
+        (folder / "table.json").write_text(json.dumps(facts))
+    page = Page(toy_run)
+    assert "small toy:val int8: 4.0 times smaller, R@10 45.0 % instead of 50.0 %" in page.texts["compressed"]
+    assert "of_another" not in page.texts["compressed"]
+
+
 def test_few_shot_curves_are_drawn_over_doubling_numbers_of_examples(toy_run: Run):
     points = [{"method": "zero_shot", "k": 0, **figure(0.3), "seeds": [0.3]}]
     points += [{"method": "probe", "k": k, **figure(0.1 * (n + 2)), "seeds": [0.2]} for n, k in enumerate((1, 2, 4))]

@@ -8,8 +8,7 @@ from typing import Any
 from mmpretrain.core.files import read_json_lines
 from mmpretrain.core.run import Run
 from mmpretrain.recipes.catalogue.entry import Score
-from mmpretrain.recipes.compressing.files import TABLE
-from mmpretrain.report.folder import Record
+from mmpretrain.report.folder import TABLE, Record
 from mmpretrain.report.verdict import HEADLINES, headline_names, mean_figure
 
 RETRIEVAL = HEADLINES["retrieval"]

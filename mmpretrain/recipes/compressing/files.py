@@ -1,3 +1,3 @@
-"""What stands in the folder of a compression beside the folders of its steps."""
+"""What stands in the folder of a compression beside the folders of its steps, and beside its table."""
 
-MADE_OF, ROWS, TABLE, PAGE = "compress.json", "rows.jsonl", "table.json", "compression.html"
+MADE_OF, ROWS, PAGE = "compress.json", "rows.jsonl", "compression.html"

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mmpretrain.compression import wording
+from mmpretrain.report.compressed import mean_recall
 
 WIDE = 96
 """Columns of a terminal that takes the whole table; a narrower one goes without operations."""
@@ -37,8 +38,8 @@ def cells(row: dict[str, Any]) -> dict[str, str]:
         OPERATIONS: f"{row['flops'] / 1e6:,.0f}",
         "ms": f"{row['times']['p50_ms']:.2f}",
         "per s": f"{row['times']['pairs_per_second']:,.0f}",
-        "R@1": wording.percent(wording.mean_recall(row, 1)),
-        "R@10": wording.percent(wording.mean_recall(row, 10)),
+        "R@1": wording.percent(mean_recall(row, 1)),
+        "R@10": wording.percent(mean_recall(row, 10)),
         "drop, 95 %": wording.drop(row),
         "task": wording.task(row),
     }

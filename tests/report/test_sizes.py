@@ -6,7 +6,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmpretrain.compression.drawing import HEIGHT, WIDTH, Mark, draw, round_sizes
+from mmpretrain.report.sizes import HEIGHT, WIDTH, Mark, draw, round_sizes
 
 SHARES = st.floats(0, 1)
 
