@@ -1,5 +1,7 @@
 """All methods on towers of all libraries keep one contract, and those that do not suit say which does."""
 
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -65,6 +67,14 @@ def test_attention_of_a_resnet_is_refused_with_the_method_that_works(name: str):
 def test_an_unknown_method_is_told_with_the_nearest():
     with pytest.raises(ConfigError, match="gradcam"):
         method_named("grad-cam", model_of("timm resnet"))
+
+
+def test_without_captum_the_command_that_installs_it_is_told(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "captum", None)
+    monkeypatch.setitem(sys.modules, "captum.attr", None)
+    model = model_of(next(iter(TOWERS)))
+    with pytest.raises(ConfigError, match=r'explain: needs captum; pip install -e "\.\[explain\]"'):
+        method_named("occlusion", model)(model, some_target(model), noise())
 
 
 def test_a_transformer_is_explained_by_attention_and_a_pyramid_by_activations():

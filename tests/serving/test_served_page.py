@@ -94,6 +94,28 @@ def test_a_picture_is_uploaded_and_every_question_is_answered(
     page.close()
 
 
+HANDED = """([place, type, content]) => {
+    const hand = new DataTransfer();
+    hand.items.add(new File([Uint8Array.from(content)], "red.png", { type: "image/png" }));
+    const event = type === "drop"
+        ? new DragEvent(type, { dataTransfer: hand, bubbles: true, cancelable: true })
+        : new ClipboardEvent(type, { clipboardData: hand, bubbles: true });
+    document.querySelector(place).dispatchEvent(event);
+}"""
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(("place", "event"), [("#drop", "drop"), ("body", "paste")])
+def test_a_picture_that_is_dropped_or_pasted_is_asked_about(place: str, event: str, address: str, browser: Any) -> None:
+    visit = Visit(browser, address, "desktop")
+    visit.page.evaluate(HANDED, [place, event, list(toy_picture("red", "square", 1, 32))])
+    visit.page.wait_for_selector("#preview", state="visible")
+    shares = visit.do("classify", labels="red square, blue circle").locator(".value")
+    assert shares.count() == 2
+    assert visit.wrong == []
+    visit.page.close()
+
+
 @pytest.mark.timeout(120)
 def test_a_refusal_stands_where_the_answer_would_and_the_keyboard_is_enough(
     address: str, browser: Any, tmp_path: Path
