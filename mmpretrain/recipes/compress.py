@@ -19,9 +19,9 @@ from mmpretrain.core.settings import apply_overrides, build, did_you_mean, dump,
 from mmpretrain.recipes.compressing.files import MADE_OF, PAGE, ROWS
 from mmpretrain.recipes.compressing.scored import asked_of
 from mmpretrain.recipes.compressing.steps import Bench, Row, bench_of, original_row, take
-from mmpretrain.recipes.compressing.surgery import Given, open_given
 from mmpretrain.recipes.compressing.table import show
 from mmpretrain.recipes.looks import say
+from mmpretrain.recipes.opened import Opened, open_best
 from mmpretrain.recipes.readme_table import put_table
 from mmpretrain.recipes.settings import ROOT
 from mmpretrain.report.compressed import mean_recall
@@ -54,7 +54,7 @@ def compress(
     settings = read_compress(config, overrides)
     if any(isinstance(step, Quantize) for step in settings.steps):
         require_onnxruntime()
-    given = open_given(folder)
+    given = open_best(folder)
     asked = asked_of(given.config, settings.data)
     made_of = {"run": str(folder), "weights": digest_of(given), "config": dump(settings)}
     is_new = begin(out, made_of)
@@ -86,7 +86,7 @@ def read_compress(given: str, overrides: Sequence[str]) -> Compress:
     return build(Compress, apply_overrides(read_yaml(path), overrides), str(path))
 
 
-def digest_of(given: Given) -> str:
+def digest_of(given: Opened) -> str:
     averaged = given.checkpoint / "ema.safetensors"
     return sha256(averaged if averaged.exists() else given.checkpoint / "weights.safetensors")
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mmpretrain.recipes.compressing.surgery import Given, open_given
 from mmpretrain.recipes.export import export
+from mmpretrain.recipes.opened import Opened, open_best
 from mmpretrain.recipes.pretrain import pretrain
 from tests.compression.runs import QUIET
 
@@ -48,6 +48,6 @@ def exported(run: Path) -> Path:
 
 
 @pytest.fixture
-def opened(run: Path) -> Given:
+def opened(run: Path) -> Opened:
     """The run, opened anew for each test."""
-    return open_given(run)
+    return open_best(run)

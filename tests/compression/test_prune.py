@@ -17,8 +17,9 @@ from mmpretrain.core.weights import require_same_names
 from mmpretrain.engines.base import module_shapes
 from mmpretrain.objectives.combine import TrainingModule
 from mmpretrain.recipes.assemble import build_module
-from mmpretrain.recipes.compressing.surgery import Given, open_given, work_of, write_run
+from mmpretrain.recipes.compressing.surgery import work_of, write_run
 from mmpretrain.recipes.evaluate import evaluate
+from mmpretrain.recipes.opened import Opened, open_best
 from mmpretrain.towers.narrow import cut, parts_of
 from tests.compression.runs import train
 from tests.conftest import ConfigWriter
@@ -37,7 +38,7 @@ FUSED = {
 SEVERAL = {"share": 0.5, "multiple_of": 2, "least": 0.25, "batches": 2}
 
 
-def pruned(given: Given, step: Prune) -> tuple[TrainingModule, Any]:
+def pruned(given: Opened, step: Prune) -> tuple[TrainingModule, Any]:
     changed = prune(step, work_of(given))
     config = replace(given.config, towers=changed.towers)
     module = build_module(config, given.tokenizer, seen(given), {}).eval()
@@ -48,11 +49,11 @@ def pruned(given: Given, step: Prune) -> tuple[TrainingModule, Any]:
     return module, changed
 
 
-def seen(given: Given) -> Tensor | None:
+def seen(given: Opened) -> Tensor | None:
     return next((each.seen_S for each in given.module.objectives if hasattr(each, "seen_S")), None)
 
 
-def masked(given: Given, changed: Any) -> TrainingModule:
+def masked(given: Opened, changed: Any) -> TrainingModule:
     """The original with zeros in what reads the units that left."""
     state = given.module.state_dict()
     for part in parts_of(given.module):
@@ -64,7 +65,7 @@ def masked(given: Given, changed: Any) -> TrainingModule:
 
 
 @torch.no_grad()
-def said(module: TrainingModule, given: Given) -> list[Tensor]:
+def said(module: TrainingModule, given: Opened) -> list[Tensor]:
     batch = work_of(given).batches(1)[0]
     encoded = module.model(batch, module.needs)
     found = [encoded.features.image_BE, encoded.features.text_BE]
@@ -82,7 +83,7 @@ def said(module: TrainingModule, given: Given) -> list[Tensor]:
 def test_what_is_left_says_what_the_original_says_without_what_left(
     toy_config: ConfigWriter, run: Path, towers: dict, score: Any
 ):
-    given = open_given(train(toy_config, **towers) if towers else run)
+    given = open_best(train(toy_config, **towers) if towers else run)
     inside = {"heads", "mlp"} if towers is FUSED else {"heads", "mlp", "channels"}
     step = Prune(**SEVERAL, score=score, what=sorted(inside))
     module, changed = pruned(given, step)
@@ -96,7 +97,7 @@ def test_what_is_left_says_what_the_original_says_without_what_left(
 
 
 def test_layers_leave_and_the_others_say_the_same_as_with_the_path_around_them(toy_config: ConfigWriter):
-    given = open_given(train(toy_config, towers__text={"kind": "causal", "width": 16, "layers": 3, "heads": 4}))
+    given = open_best(train(toy_config, towers__text={"kind": "causal", "width": 16, "layers": 3, "heads": 4}))
     module, changed = pruned(given, Prune(share=0, text_layers=1, batches=1))
     gone = changed.facts["layers"]["text"][0]
     state = given.module.state_dict()
@@ -109,14 +110,14 @@ def test_layers_leave_and_the_others_say_the_same_as_with_the_path_around_them(t
 
 
 def test_layers_and_heads_leave_together_of_both_towers(toy_config: ConfigWriter):
-    given = open_given(train(toy_config, towers__image=VIT))
+    given = open_best(train(toy_config, towers__image=VIT))
     module, changed = pruned(given, Prune(share=0.4, text_layers=1, image_layers=2, multiple_of=2, batches=1))
     assert len(module.model.text.blocks) == 1
     assert len(module.model.image.trunk.blocks) == 4
     assert all("blocks.4" not in name and "blocks.5" not in name for name in changed.towers.image.widths)
 
 
-def test_the_share_is_that_of_the_parameters_that_can_be_pruned(opened: Given):
+def test_the_share_is_that_of_the_parameters_that_can_be_pruned(opened: Opened):
     own = {name for part in parts_of(opened.module.model) for name, *_ in part.tensors}
     sizes = {name: p.numel() for name, p in opened.module.model.named_parameters() if name in own}
     module, _ = pruned(opened, Prune(share=0.4, multiple_of=1, batches=1))
@@ -124,13 +125,13 @@ def test_the_share_is_that_of_the_parameters_that_can_be_pruned(opened: Given):
     assert 0.38 < 1 - left / sum(sizes.values()) < 0.45
 
 
-def test_a_pruned_run_is_a_run(opened: Given, toy_config: ConfigWriter, tmp_path: Path):
+def test_a_pruned_run_is_a_run(opened: Opened, toy_config: ConfigWriter, tmp_path: Path):
     out = tmp_path / "small"
     write_run(opened, prune(Prune(**SEVERAL), work_of(opened)), out, out)
     record = evaluate(out, "retrieval", ":val", (), None)
     assert record["metrics"]["i2t_R@10"]["n"] == 13
     again = train(toy_config, "again", init=str(out))
-    assert open_given(again).config.towers == open_given(out).config.towers
+    assert open_best(again).config.towers == open_best(out).config.towers
 
 
 @pytest.mark.parametrize(
@@ -141,14 +142,14 @@ def test_a_pruned_run_is_a_run(opened: Given, toy_config: ConfigWriter, tmp_path
         ({"share": 0.2, "image_layers": 1}, "image_layers"),
     ],
 )
-def test_what_cannot_be_taken_out_is_refused_by_name(opened: Given, step: dict, told: str):
+def test_what_cannot_be_taken_out_is_refused_by_name(opened: Opened, step: dict, told: str):
     with pytest.raises(ConfigError, match=told):
         prune(Prune(batches=1, **step), work_of(opened))
 
 
 def test_a_tower_with_nothing_to_prune_is_refused_by_name(toy_config: ConfigWriter):
     image = {"kind": "timm", "name": "test_resnet", "size": 32, "norm": "group"}
-    given = open_given(train(toy_config, towers__image=image))
+    given = open_best(train(toy_config, towers__image=image))
     with pytest.raises(ConfigError, match="norm group"):
         prune(Prune(what=["channels"], batches=1), work_of(given))
 
@@ -169,7 +170,7 @@ def test_the_best_units_stay_in_their_order(scores: list[float], data: st.DataOb
 
 
 def test_blocks_that_leave_take_their_tensors_along_and_the_others_close_up(toy_config: ConfigWriter):
-    given = open_given(train(toy_config, towers__text={"kind": "causal", "width": 16, "layers": 3, "heads": 4}))
+    given = open_best(train(toy_config, towers__text={"kind": "causal", "width": 16, "layers": 3, "heads": 4}))
     stack = text_stack(given.module)
     assert stack is not None
     names = {name: name for name in given.module.state_dict() if name.startswith(stack.prefix)}
@@ -178,7 +179,7 @@ def test_blocks_that_leave_take_their_tensors_along_and_the_others_close_up(toy_
     assert left["model.text.blocks.1.mlp.input.weight"] == "model.text.blocks.2.mlp.input.weight"
 
 
-def test_cutting_leaves_tensors_of_other_parts_alone(opened: Given):
+def test_cutting_leaves_tensors_of_other_parts_alone(opened: Opened):
     module = opened.module
     parts = parts_of(module)
     found = cut(parts, {parts[0].name: torch.arange(1)}, module.state_dict())

@@ -16,12 +16,12 @@ from mmpretrain.compression.graph import fold
 from mmpretrain.compression.quantize import Quantize, require_onnxruntime
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.recipes.compressing.quantized import write_quantized
-from mmpretrain.recipes.compressing.surgery import Given
+from mmpretrain.recipes.opened import Opened
 from tests.conftest import toy_picture
 
 
 def test_an_int8_folder_is_smaller_says_nearly_the_same_and_runs_its_example(
-    opened: Given, exported: Path, tmp_path: Path
+    opened: Opened, exported: Path, tmp_path: Path
 ):
     out = tmp_path / "int8"
     report = write_quantized(Quantize(batches=1, exclude=[]), opened, exported, out)
@@ -37,7 +37,7 @@ def test_an_int8_folder_is_smaller_says_nearly_the_same_and_runs_its_example(
 
 
 @pytest.mark.parametrize("how", [{"image": "dynamic", "text": "none"}, {"text": "static", "format": "qoperator"}])
-def test_every_mode_writes_graphs_that_run(opened: Given, exported: Path, tmp_path: Path, how: dict):
+def test_every_mode_writes_graphs_that_run(opened: Opened, exported: Path, tmp_path: Path, how: dict):
     report = write_quantized(
         Quantize(batches=1, calibration="percentile", per_channel=False, **how), opened, exported, tmp_path / "q"
     )
@@ -45,7 +45,7 @@ def test_every_mode_writes_graphs_that_run(opened: Given, exported: Path, tmp_pa
     assert all(value > 0.9 for value in report["cosine_to_fp32"].values())
 
 
-def test_a_node_that_no_graph_has_is_refused_and_nothing_is_left(opened: Given, exported: Path, tmp_path: Path):
+def test_a_node_that_no_graph_has_is_refused_and_nothing_is_left(opened: Opened, exported: Path, tmp_path: Path):
     with pytest.raises(ConfigError, match="no graph has a node 'softmax_of_mine'"):
         write_quantized(Quantize(batches=1, exclude=["softmax_of_mine"]), opened, exported, tmp_path / "q")
     assert not (tmp_path / "q").exists()
@@ -58,7 +58,7 @@ def test_a_missing_package_is_one_line_with_the_command(monkeypatch: pytest.Monk
         require_onnxruntime()
 
 
-def test_calibration_without_its_data_says_what_to_do(opened: Given, exported: Path, tmp_path: Path):
+def test_calibration_without_its_data_says_what_to_do(opened: Opened, exported: Path, tmp_path: Path):
     gone = replace(opened.config, data=replace(opened.config.data, name=str(tmp_path / "gone")))
     with pytest.raises(ConfigError, match="image: dynamic"):
         write_quantized(Quantize(batches=1), replace(opened, config=gone), exported, tmp_path / "q")
@@ -94,7 +94,7 @@ def test_divisions_and_means_in_front_of_a_convolution_go_into_its_weights(tmp_p
     assert fold(file) == 0
 
 
-def test_the_report_of_an_int8_folder_names_the_run(opened: Given, exported: Path, tmp_path: Path):
+def test_the_report_of_an_int8_folder_names_the_run(opened: Opened, exported: Path, tmp_path: Path):
     write_quantized(Quantize(batches=1, image="none", text="none"), opened, exported, tmp_path / "q")
     found = json.loads((tmp_path / "q" / "export_report.json").read_text())
     assert found["run"] == str(opened.folder)

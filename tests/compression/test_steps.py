@@ -19,8 +19,9 @@ from mmpretrain.data.tokenizer import ClipTokenizer
 from mmpretrain.data.training import TrainingData
 from mmpretrain.recipes.compress import read_compress
 from mmpretrain.recipes.compressing import steps as stepping
-from mmpretrain.recipes.compressing.surgery import Given, open_given, work_of, write_run
+from mmpretrain.recipes.compressing.surgery import work_of, write_run
 from mmpretrain.recipes.evaluate import evaluate
+from mmpretrain.recipes.opened import Opened, open_best
 from tests.compression.runs import train
 from tests.conftest import ConfigWriter
 
@@ -136,11 +137,11 @@ def test_an_unknown_config_is_named_with_those_that_there_are():
 
 
 @torch.no_grad()
-def test_a_smaller_vocabulary_keeps_the_vectors_of_texts_made_of_its_pieces(opened: Given, tmp_path: Path):
+def test_a_smaller_vocabulary_keeps_the_vectors_of_texts_made_of_its_pieces(opened: Opened, tmp_path: Path):
     texts = ["a red square", "a grey frame", "a blue dot and a green stripe"]
     changed = without_unused(work_of(opened))
     write_run(opened, changed, tmp_path / "small", tmp_path / "small")
-    small = open_given(tmp_path / "small")
+    small = open_best(tmp_path / "small")
     assert small.tokenizer.vocabulary == changed.facts["words"][1] < 1000
     theirs = opened.module.model.embed_texts(*opened.tokenizer(texts[:2]))
     torch.testing.assert_close(small.module.model.embed_texts(*small.tokenizer(texts[:2])), theirs)
@@ -151,16 +152,16 @@ def test_a_smaller_vocabulary_keeps_the_vectors_of_texts_made_of_its_pieces(open
 def test_words_that_a_head_predicts_leave_with_the_others(toy_config: ConfigWriter, tmp_path: Path):
     clip = {"kind": "clip", "context_length": 12}
     run = train(toy_config, data__tokenizer=clip, objectives=[{"kind": "contrastive"}, {"kind": "masked_language"}])
-    given = open_given(run)
+    given = open_best(run)
     write_run(given, without_unused(work_of(given)), tmp_path / "small", tmp_path / "small")
-    small = open_given(tmp_path / "small")
+    small = open_best(tmp_path / "small")
     head = small.module.objectives[1].head
     assert len(head.bias_V) == small.tokenizer.vocabulary < given.tokenizer.vocabulary
     with pytest.raises(ConfigError, match="use all"):
         without_unused(work_of(small))
 
 
-def test_a_smaller_vocabulary_is_that_of_a_run_which_asks_for_words_seen(opened: Given):
+def test_a_smaller_vocabulary_is_that_of_a_run_which_asks_for_words_seen(opened: Opened):
     data = replace(opened.config.data, workers=0)
     changed = without_unused(work_of(opened))
     built = ClipTokenizer(context_length=12, words="seen").build(TrainingData(data).captions())

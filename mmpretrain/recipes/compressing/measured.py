@@ -14,14 +14,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from mmpretrain.compression.latency import Latency, alternating
 from mmpretrain.compression.magnitude import zeros_of
 from mmpretrain.core.batch import Batch
-from mmpretrain.recipes.compressing.surgery import Given
+from mmpretrain.recipes.opened import Opened
 
 LEVEL = 6
 """Of gzip."""
 Call = Callable[[], Any]
 
 
-def size_facts(given: Given) -> dict[str, Any]:
+def size_facts(given: Opened) -> dict[str, Any]:
     """Parameters, bytes of the file of weights as it is and compressed, and zeros."""
     averaged = given.checkpoint / "ema.safetensors"
     file = averaged if averaged.exists() else given.checkpoint / "weights.safetensors"
@@ -47,7 +47,7 @@ def rows_of(batch: Batch, rows: int) -> Batch:
     return replace(batch, **changed)
 
 
-def run_call(given: Given, batch: Batch, rows: int) -> Call:
+def run_call(given: Opened, batch: Batch, rows: int) -> Call:
     """What the towers, fusion and decoder of a run say of so many rows, in fp32."""
     module, batch = given.module, rows_of(batch, rows)
 
@@ -58,7 +58,7 @@ def run_call(given: Given, batch: Batch, rows: int) -> Call:
     return call
 
 
-def operations(given: Given, batch: Batch) -> int:
+def operations(given: Opened, batch: Batch) -> int:
     """Floating-point operations of one pair, as torch counts them."""
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():

@@ -16,14 +16,15 @@ from mmpretrain.core.errors import ConfigError, DataError
 from mmpretrain.core.files import folder_in_one_step, write_atomic
 from mmpretrain.export.report import REPORT
 from mmpretrain.recipes.compressing.measured import feeds_of, sessions
-from mmpretrain.recipes.compressing.surgery import Given, first_batches
+from mmpretrain.recipes.compressing.surgery import first_batches
 from mmpretrain.recipes.export import export
+from mmpretrain.recipes.opened import Opened
 
 ROWS = 16
 """Of a batch that is calibrated on: all that its graph makes of it is held in memory."""
 
 
-def write_quantized(step: Quantize, given: Given, fp32: Path, out: Path) -> dict[str, Any]:
+def write_quantized(step: Quantize, given: Opened, fp32: Path, out: Path) -> dict[str, Any]:
     """Export a run where that is not done yet, and quantize the export; how far the two are from each other is told.
 
     Args:
@@ -50,7 +51,7 @@ def versions() -> dict[str, str]:
     return {"mmpretrain": __version__, **{name: importlib.metadata.version(name) for name in PACKAGES}}
 
 
-def calibration(step: Quantize, given: Given, fp32: Path) -> list[Batch]:
+def calibration(step: Quantize, given: Opened, fp32: Path) -> list[Batch]:
     """Training batches, where something is to be calibrated.
 
     Raises:

@@ -15,12 +15,12 @@ from mmpretrain.engines.single import Single
 from mmpretrain.objectives.combine import TrainingModule
 from mmpretrain.objectives.distillation import Distillation
 from mmpretrain.objectives.pairs import PairLearner
-from mmpretrain.recipes.compressing.surgery import Given, open_given
+from mmpretrain.recipes.opened import Opened, open_best
 from mmpretrain.recipes.pretrain import pretrain
 from mmpretrain.recipes.settings import Pretrain
 
 
-def retrain(step: Retrain, start: Path, original: Given, out: Path, console: Console) -> str:
+def retrain(step: Retrain, start: Path, original: Opened, out: Path, console: Console) -> str:
     """Train a run in `out`, or go on with the one that is there; returns what was done, in one line.
 
     Args:
@@ -31,7 +31,7 @@ def retrain(step: Retrain, start: Path, original: Given, out: Path, console: Con
         ConfigError: the run's data are gone, or cannot be distilled from.
         Interrupted: a signal ended it; the same command goes on.
     """
-    config = recipe(step, open_given(start).config, start, original, out)
+    config = recipe(step, open_best(start).config, start, original, out)
     file = out.with_name(f"{out.name}.yaml")
     if not Run(out).complete.exists():
         write_atomic(file, to_yaml(config))
@@ -43,7 +43,7 @@ def retrain(step: Retrain, start: Path, original: Given, out: Path, console: Con
     return f"{step.steps} steps, {'taught by the original' if taught else 'without a teacher'}"
 
 
-def recipe(step: Retrain, config: Pretrain, start: Path, original: Given, out: Path) -> Pretrain:
+def recipe(step: Retrain, config: Pretrain, start: Path, original: Opened, out: Path) -> Pretrain:
     """The run's config with another start, length and rate; evaluations are left to the rows of `compress`."""
     warmup = int(step.warmup * step.steps)
     schedule = replace(config.optim.schedule, rate=step.rate or config.optim.schedule.rate / 2, warmup=warmup)
@@ -75,7 +75,7 @@ def precision_of(config: Pretrain) -> Any:
     return precision if precision in ("auto", "fp32", "bf16") else "auto"
 
 
-def objectives(step: Retrain, config: Pretrain, original: Given, out: Path) -> list[Any]:
+def objectives(step: Retrain, config: Pretrain, original: Opened, out: Path) -> list[Any]:
     """The run's, and the original in the place of whoever taught it before."""
     own = [each for each in config.objectives if not isinstance(each, Distillation)]
     shares_a_space = "features" in original.module.needs

@@ -20,7 +20,8 @@ from mmpretrain.recipes.compressing import measured
 from mmpretrain.recipes.compressing.quantized import write_quantized
 from mmpretrain.recipes.compressing.retrained import retrain
 from mmpretrain.recipes.compressing.scored import Asked, drops_of, forget, score, scores_of
-from mmpretrain.recipes.compressing.surgery import Given, first_batches, open_given, work_of, write_run
+from mmpretrain.recipes.compressing.surgery import first_batches, work_of, write_run
+from mmpretrain.recipes.opened import Opened, open_best
 
 ORIGINAL = "original"
 SCORES = "scores"
@@ -32,7 +33,7 @@ class Bench:
     """What all rows of a table have in common."""
 
     config: Compress
-    original: Given
+    original: Opened
     batch: Batch
     """Of training data, that operations and times are taken of."""
     asked: Asked
@@ -51,7 +52,7 @@ class Bench:
         return measured.times(calls, self.config.batch, self.config.rounds)
 
 
-def bench_of(config: Compress, original: Given, asked: Asked, out: Path, console: Console) -> Bench:
+def bench_of(config: Compress, original: Opened, asked: Asked, out: Path, console: Console) -> Bench:
     batch = first_batches(original, 1)[0]
     return Bench(config=config, original=original, batch=batch, asked=asked, out=out, console=console)
 
@@ -69,7 +70,7 @@ def original_row(bench: Bench) -> Row:
     }
 
 
-def row_of_run(bench: Bench, given: Given, batch: Batch, name: str) -> Row:
+def row_of_run(bench: Bench, given: Opened, batch: Batch, name: str) -> Row:
     """Size, operations and scores."""
     place = bench.out / SCORES / name
     forget(place)
@@ -102,7 +103,7 @@ def take(step: StepSettings, number: int, start: Path, bench: Bench) -> Iterator
 def cut_row(step: Any, start: Path, out: Path, bench: Bench) -> Row:
     """Of a step that changes weights and learns nothing."""
     shutil.rmtree(out, ignore_errors=True)  # of an attempt that was not measured any more
-    given = open_given(start)
+    given = open_best(start)
     changed = step.apply(work_of(given))
     with folder_in_one_step(out) as temporary:
         write_run(given, changed, temporary, out)
@@ -111,7 +112,7 @@ def cut_row(step: Any, start: Path, out: Path, bench: Bench) -> Row:
 
 def run_row(bench: Bench, folder: Path, told: str, facts: Mapping[str, Any]) -> Row:
     """Of a run, timed in turns with the original."""
-    given = open_given(folder)
+    given = open_best(folder)
     batch = first_batches(given, 1)[0]  # in its own words
     taken = bench.times({ORIGINAL: bench.call, "this": partial(measured.run_call, given, batch)})
     return {
@@ -130,7 +131,7 @@ def quantized_rows(step: Quantize, start: Path, bench: Bench, number: int) -> li
     folders = {"onnx": bench.out / f"{number}-onnx", "int8": bench.out / f"{number}-int8"}
     for folder in folders.values():
         shutil.rmtree(folder, ignore_errors=True)
-    given = open_given(start)
+    given = open_best(start)
     report = write_quantized(step, given, folders["onnx"], folders["int8"])
     graphs = {name: measured.sessions(folder, bench.threads) for name, folder in folders.items()}
     batch = first_batches(given, 1)[0]

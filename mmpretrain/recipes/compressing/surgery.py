@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from mmpretrain.core.settings import digest, to_yaml
 from mmpretrain.core.weights import require_same_names
 from mmpretrain.data.loader import training_loader
 from mmpretrain.data.samples import Reading
-from mmpretrain.data.tokenizer import Tokenizer, WordPieceTokenizer, load_tokenizer
+from mmpretrain.data.tokenizer import WordPieceTokenizer
 from mmpretrain.data.told import read_told
 from mmpretrain.data.training import TrainingData
 from mmpretrain.engines.base import OptimizerState, module_shapes
@@ -30,11 +30,10 @@ from mmpretrain.objectives.parts import parameters_of
 from mmpretrain.objectives.views import VIEWS
 from mmpretrain.recipes.alone import seen_of
 from mmpretrain.recipes.assemble import build_module
-from mmpretrain.recipes.chosen import chosen_checkpoint
 from mmpretrain.recipes.evaluate import without_maps
 from mmpretrain.recipes.labels import kept_labels
-from mmpretrain.recipes.settings import Pretrain, read_run
-from mmpretrain.recipes.trained import fill
+from mmpretrain.recipes.opened import Opened
+from mmpretrain.recipes.settings import Pretrain
 from mmpretrain.train import checkpoint
 
 COPIED = ("data.json",)
@@ -42,38 +41,7 @@ KEPT_TEXTS = ("data.json", "labels.json")
 """Of a checkpoint, beside what is written anew."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Given:
-    """A run that a step starts from."""
-
-    folder: Path
-    config: Pretrain
-    """Without files to start from."""
-    checkpoint: Path
-    step: int
-    tokenizer: Tokenizer
-    module: TrainingModule
-
-
-def open_given(folder: Path) -> Given:
-    """The best checkpoint of a run where it keeps one, else its newest.
-
-    Raises:
-        ConfigError: it is no run with a checkpoint.
-    """
-    config = read_run(folder)
-    chosen = chosen_checkpoint(folder)
-    found = checkpoint.load(chosen)
-    config = replace(config, towers=config.towers.without_files())
-    tokenizer = load_tokenizer(chosen / "tokenizer.json", config.data.tokenizer.context_length)
-    module = build_module(config, tokenizer, seen_of(config, tokenizer), kept_labels(chosen))
-    fill(module, config, found)
-    return Given(
-        folder=folder, config=config, checkpoint=chosen, step=found.step, tokenizer=tokenizer, module=module.eval()
-    )
-
-
-def work_of(given: Given) -> Work:
+def work_of(given: Opened) -> Work:
     """The run as steps see it; data are opened when a step asks for them."""
     return Work(
         module=given.module,
@@ -84,7 +52,7 @@ def work_of(given: Given) -> Work:
     )
 
 
-def first_batches(given: Given, count: int) -> Sequence[Batch]:
+def first_batches(given: Opened, count: int) -> Sequence[Batch]:
     """Training batches as one process gets them.
 
     Raises:
@@ -119,7 +87,7 @@ def captions_of(config: Pretrain) -> Iterator[str]:
             yield from (caption for each in told for caption in each.captions)
 
 
-def write_run(given: Given, changed: Changed, folder: Path, out: Path) -> None:
+def write_run(given: Opened, changed: Changed, folder: Path, out: Path) -> None:
     """A complete run with the changed weights.
 
     Args:
@@ -160,7 +128,7 @@ def config_of(config: Pretrain, changed: Changed, out: Path) -> Pretrain:
     )
 
 
-def snapshot(given: Given, changed: Changed, config: Pretrain, weights: Mapping[str, Tensor]) -> checkpoint.Snapshot:
+def snapshot(given: Opened, changed: Changed, config: Pretrain, weights: Mapping[str, Tensor]) -> checkpoint.Snapshot:
     """The checkpoint of a model that has not learned since: without an optimizer's state."""
     kept = {
         name: (given.checkpoint / name).read_text(encoding="utf-8")
