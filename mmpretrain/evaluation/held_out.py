@@ -38,7 +38,11 @@ class HeldOutEvaluator:
         self.split = split
 
     def run(self, model: Embedder) -> Found:
-        return Found(metrics=summarise(model.measure(self.split)))
+        batches = model.measure(self.split)
+        metrics = summarise(batches)
+        return Found(
+            metrics=metrics, samples={"key": [f"batch {i}" for i in range(len(batches))], **parts(batches, metrics)}
+        )
 
 
 def summarise(batches: list[Measured]) -> dict[str, Figure]:
@@ -54,6 +58,16 @@ def summarise(batches: list[Measured]) -> dict[str, Figure]:
             name, n = f"{objective}_{metric}", int(counts_N.sum())
             value = float(sums_N.sum() / counts_N.sum())
             found[name] = figure(value, resampled_ratios(sums_N, counts_N), chance, n)
+    return found
+
+
+def parts(batches: list[Measured], metrics: dict[str, Figure]) -> dict[str, list[float]]:
+    """What each batch adds to a metric, so that the metric is their mean."""
+    found = {}
+    for metric in metrics:
+        objective, _, said = metric.rpartition("_")
+        asked = sum(batch.counts[objective] for batch in batches) / len(batches)
+        found[metric] = [batch.sums[f"{objective}/{said}"] / asked for batch in batches]
     return found
 
 

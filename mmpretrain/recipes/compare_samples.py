@@ -13,6 +13,7 @@ from rich.text import Text
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.files import read_json_lines
 from mmpretrain.core.run import Run
+from mmpretrain.core.settings import read_yaml
 from mmpretrain.evaluation.interval import Figure, bootstrap_means, figure
 from mmpretrain.evaluation.overlaps import mean_iou, resampled_sums
 from mmpretrain.report import wording
@@ -74,6 +75,26 @@ def refuse_other_rules(name: str, results: Sequence[dict[str, Any]], folders: Se
                 f"compare: {name} was scored with {fact} {found[0]} in {folders[0]} and with {found[other]} in "
                 f"{folders[other]}; evaluate both with {fact}=approx"
             )
+    if results[0]["task"] == "held_out":
+        refuse_other_words(name, folders)
+
+
+def refuse_other_words(name: str, folders: Sequence[Path]) -> None:
+    """Raises ConfigError: what is hidden or continued are tokens, and those of the runs are cut by other tokenizers."""
+    first, *others = [(folder, tokenizer_of(folder)) for folder in folders]
+    for folder, tokenizer in others:
+        if tokenizer != first[1]:
+            raise ConfigError(
+                f"compare: {name}: {folder} asks about tokens of {tokenizer}, {first[0]} of {first[1]}; only runs with "
+                "the same data.tokenizer are asked the same"
+            )
+
+
+def tokenizer_of(folder: Path) -> dict[str, Any] | None:
+    """As the run's config has it."""
+    config = read_yaml(Run.open(folder).config)
+    found: dict[str, Any] | None = config["data"].get("tokenizer")
+    return found
 
 
 def values(lines: Sequence[dict[str, Any]], metric: str) -> np.ndarray:

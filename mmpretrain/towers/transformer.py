@@ -198,7 +198,10 @@ def attention_kernel(like: Tensor) -> AbstractContextManager[None]:
 
 def look_both_ways(mask_BL: Tensor) -> View:
     """Every token may look at every token that is no padding."""
-    return View(allowed_B1QL=mask_BL[:, None, None, :], causal=False)
+    allowed_B1QL = mask_BL[:, None, None, :]
+    if torch.compiler.is_exporting():  # onnxruntime's attention wants a row a query
+        allowed_B1QL = allowed_B1QL.expand(-1, -1, mask_BL.shape[1], -1)
+    return View(allowed_B1QL=allowed_B1QL, causal=False)
 
 
 def look_back(mask_BL: Tensor, prefix: int = 0) -> View:

@@ -117,6 +117,28 @@ def test_splits_of_one_name_in_two_datasets_are_compared_each_by_itself(
     assert chances == {"val": pytest.approx(1 / 13), "fewer-val": pytest.approx(1 / 5)}
 
 
+def test_runs_of_text_alone_are_compared_by_what_their_objectives_ask_batch_by_batch(toy_config: ConfigWriter):
+    words = {
+        "towers": {"image": None, "text": {"kind": "bidirectional", "width": 16, "layers": 1, "heads": 2}},
+        "objectives": [{"kind": "masked_language", "share": 0.4}],
+        "evaluation": [{"kind": "held_out", "split": "val"}],
+    }
+    seeds = {"a": 0, "b": 1}
+    runs = [
+        pretrain(toy_config(name, train__seed=seed, **words), [], "auto", QUIET).folder for name, seed in seeds.items()
+    ]
+    records = json.loads(invoke(*runs, "--json"))
+    assert [each["metric"] for each in records] == ["masked_language_loss", "masked_language_accuracy"]
+    results = [read_json_lines(Run(run).results)[-1]["metrics"] for run in runs]
+    for record in records:
+        own, other = (each[record["metric"]]["value"] for each in results)
+        assert (record["ours"], record["theirs"]) == pytest.approx((own, other))
+    config = Run(runs[1]).config
+    write_atomic(config, re.sub(r"context_length: \d+", "context_length: 7", config.read_text()))
+    with pytest.raises(ConfigError, match=r"only runs with the same data\.tokenizer are asked the same"):
+        compare([runs[0]], [runs[1]], QUIET)
+
+
 def test_runs_without_a_common_split_are_not_compared(toy_config: ConfigWriter):
     with_results = pretrain(toy_config("a"), [], "auto", QUIET).folder
     without = pretrain(toy_config("b", evaluation=[]), [], "auto", QUIET).folder
