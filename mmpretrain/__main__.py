@@ -187,6 +187,20 @@ def bench_loss(rows: int, width: int, rounds: int, tiled_only: bool, as_json: bo
     recipe(rows, width, rounds, tiled_only, as_json, console())
 
 
+@bench.command("speed")
+@click.argument("rows", nargs=-1)
+@click.option("--out", default="benchmarks/results.json", type=click.Path(path_type=Path), help="File of the figures.")
+@click.option("--readme", type=click.Path(path_type=Path), help="Text whose table of that name is made anew.")
+@click.option("--rounds", type=click.IntRange(min=1), help="Turns of every contender; else as many as a row has.")
+@click.option("--small", is_flag=True, help="Shapes of a second, to see that every row runs; nothing is written.")
+@click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
+def bench_speed(as_json: bool, **options: Any) -> None:
+    """Measure ROWS of the table of speed, or all, against open_clip and others; exit 1 where one got slower."""
+    from mmpretrain.recipes.bench_speed import bench_speed as recipe
+
+    tell(lambda console: recipe(console=console, **options), as_json)
+
+
 @bench.command("bigram")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--split", default="val", help="Held-out split of the run's dataset.")

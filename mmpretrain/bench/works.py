@@ -1,0 +1,39 @@
+"""All works of the table of speed, in its order."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from mmpretrain.bench.row import Row
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """How a work is to be measured."""
+
+    rounds: int | None = None
+    """Turns of every contender; None: as many as the work has by itself."""
+    small: bool = False
+    """Shapes of a second, to see that everything runs; figures mean nothing."""
+    rows: Sequence[str] = ()
+    """Numbers of the rows that are wanted, of a work that has several; empty: all."""
+
+    def turns(self, usual: int) -> int:
+        """Rounds of a work."""
+        return self.rounds or (1 if self.small else usual)
+
+    def wants(self, row: str) -> bool:
+        """Whether the row of this number is to be measured: `4`, or `4 resnet_50 bf16` of it."""
+        return not self.rows or any(row == each or row.startswith(f"{each} ") for each in self.rows)
+
+
+class Work(NamedTuple):
+    """Rows that are measured together."""
+
+    numbers: tuple[int, ...]
+    measure: Callable[[Asked], Iterator[Row]]
+
+
+def works() -> tuple[Work, ...]:
+    """Those that there are; each is imported when it is measured."""
+    return ()
