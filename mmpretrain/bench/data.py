@@ -1,8 +1,8 @@
 """The loader against webdataset with Pillow and a map-style DataLoader: the same tars, the same cut, one core.
 
 From JPEG in a tar to a batch of random crops of 224 x 224 in the training process, by one loader process: ours hands
-over uint8, which the image tower normalises on its device, the others normalised floats as open_clip trains with them.
-Contenders take turns, so that a machine that slows down slows all of them.
+over uint8, which the image tower normalises as its first step, the others normalised floats as open_clip trains with
+them. What that step adds to ours on the processor is a contender of its own.
 """
 
 import functools
@@ -27,6 +27,8 @@ from torch.utils.data import Dataset as TorchDataset
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode, v2
 
+from mmpretrain.bench.row import Ratio
+from mmpretrain.bench.turns import Turn, in_turns, one_core
 from mmpretrain.core.distributed import World
 from mmpretrain.data.images import decode_image
 from mmpretrain.data.loader import training_loader
@@ -35,6 +37,7 @@ from mmpretrain.data.shards import open_index
 from mmpretrain.data.tokenizer import Tokenizer, WordPieceTokenizer
 from mmpretrain.data.training import Data, TrainingData
 from mmpretrain.data.transforms import Augmentation
+from mmpretrain.towers.image_tower import normalised
 
 SIZE = 224
 CROP = (0.9, 1.0)
@@ -46,7 +49,7 @@ SIZES = ((512, 384), (1024, 768))
 QUALITY = 90
 MEAN, STD = OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 
-Contender = Callable[[], Iterator[Tensor]]
+Contender = Callable[[Path, Tokenizer], Iterator[Tensor]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,54 +70,47 @@ class Row:
 
 def run(rounds: int) -> list[Row]:
     """Measure every contender on every size."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, one_core():
         return [row for size in SIZES for row in measure(write_pictures(Path(folder), size), size, rounds)]
 
 
 def measure(folder: Path, size: tuple[int, int], rounds: int) -> list[Row]:
     """Rounds of all contenders in turn."""
-    tokenizer = WordPieceTokenizer(context_length=16, vocabulary=200).build(["a photo of a pagoda"])
-    contenders: dict[str, Contender] = {
-        "this loader": functools.partial(ours, folder, tokenizer, "full"),
-        "this loader, scaled decoding": functools.partial(ours, folder, tokenizer, "scaled"),
-        "webdataset, Pillow, torchvision": functools.partial(stock_webdataset, folder, tokenizer),
-        "map-style DataLoader, Pillow, torchvision": functools.partial(map_style, folder, tokenizer),
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(rounds):
-        for name, contender in contenders.items():
-            seconds[name].append(seconds_a_sample(contender()))
-    differences = {
-        "this loader": pixel_difference(folder, "full"),
-        "this loader, scaled decoding": pixel_difference(folder, "scaled"),
-    }
+    found, mine = in_turns({name: turn(name, folder) for name in CONTENDERS}, rounds, warm_up=0), "this loader"
+    differences = {name: pixel_difference(folder, decode) for name, decode in DECODERS.items()}
     rows = []
-    for name, spent in seconds.items():
-        ratios = [theirs / mine for mine, theirs in zip(seconds["this loader"], spent, strict=True)]
+    for name, spent in found.items():
+        ratio = Ratio.of(spent, found[mine])
         rows.append(
             Row(
                 size=f"{size[0]} x {size[1]}",
                 contender=name,
                 samples_per_s=1 / statistics.median(spent),
-                ratio=statistics.median(ratios),
-                low=min(ratios),
-                high=max(ratios),
-                difference=differences.get(name, 0.0),
+                ratio=ratio.median,
+                low=ratio.low,
+                high=ratio.high,
+                difference=differences.get(name.removesuffix(NORMALISED), 0.0),
             )
         )
     return rows
 
 
-def seconds_a_sample(batches: Iterator[Tensor]) -> float:
+def turn(contender: str, folder: Path, timed: int = TIMED) -> Turn:
+    """Seconds a sample of a contender by its name, of a loader that is started anew."""
+    tokenizer = WordPieceTokenizer(context_length=16, vocabulary=200).build(["a photo of a pagoda"])
+    return lambda: seconds_a_sample(CONTENDERS[contender](folder, tokenizer), timed)
+
+
+def seconds_a_sample(batches: Iterator[Tensor], timed: int = TIMED) -> float:
     """Once the loader has started: its process is always busy, because nobody here takes time for a batch."""
     for _ in range(WARM_UP):
         next(batches)
     began = time.perf_counter()
-    count = sum(len(next(batches)) for _ in range(TIMED))
+    count = sum(len(next(batches)) for _ in range(timed))
     return (time.perf_counter() - began) / count
 
 
-def write_pictures(folder: Path, size: tuple[int, int]) -> Path:
+def write_pictures(folder: Path, size: tuple[int, int], count: int = SAMPLES) -> Path:
     """A dataset of JPEGs cut from scikit-learn's two photographs, no two alike."""
     from sklearn.datasets import load_sample_images
 
@@ -123,7 +119,7 @@ def write_pictures(folder: Path, size: tuple[int, int]) -> Path:
     place = folder / f"{size[0]}x{size[1]}"
     place.mkdir()
     with webdataset.TarWriter(str(place / "00000.tar"), encoder=False, mtime=0) as tar:
-        for number in range(SAMPLES):
+        for number in range(count):
             photo = photos[number % len(photos)]
             width = int(draw.integers(photo.width // 2, photo.width + 1))
             height = min(width * size[1] // size[0], photo.height)
@@ -140,11 +136,13 @@ def write_pictures(folder: Path, size: tuple[int, int]) -> Path:
 # -- contenders -------------------------------------------------------------------------------------------
 
 
-def ours(folder: Path, tokenizer: Tokenizer, decode: Any) -> Iterator[Tensor]:
-    """The training loader."""
+def ours(folder: Path, tokenizer: Tokenizer, decode: Any, normalise: bool = False) -> Iterator[Tensor]:
+    """The training loader, and if it is asked for what the image tower does first."""
     data = Data(name=str(folder), batch=BATCH, workers=1, augmentation=Augmentation(crop=CROP), decode=decode)
     batches = training_loader(TrainingData(data), tokenizer, SIZE, World(), 1, 0)
-    return (micro_batches[0].images_BCHW for micro_batches in batches)
+    mean_C11, std_C11 = (255 * torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
+    pictures = (micro_batches[0].images_BCHW for micro_batches in batches)
+    return (normalised(each_BCHW, mean_C11, std_C11) for each_BCHW in pictures) if normalise else pictures
 
 
 def pillow_transform() -> Callable[[Image.Image], Tensor]:
@@ -195,6 +193,17 @@ def map_style(folder: Path, tokenizer: Tokenizer) -> Iterator[Tensor]:
     return (images for images, _ in loader)
 
 
+DECODERS = {"this loader": "full", "this loader, scaled decoding": "scaled"}
+NORMALISED = ", normalised"
+"""Behind the name of a contender: with what the image tower does first."""
+CONTENDERS: dict[str, Contender] = {
+    **{name: functools.partial(ours, decode=decode) for name, decode in DECODERS.items()},
+    **{name + NORMALISED: functools.partial(ours, decode=decode, normalise=True) for name, decode in DECODERS.items()},
+    "webdataset, Pillow, torchvision": stock_webdataset,
+    "map-style DataLoader, Pillow, torchvision": map_style,
+}
+
+
 # -- pixels -----------------------------------------------------------------------------------------------
 
 
@@ -204,7 +213,7 @@ def pixel_difference(folder: Path, decode: str) -> float:
     augment = Augmentation(crop=CROP).build(SIZE, 0)
     least = augment.least_side if decode == "scaled" else None
     found = []
-    for number in range(0, SAMPLES, 4):
+    for number in range(0, len(index), 4):
         content = reader.read(index, number)["jpg"]
         ours = augment(decode_image(content, least_side=least), number).float()
         photo = Image.open(io.BytesIO(content))

@@ -6,8 +6,7 @@ import os
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,8 @@ from open_clip.loss import ClipLoss, DistillClipLoss, SigLipLoss
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from mmpretrain.bench.row import Ratio
+from mmpretrain.bench.turns import Turn, in_turns, timed
 from mmpretrain.core.batch import Features
 from mmpretrain.objectives.base import Surroundings
 from mmpretrain.objectives.contrastive import Contrastive
@@ -27,7 +28,6 @@ SCALES = (14.0, 100.0)
 LOSSES = ("contrastive", "sigmoid", "distillation")
 WARM_UP = 64
 """Rows of a first turn, which loads what torch loads on first use."""
-Turn = Callable[[], float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,18 +61,10 @@ def run(rows: int, width: int, rounds: int, tiled_only: bool) -> list[Row]:
 def measure(loss: str, forms: tuple[str, ...], rows: int, width: int, scale: float, rounds: int) -> list[Row]:
     """Rounds of all forms in turn, after a fresh process of each that looks at its memory."""
     megabytes = {form: peak_of_process(loss, form, rows, width, scale) for form in forms}
-    for form in forms:
-        turn(loss, form, WARM_UP, width, scale)()
-    turns = {form: turn(loss, form, rows, width, scale) for form in forms}
-    values, seconds = dict.fromkeys(forms, 0.0), {form: list[float]() for form in forms}
-    for _ in range(rounds):
-        for form, once in turns.items():
-            began = time.perf_counter()
-            values[form] = once()
-            seconds[form].append(time.perf_counter() - began)
+    seconds, values = spent(loss, forms, rows, width, scale, rounds)
     found = []
-    for form, spent in seconds.items():
-        ratios = [tiled / its for tiled, its in zip(seconds["tiled"], spent, strict=True)]
+    for form, taken in seconds.items():
+        ratio = Ratio.of(seconds["tiled"], taken)
         found.append(
             Row(
                 loss=loss,
@@ -80,10 +72,10 @@ def measure(loss: str, forms: tuple[str, ...], rows: int, width: int, scale: flo
                 rows=rows,
                 width=width,
                 scale=scale,
-                seconds=statistics.median(spent),
-                ratio=statistics.median(ratios),
-                low=min(ratios),
-                high=max(ratios),
+                seconds=statistics.median(taken),
+                ratio=ratio.median,
+                low=ratio.low,
+                high=ratio.high,
                 megabytes=megabytes[form],
                 difference=abs(values[form] / values["tiled"] - 1),
             )
@@ -91,12 +83,27 @@ def measure(loss: str, forms: tuple[str, ...], rows: int, width: int, scale: flo
     return found
 
 
+def spent(
+    loss: str, forms: Sequence[str], rows: int, width: int, scale: float, rounds: int
+) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Seconds of every form, a number a round, and the value of the loss."""
+    for form in forms:
+        turn(loss, form, WARM_UP, width, scale)()
+    calls = {form: turn(loss, form, rows, width, scale) for form in forms}
+    values: dict[str, float] = {}
+
+    def keeping(form: str) -> Turn:
+        return timed(lambda: values.update({form: calls[form]()}))
+
+    return in_turns({form: keeping(form) for form in forms}, rounds, warm_up=0), values
+
+
 def threads() -> int:
     """How many torch computes with."""
     return torch.get_num_threads()
 
 
-def turn(loss: str, form: str, rows: int, width: int, scale: float) -> Turn:
+def turn(loss: str, form: str, rows: int, width: int, scale: float) -> Callable[[], float]:
     """Forward and backward of one loss on features of its own; returns the loss."""
     features, loss_of = pairs(rows, width), _FORMS[loss, form](scale)
 

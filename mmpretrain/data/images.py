@@ -24,6 +24,8 @@ from mmpretrain.data.faults import BadSample
 PngImagePlugin.MAX_TEXT_MEMORY = 4_194_304
 ORIENTATION = 0x0112
 """EXIF's tag."""
+SAYS_MORE = {"exif", "xmp"}
+"""What Pillow calls the parts of a JPEG that may say how it is turned."""
 MAGIC = {"JPEG": b"\xff\xd8\xff", "PNG": b"\x89PNG\r\n\x1a\n", "WEBP": b"RIFF"}
 
 
@@ -54,7 +56,7 @@ def decode_image(content: bytes, limits: ImageLimits | None = None, least_side: 
     image = open_image(content, limits or ImageLimits())
     try:
         if image.format == "JPEG" and image.mode in ("RGB", "L"):
-            return _turned(_decode_jpeg(content, image, least_side), image.getexif().get(ORIENTATION, 1))
+            return _turned(_decode_jpeg(content, image, least_side), _orientation(image))
         if image.format == "PNG":
             _scale_transparency(image, depth=content[24])
         pixels = np.array(to_rgb(ImageOps.exif_transpose(image)))
@@ -115,6 +117,12 @@ def _decode_jpeg(content: bytes, image: Image.Image, least_side: int | None) -> 
         raw = torch.frombuffer(bytearray(content), dtype=torch.uint8)
         return decode_jpeg(raw, mode=ImageReadMode.RGB)
     return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def _orientation(image: Image.Image) -> int:
+    """By EXIF or XMP; Pillow takes long to find out that there is neither."""
+    turned: int = image.getexif().get(ORIENTATION, 1) if not SAYS_MORE.isdisjoint(image.info) else 1
+    return turned
 
 
 def _shrink(image: Image.Image, least_side: int | None) -> int:

@@ -2,7 +2,8 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol
+from dataclasses import replace
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -22,6 +23,8 @@ from mmpretrain.data.transforms import Transform
 _ANSWER = name_to_int("answer")
 MAX_ATTEMPTS = 100
 """Reserves tried for one position before the data is called unreadable."""
+
+NOTHING = torch.empty(0, dtype=torch.uint8)
 
 Read = tuple[Place, Sample, list[Fault]]
 """A sample, where it was found, and what could not be used on the way to it."""
@@ -119,20 +122,23 @@ def collated(
         views: further views to make of each picture.
         beside: further fields of the rows, by place.
     """
-    stream = iter(stream)
-    while read := list(itertools.islice(stream, rows)):
-        places, samples = [place for place, _, _ in read], [sample for _, sample, _ in read]
+    # cut as they come: a decoded picture is still in the processor's cache, and its memory serves the next one
+    ready = ((place, *cut(sample, transform, masked, views), faults) for place, sample, faults in stream)
+    while read := list(itertools.islice(ready, rows)):
+        places, samples = [place for place, *_ in read], [sample for _, sample, *_ in read]
+        pixels = [each for _, _, each, _ in read]
         tokens_BL, mask_BL = tokenizer([sample.caption for sample in samples])
         next_tokens_BL, next_mask_BL = tokenizer([each.following for each in samples]) if following else (None, None)
         answers = [answer_of(sample) for sample in samples] if answered else []
         answer_tokens_BL, answer_mask_BL = tokenizer(answers) if answered else (None, None)
         known = [beside(place) for place in places] if beside else [{}]
-        images_BCHW, masks_BHW = _with_masks(samples, transform) if masked else (_transformed(samples, transform), None)
         yield Batch(
-            images_BCHW=images_BCHW,
-            masks_BHW=masks_BHW,
-            views_BVCHW=torch.stack([_transformed(samples, view) for view in views], dim=1) if views else None,
-            pictured_B=torch.tensor([sample.image.numel() > 0 for sample in samples]) if mixed else None,
+            images_BCHW=stack([each.image_CHW for each in pixels]),
+            masks_BHW=torch.stack([each.mask_HW for each in pixels]) if masked else None,
+            views_BVCHW=torch.stack([stack(view) for view in zip(*(each.views for each in pixels), strict=True)], dim=1)
+            if views
+            else None,
+            pictured_B=torch.tensor([each.pictured for each in pixels]) if mixed else None,
             tokens_BL=tokens_BL,
             mask_BL=mask_BL,
             positions_B=torch.tensor([sample.position for sample in samples]),
@@ -143,13 +149,13 @@ def collated(
             next_mask_BL=next_mask_BL,
             answer_tokens_BL=answer_tokens_BL,
             answer_mask_BL=answer_mask_BL,
-            source_B=torch.tensor([place.source for place, _, _ in read]),
+            source_B=torch.tensor([place.source for place in places]),
             keys=tuple(sample.key for sample in samples),
             galleries=tuple(sample.gallery for sample in samples),
             label_sets=tuple(sample.labels for sample in samples),
             answers=tuple(sample.answers for sample in samples),
             question_types=tuple(sample.question_type for sample in samples),
-            faults=tuple(fault for _, _, faults in read for fault in faults),
+            faults=tuple(fault for *_, faults in read for fault in faults),
             **{name: torch.stack([row[name] for row in known]) for name in known[0]},
         )
 
@@ -161,16 +167,27 @@ def answer_of(sample: Sample) -> str:
     return sample.answers[int(counter_hash(_ANSWER, sample.position)) % len(sample.answers)]
 
 
-def _transformed(samples: Sequence[Sample], transform: Transform) -> Tensor:
-    return stack([transform(sample.image, sample.position) for sample in samples])
+class Pixels(NamedTuple):
+    """What a batch has of a sample's picture."""
+
+    image_CHW: Tensor
+    mask_HW: Tensor
+    """Of a sample without a mask nothing counts; empty where none are wanted."""
+    views: tuple[Tensor, ...]
+    pictured: bool
 
 
-def _with_masks(samples: Sequence[Sample], transform: Transform) -> tuple[Tensor, Tensor]:
-    """images_BCHW with masks_BHW; of a sample without a mask nothing counts."""
-    masks = [torch.full(sample.image.shape[1:], IGNORED, dtype=torch.uint8) for sample in samples]
-    masks = [blank if sample.mask is None else sample.mask for sample, blank in zip(samples, masks, strict=True)]
-    pairs = [transform.with_mask(each.image, mask, each.position) for each, mask in zip(samples, masks, strict=True)]
-    return stack([image for image, _ in pairs]), torch.stack([mask for _, mask in pairs])
+def cut(sample: Sample, transform: Transform, masked: bool, views: Sequence[Transform]) -> tuple[Sample, Pixels]:
+    """The sample without its decoded picture, and what the transforms make of that."""
+    image, mask_HW = sample.image, NOTHING
+    if masked:
+        mask_HW = image.new_full(image.shape[1:], IGNORED) if sample.mask is None else sample.mask
+        cropped, mask_HW = transform.with_mask(image, mask_HW, sample.position)
+    else:
+        cropped = transform(image, sample.position)
+    more = tuple(view(image, sample.position) for view in views)
+    bare = replace(sample, image=NOTHING, mask=None)
+    return bare, Pixels(cropped, mask_HW, more, image.numel() > 0)
 
 
 def stack(images: Sequence[Tensor]) -> Tensor:

@@ -71,7 +71,7 @@ def draw_box(aspect: float, scale: tuple[float, float], draws: np.ndarray) -> Bo
         scale: smallest and largest share of the area.
         draws: ATTEMPTS x 4 uniform numbers.
     """
-    for area, ratio, left, top in draws:
+    for area, ratio, left, top in draws.tolist():
         share = scale[0] + area * (scale[1] - scale[0])
         shape = ASPECTS[0] * (ASPECTS[1] / ASPECTS[0]) ** ratio  # uniform in its logarithm
         width, height = math.sqrt(share * shape / aspect), math.sqrt(share / shape * aspect)

@@ -209,8 +209,7 @@ class ImageTower(nn.Module):
 
     def pixels(self, images_BCHW: Tensor) -> Tensor:
         """Pictures on the scale that the trunk was trained on."""
-        pixels_BCHW = (images_BCHW.float() - self.mean_C11) / self.std_C11
-        return pixels_BCHW.contiguous(memory_format=self._format)
+        return normalised(images_BCHW, self.mean_C11, self.std_C11).contiguous(memory_format=self._format)
 
     def forward(self, images_BCHW: Tensor, maps: bool = False) -> tuple[Tensor, ...]:
         """Tokens, pooled vectors, and with `maps` those of `scales`, the last of which is that of the tokens."""
@@ -224,6 +223,21 @@ class ImageTower(nn.Module):
         if self.dropout:
             pooled_BD = F.dropout(pooled_BD, self.dropout, self.training)
         return tokens_BND, pooled_BD, *found
+
+
+def normalised(images_BCHW: Tensor, mean_C11: Tensor, std_C11: Tensor) -> Tensor:
+    """(images - mean) / std, at least fp32, in the memory format of the images.
+
+    Where colours stand side by side in memory a row is one run of numbers: a fifth of the time that three colours at a
+    time take on the processor.
+    """
+    if torch.compiler.is_exporting() or not images_BCHW.is_contiguous(memory_format=torch.channels_last):
+        return (images_BCHW.float() - mean_C11) / std_C11
+    width, dtype = images_BCHW.shape[3], torch.promote_types(mean_C11.dtype, torch.float32)
+    # of the colours of a row of pixels
+    mean_R, std_R = mean_C11.flatten().repeat(width), std_C11.flatten().repeat(width)
+    rows_BHR = images_BCHW.permute(0, 2, 3, 1).flatten(2).to(dtype, copy=True)
+    return rows_BHR.sub_(mean_R).div_(std_R).unflatten(2, (width, -1)).permute(0, 3, 1, 2)
 
 
 def memory_format(trunk: nn.Module) -> torch.memory_format:
