@@ -31,6 +31,8 @@ PRECISIONS = {"fp32": "fp32", "bf16": "amp_bf16"}
 BATCH_TIME = re.compile(r"Batch \(t\): [\d.]+, ([\d.]+)/s")
 LOSS = re.compile(r"Loss: ([\d.]+)")
 EQUAL_STEPS = 3
+OUR_WHOLE, THEIR_WHOLE = "data.augmentation.crop=[1,1]", ("--aug-cfg", "scale=(1.0,1.0)")
+"""Pictures that are not cut, so that both see the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +75,8 @@ VIT_S_16 = Model(
     unsteady=2,
     goals=(("4 vit_s_16 fp32", "fp32", "fp32", 1.25), ("4 vit_s_16 bf16", "bf16", "bf16", 1.15)),
 )
+VIT_S_32 = Model(config="vit_s_32", peer="ViT-S-32", batch=8, steps=1, goals=())
+"""Small, with few pairs: what row 15 starts."""
 ROUNDS = 2
 
 
@@ -162,9 +166,15 @@ class Place:
         return statistics.median(found[self.unsteady :])
 
     def our_steps(self, precision: str, steps: int, data: Path, *more: str) -> list[dict[str, float]]:
+        command, said = self.our_command(precision, steps, data, *more)
+        call(command)
+        return read_json_lines(said)
+
+    def our_command(self, precision: str, steps: int, data: Path, *more: str) -> tuple[list[str], Path]:
+        """Our trainer, and the file that gets a line for each of its steps."""
         overrides = self.overrides(precision, steps, data)
-        call([sys.executable, "-m", "mmpretrain", "pretrain", str(self.config), *overrides, *more])
-        return read_json_lines(self.folder / f"run-{self._runs}" / "metrics.jsonl")
+        command = [sys.executable, "-m", "mmpretrain", "pretrain", str(self.config), *overrides, *more]
+        return command, self.folder / f"run-{self._runs}" / "metrics.jsonl"
 
     def theirs(self, precision: str) -> float:
         """Seconds of a steady step."""
@@ -174,6 +184,14 @@ class Place:
 
     def their_log(self, precision: str, data: Path, samples: int, epochs: int, *more: str) -> str:
         """What open_clip's trainer says, a line a step."""
+        command, said = self.their_command(precision, data, samples, epochs, *more)
+        call(command, cwd=self.folder)
+        return said.read_text()
+
+    def their_command(
+        self, precision: str, data: Path, samples: int, epochs: int, *more: str
+    ) -> tuple[list[str], Path]:
+        """Open_clip's trainer, and the file that gets a line for each of its steps."""
         self._runs += 1
         name = f"peer-{self._runs}"
         optim = read_yaml(self.config)["optim"]
@@ -199,16 +217,13 @@ class Place:
             "name": name,
         }
         flags = [part for key, value in options.items() for part in (f"--{key}", str(value))]
-        call([str(python()), "-m", "open_clip_train.main", *flags, *more], cwd=self.folder)
-        return (self.folder / "logs" / name / "out.log").read_text()
+        command = [str(python()), "-m", "open_clip_train.main", *flags, *more]
+        return command, self.folder / "logs" / name / "out.log"
 
     def apart(self) -> str:
         """How far losses are apart over a few steps on one and the same batch, whole pictures, in fp32."""
-        ours = [
-            each["loss"] for each in self.our_steps("fp32", EQUAL_STEPS, self.one_batch, "data.augmentation.crop=[1,1]")
-        ]
-        whole = ("--aug-cfg", "scale=(1.0,1.0)")
-        said = self.their_log("fp32", self.one_batch, self.batch, EQUAL_STEPS, *whole)
+        ours = [each["loss"] for each in self.our_steps("fp32", EQUAL_STEPS, self.one_batch, OUR_WHOLE)]
+        said = self.their_log("fp32", self.one_batch, self.batch, EQUAL_STEPS, *THEIR_WHOLE)
         theirs = [float(found) for found in LOSS.findall(said)]
         worst = max(abs(one / other - 1) for one, other in zip(ours, theirs, strict=True))
         return f"losses of {EQUAL_STEPS} equal steps within {worst:.0e}"
