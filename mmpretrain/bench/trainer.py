@@ -28,6 +28,7 @@ from mmpretrain.core.settings import read_yaml
 CONFIGS = Path(__file__).parents[2] / "benchmarks" / "speed"
 PRECISIONS = {"fp32": "fp32", "bf16": "amp_bf16"}
 """Ours and open_clip's word for it."""
+KINDS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 BATCH_TIME = re.compile(r"Batch \(t\): [\d.]+, ([\d.]+)/s")
 LOSS = re.compile(r"Loss: ([\d.]+)")
 EQUAL_STEPS = 3
@@ -97,12 +98,13 @@ def rows_of(model: Model, asked: Asked) -> Iterator[Row]:
         for _, own, other, _ in wanted:
             contenders[f"ours {own}"] = partial(place.ours, own)
             contenders[f"theirs {other}"] = partial(place.theirs, other)
+            contenders[f"limit {own}"] = limit.turn(KINDS[own])
+            contenders[f"limit {other}"] = limit.turn(KINDS[other])
         rounds = asked.turns(ROUNDS)
         seconds = in_turns(contenders, rounds, warm_up=0)
         apart = place.apart()
         costs = step_costs(model.peer, batch)
-    kinds = {"fp32": torch.float32, "bf16": torch.bfloat16}
-    peaks = {name: limit.peak(kinds[name]) for name in {p for _, a, b, _ in wanted for p in (a, b)}}
+    peaks = {name: 1 / min(seconds[f"limit {name}"]) for name in KINDS if f"limit {name}" in seconds}
     for row, own, other, goal in wanted:
         mine, theirs = seconds[f"ours {own}"], seconds[f"theirs {other}"]
         yield row_of(model, batch, rounds, (row, own, other, goal), (mine, theirs), (apart, costs, peaks))
