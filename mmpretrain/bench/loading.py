@@ -9,6 +9,7 @@ from mmpretrain.bench.data import (
     CROP,
     DECODERS,
     NORMALISED,
+    SAMPLES,
     SIZE,
     TIMED,
     WARM_UP,
@@ -48,8 +49,8 @@ def measure(asked: Asked) -> Iterator[Row]:
 
 
 def row_of(name: str, case: Case, folder: Path, asked: Asked) -> Row:
-    rounds, more = asked.turns(3), {"count": 64} if asked.small else {}
-    place = write_pictures(folder, case.size, **more)
+    rounds = asked.turns(3)
+    place = write_pictures(folder, case.size, 64 if asked.small else SAMPLES)
     batches = (1, 1) if asked.small else (WARM_UP, TIMED)
     contenders = (case.ours, case.ours + NORMALISED, PEER)
     found = in_turns({who: turn(who, place, *batches) for who in contenders}, rounds, warm_up=0)

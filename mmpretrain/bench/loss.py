@@ -2,19 +2,17 @@
 
 import json
 import math
-import os
 import statistics
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from open_clip.loss import ClipLoss, DistillClipLoss, SigLipLoss
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from mmpretrain.bench.memory import beyond, in_fresh_process
 from mmpretrain.bench.row import Ratio
 from mmpretrain.bench.turns import Turn, in_turns, timed
 from mmpretrain.core.batch import Features
@@ -186,28 +184,13 @@ _FORMS: dict[tuple[str, str], Callable[[float], LossOf]] = {
 
 def peak_of_process(loss: str, form: str, rows: int, width: int, scale: float) -> float:
     """Megabytes that one turn takes in a process of its own."""
-    command = [sys.executable, "-m", __name__, json.dumps([loss, form, rows, width, scale])]
-    # what is freed goes back to the system at once, or features' leftovers would be room that costs nothing
-    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
-    answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    return float(answer.stdout)
+    return in_fresh_process(__name__, loss, form, rows, width, scale)
 
 
 def peak(loss: str, form: str, rows: int, width: int, scale: float) -> float:
     """Megabytes that one turn takes beyond what this process has had before it."""
     turn(loss, form, WARM_UP, width, scale)()
-    once = turn(loss, form, rows, width, scale)
-    # from now on; importing may have taken more for a moment than is in use
-    Path("/proc/self/clear_refs").write_text("5")
-    before = high_water()
-    once()
-    return (high_water() - before) / 1e6
-
-
-def high_water() -> int:
-    """The most bytes resident so far; getrusage's figure also counts the process that started this one."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    return beyond(turn(loss, form, rows, width, scale))
 
 
 if __name__ == "__main__":

@@ -36,9 +36,11 @@ class Work(NamedTuple):
 
 def works() -> tuple[Work, ...]:
     """Those that there are; each is imported when it is measured."""
-    from mmpretrain.bench import contrastive, loading
+    from mmpretrain.bench import contrastive, loading, recall, trainer
 
     return (
+        Work((1, 2, 3, 4), trainer.measure),
         Work((8,), contrastive.measure),
         Work((9,), loading.measure),
+        Work((14,), recall.measure),
     )

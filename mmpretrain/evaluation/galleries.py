@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmpretrain.data.told import Told
 from mmpretrain.evaluation.features import Embedder
-from mmpretrain.evaluation.search import Pairs
+from mmpretrain.evaluation.pairs import Pairs
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmpretrain.evaluation.pairs import Pairs
 from mmpretrain.evaluation.rerank import reranked
 from mmpretrain.evaluation.retrieval import lines, summarise
-from mmpretrain.evaluation.search import Pairs, products, sortable, unsorted
+from mmpretrain.evaluation.search import Block, Sure, products, sortable, unsorted
 from mmpretrain.evaluation.shown import spread
 from mmpretrain.evaluation.shown_searches import examples
 from tests.evaluation.searches import noise, ranked
@@ -95,6 +96,39 @@ def test_scoring_in_blocks_changes_nothing(n: int, queries: int, answers: int, s
         for left, right in zip(one.found, other.found, strict=True):
             assert torch.equal(left, right)
     assert summarise(whole) == summarise(parts)
+
+
+@given(st.integers(1, 60), st.integers(0, 999), st.sampled_from([0.0, 0.3, 2.0]), st.sampled_from([1, 4, 1000]))
+@settings(max_examples=60, deadline=None)
+def test_what_fp32_cannot_decide_is_decided_in_fp64(n: int, seed: int, spread: float, many: int):
+    """Scores in fp64 are the reference; vectors repeat, and some differ by less than fp32 can tell."""
+    generator = torch.Generator().manual_seed(seed)
+    texts = noise(n, 5, seed)[torch.randint(0, n, (n,), generator=generator)]
+    images = texts + spread * noise(n, 5, seed + 1)
+    images = images * (1 + 2.0**-23 * torch.randint(-1, 2, (n, 1), generator=generator))
+    groups = {name: torch.randint(0, n, (n,), generator=generator).tolist() for name in ("pictures", "meanings")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mmpretrain.evaluation.search.Sure.of", lambda *_: Sure(None))
+        whole = ranked(images, texts, **groups, count=3)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"QUERY_ROWS": 16, "ANSWER_ROWS": 13, "GROUP": 2, "MANY": many, "LISTED": many - 1}.items():
+            patch.setattr(f"mmpretrain.evaluation.search.{name}", value)
+        quick = ranked(images, texts, **groups, count=3)
+    for one, other in zip(whole, quick, strict=True):
+        for left, right in zip(one.found, other.found, strict=True):
+            assert torch.equal(left, right)
+
+
+def test_most_of_a_large_gallery_is_scored_in_fp32_alone(monkeypatch: pytest.MonkeyPatch):
+    images = noise(4096, 16, 0)
+    texts = images + 0.5 * noise(4096, 16, 1)
+    seen = []
+    whole = Block.score
+    monkeypatch.setattr(Block, "score", lambda block, answers: (seen.append(answers), whole(block, answers)))
+    found = ranked(images, texts)
+    assert not seen
+    scores = F.normalize(images, dim=-1).double() @ F.normalize(texts, dim=-1).double().T
+    assert found[0].ranks.tolist() == (scores.float() >= scores.float().diag()[:, None]).sum(dim=1).sub(1).tolist()
 
 
 @given(st.integers(2, 30), st.integers(0, 999))

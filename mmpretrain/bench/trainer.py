@@ -1,0 +1,214 @@
+"""Rows 1 to 4: the whole trainer against open_clip's, unchanged, as processes that take turns.
+
+Both read the same tar, start from the same weights of the same model, take the same optimizer with the same rates, and
+have one loader process and all cores. What counts are the seconds a step once both are at work.
+"""
+
+import re
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from mmpretrain.bench import limit
+from mmpretrain.bench.costs import Costs, step_costs
+from mmpretrain.bench.pairs import write_pairs
+from mmpretrain.bench.peer import ask, call, python
+from mmpretrain.bench.row import Goal, Ratio, Row
+from mmpretrain.bench.turns import Turn, in_turns
+from mmpretrain.bench.works import Asked
+from mmpretrain.core.files import read_json_lines
+from mmpretrain.core.settings import read_yaml
+
+CONFIGS = Path(__file__).parents[2] / "benchmarks" / "speed"
+PRECISIONS = {"fp32": "fp32", "bf16": "amp_bf16"}
+"""Ours and open_clip's word for it."""
+BATCH_TIME = re.compile(r"Batch \(t\): [\d.]+, ([\d.]+)/s")
+LOSS = re.compile(r"Loss: ([\d.]+)")
+EQUAL_STEPS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """One that both systems can build."""
+
+    config: str
+    """In benchmarks/speed."""
+    peer: str
+    """As open_clip names it."""
+    batch: int
+    steps: int
+    """Of a process."""
+    unsteady: int = 1
+    """Of them at the start, which do not count."""
+    goals: tuple[tuple[str, str, str, float], ...]
+    """Row, precision of ours, of theirs, goal."""
+
+
+VIT_B_32 = Model(
+    config="vit_b_32",
+    peer="ViT-B-32",
+    batch=64,
+    steps=4,
+    goals=(("1", "fp32", "fp32", 1.5), ("2", "bf16", "bf16", 1.6), ("3", "bf16", "fp32", 3.0)),
+)
+RESNET_50 = Model(
+    config="resnet_50",
+    peer="RN50",
+    batch=16,
+    steps=6,
+    unsteady=2,
+    goals=(("4 resnet_50 fp32", "fp32", "fp32", 1.6), ("4 resnet_50 bf16", "bf16", "bf16", 1.3)),
+)
+VIT_S_16 = Model(
+    config="vit_s_16",
+    peer="ViT-S-16",
+    batch=16,
+    steps=6,
+    unsteady=2,
+    goals=(("4 vit_s_16 fp32", "fp32", "fp32", 1.25), ("4 vit_s_16 bf16", "bf16", "bf16", 1.15)),
+)
+ROUNDS = 2
+
+
+def measure(asked: Asked) -> Iterator[Row]:
+    """All models, each by itself."""
+    for model in (VIT_B_32, RESNET_50, VIT_S_16):
+        if any(asked.wants(row) for row, *_ in model.goals):
+            yield from rows_of(model, asked)
+
+
+def rows_of(model: Model, asked: Asked) -> Iterator[Row]:
+    """The rows of one model, from the same turns."""
+    wanted = [goal for goal in model.goals if asked.wants(goal[0])]
+    batch, steps = (4, 3) if asked.small else (model.batch, model.steps)
+    with tempfile.TemporaryDirectory() as folder:
+        place = Place(Path(folder), model, batch, steps, 1 if asked.small else model.unsteady)
+        contenders: dict[str, Turn] = {}
+        for _, own, other, _ in wanted:
+            contenders[f"ours {own}"] = partial(place.ours, own)
+            contenders[f"theirs {other}"] = partial(place.theirs, other)
+        rounds = asked.turns(ROUNDS)
+        seconds = in_turns(contenders, rounds, warm_up=0)
+        apart = place.apart()
+        costs = step_costs(model.peer, batch)
+    kinds = {"fp32": torch.float32, "bf16": torch.bfloat16}
+    peaks = {name: limit.peak(kinds[name]) for name in {p for _, a, b, _ in wanted for p in (a, b)}}
+    for row, own, other, goal in wanted:
+        mine, theirs = seconds[f"ours {own}"], seconds[f"theirs {other}"]
+        yield row_of(model, batch, rounds, (row, own, other, goal), (mine, theirs), (apart, costs, peaks))
+
+
+def row_of(
+    model: Model,
+    batch: int,
+    rounds: int,
+    goal: tuple[str, str, str, float],
+    seconds: tuple[Sequence[float], Sequence[float]],
+    facts: tuple[str, Costs, dict[str, float]],
+) -> Row:
+    row, own, other, least = goal
+    apart, costs, peaks = facts
+    texts = f"texts of {costs.tokens[0]} instead of {costs.tokens[1]} tokens"
+    numbers = own if own == other else f"ours by default ({own}), theirs {other}"
+    return Row(
+        row=row,
+        work=f"whole trainer, {model.peer}, batch {batch}, {numbers}",
+        peer=f"open_clip trainer {PRECISIONS[other]}",
+        measure="times its samples/s",
+        ratio=Ratio.of(seconds[1], seconds[0]),
+        goal=Goal(least),
+        rounds=rounds,
+        difference=apart if own == other == "fp32" else f"fp32: {apart}; bf16 rounds both",
+        flops=costs.ours,
+        share=costs.ours / statistics.median(seconds[0]) / peaks[own],
+        peer_share=costs.theirs / statistics.median(seconds[1]) / peaks[other],
+        remarks=(f"operations of a step over theirs: {costs.ours / costs.theirs:.2f}; {texts}",),
+    )
+
+
+class Place:
+    """Data, weights and runs of one model."""
+
+    def __init__(self, folder: Path, model: Model, batch: int, steps: int, unsteady: int) -> None:
+        self.folder, self.model, self.batch, self.steps, self.unsteady = folder, model, batch, steps, unsteady
+        self.config = CONFIGS / f"{model.config}.yaml"
+        self.weights = folder / "weights.safetensors"
+        self.data = write_pairs(folder, batch * steps)
+        (folder / "one").mkdir()
+        self.one_batch = write_pairs(folder / "one", batch)
+        ask("weights.py", model.peer, str(self.weights))
+        self._runs = 0
+
+    def overrides(self, precision: str, steps: int, data: Path | None = None) -> list[str]:
+        self._runs += 1
+        return [
+            f"init=open_clip:{self.model.peer}={self.weights}",
+            f"data.name={data or self.data}",
+            f"data.batch={self.batch}",
+            f"engine.precision={precision}",
+            f"train.steps={steps}",
+            f"run.folder={self.folder / f'run-{self._runs}'}",
+        ]
+
+    def ours(self, precision: str) -> float:
+        """Seconds of a steady step."""
+        found = [each["seconds"] for each in self.our_steps(precision, self.steps, self.data)]
+        return statistics.median(found[self.unsteady :])
+
+    def our_steps(self, precision: str, steps: int, data: Path, *more: str) -> list[dict[str, float]]:
+        overrides = self.overrides(precision, steps, data)
+        call([sys.executable, "-m", "mmpretrain", "pretrain", str(self.config), *overrides, *more])
+        return read_json_lines(self.folder / f"run-{self._runs}" / "metrics.jsonl")
+
+    def theirs(self, precision: str) -> float:
+        """Seconds of a steady step."""
+        said = self.their_log(precision, self.data, self.batch * self.steps, 1)
+        rates = [float(found) for found in BATCH_TIME.findall(said)]
+        return statistics.median(self.batch / rate for rate in rates[self.unsteady :])
+
+    def their_log(self, precision: str, data: Path, samples: int, epochs: int, *more: str) -> str:
+        """What open_clip's trainer says, a line a step."""
+        self._runs += 1
+        name = f"peer-{self._runs}"
+        optim = read_yaml(self.config)["optim"]
+        options = {
+            "train-data": data / "00000.tar",
+            "train-num-samples": samples,
+            "dataset-type": "webdataset",
+            "model": self.model.peer,
+            "pretrained": self.weights,
+            "batch-size": self.batch,
+            "precision": PRECISIONS[precision],
+            "epochs": epochs,
+            "lr": optim["schedule"]["rate"],
+            "beta1": optim["betas"][0],
+            "beta2": optim["betas"][1],
+            "eps": optim["eps"],
+            "wd": optim["weight_decay"],
+            "warmup": 0,
+            "workers": 1,
+            "log-every-n-steps": 1,
+            "save-frequency": 0,
+            "logs": self.folder / "logs",
+            "name": name,
+        }
+        flags = [part for key, value in options.items() for part in (f"--{key}", str(value))]
+        call([str(python()), "-m", "open_clip_train.main", *flags, *more], cwd=self.folder)
+        return (self.folder / "logs" / name / "out.log").read_text()
+
+    def apart(self) -> str:
+        """How far losses are apart over a few steps on one and the same batch, whole pictures, in fp32."""
+        ours = [
+            each["loss"] for each in self.our_steps("fp32", EQUAL_STEPS, self.one_batch, "data.augmentation.crop=[1,1]")
+        ]
+        whole = ("--aug-cfg", "scale=(1.0,1.0)")
+        said = self.their_log("fp32", self.one_batch, self.batch, EQUAL_STEPS, *whole)
+        theirs = [float(found) for found in LOSS.findall(said)]
+        worst = max(abs(one / other - 1) for one, other in zip(ours, theirs, strict=True))
+        return f"losses of {EQUAL_STEPS} equal steps within {worst:.0e}"
