@@ -97,15 +97,15 @@ def measure(folder: Path, size: tuple[int, int], rounds: int) -> list[Row]:
     return rows
 
 
-def turn(contender: str, folder: Path, timed: int = TIMED) -> Turn:
+def turn(contender: str, folder: Path, warm_up: int = WARM_UP, timed: int = TIMED) -> Turn:
     """Seconds a sample of a contender by its name, of a loader that is started anew."""
     tokenizer = WordPieceTokenizer(context_length=16, vocabulary=200).build(["a photo of a pagoda"])
-    return lambda: seconds_a_sample(CONTENDERS[contender](folder, tokenizer), timed)
+    return lambda: seconds_a_sample(CONTENDERS[contender](folder, tokenizer), warm_up, timed)
 
 
-def seconds_a_sample(batches: Iterator[Tensor], timed: int = TIMED) -> float:
+def seconds_a_sample(batches: Iterator[Tensor], warm_up: int, timed: int) -> float:
     """Once the loader has started: its process is always busy, because nobody here takes time for a batch."""
-    for _ in range(WARM_UP):
+    for _ in range(warm_up):
         next(batches)
     began = time.perf_counter()
     count = sum(len(next(batches)) for _ in range(timed))

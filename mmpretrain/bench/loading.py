@@ -12,6 +12,7 @@ from mmpretrain.bench.data import (
     SAMPLES,
     SIZE,
     TIMED,
+    WARM_UP,
     pixel_difference,
     turn,
     write_pictures,
@@ -50,9 +51,9 @@ def measure(asked: Asked) -> Iterator[Row]:
 def row_of(name: str, case: Case, folder: Path, asked: Asked) -> Row:
     rounds = asked.turns(3)
     place = write_pictures(folder, case.size, 64 if asked.small else SAMPLES)
-    timed = 1 if asked.small else TIMED
+    batches = (1, 1) if asked.small else (WARM_UP, TIMED)
     contenders = (case.ours, case.ours + NORMALISED, PEER)
-    found = in_turns({who: turn(who, place, timed) for who in contenders}, rounds, warm_up=0)
+    found = in_turns({who: turn(who, place, *batches) for who in contenders}, rounds, warm_up=0)
     normalised = Ratio.of(found[PEER], found[case.ours + NORMALISED])
     differs = pixel_difference(place, DECODERS[case.ours])
     allowed = "at most" if differs <= case.difference else "MORE THAN"
