@@ -39,8 +39,8 @@ slurm: .venv/dev
 peers: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m peers
 
-# The table of speed, side by side with open_clip and others on all cores, under 30 minutes; let nothing else run.
-# ROWS="1 12" takes some of them. Exit 1 names rows that are slower than the committed ones.
+# The table of speed, side by side with open_clip and others on all cores; let nothing else run.
+# ROWS="1 14" takes some of them. Exit 1 names rows that are slower than the committed ones.
 bench: .venv/dev
 	$(BIN)/mmpretrain bench speed $(ROWS) --readme README.md
 

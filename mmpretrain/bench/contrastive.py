@@ -62,6 +62,5 @@ def memory_of(name: str, rows: int) -> Row:
         goal=Goal(0.05, at_least=False),
         rounds=1,
         difference="the same losses",
-        moved_bytes=None,
         remarks=(f"{2 * 4 * rows * WIDTH / 1e6:.0f} MB of it are the gradients of the features, which both return",),
     )

@@ -57,8 +57,6 @@ class Row:
     """How far the numbers of both are apart: losses, vectors, pixels."""
     flops: float | None = None
     """Operations of one turn of ours, counted."""
-    moved_bytes: float | None = None
-    """Bytes that one turn of ours has to move at least, where they are what limits it."""
     share: float | None = None
     """Of the largest rate of matrix products that this machine reached in the same run, reached by ours."""
     peer_share: float | None = None

@@ -55,7 +55,6 @@ def measure(asked: Asked) -> Iterator[Row]:
         goal=Goal(0.7, at_least=False),
         rounds=rounds,
         difference=f"first loss within {abs(losses['ours'] / losses['theirs'] - 1):.0e}",
-        remarks=("nearly half of ours are imports that both need: torch, torchvision with torch._dynamo, timm",),
     )
 
 

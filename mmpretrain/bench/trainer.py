@@ -4,6 +4,7 @@ Both read the same tar, start from the same weights of the same model, take the 
 have one loader process and all cores. What counts are the seconds a step once both are at work.
 """
 
+import json
 import re
 import statistics
 import sys
@@ -24,8 +25,9 @@ from mmpretrain.bench.turns import Turn, in_turns
 from mmpretrain.bench.works import Asked
 from mmpretrain.core.files import read_json_lines
 from mmpretrain.core.settings import read_yaml
+from mmpretrain.towers.open_clip_config import settings_of
 
-CONFIGS = Path(__file__).parents[2] / "benchmarks" / "speed"
+CONFIG = Path(__file__).parents[2] / "benchmarks" / "speed.yaml"
 PRECISIONS = {"fp32": "fp32", "bf16": "amp_bf16"}
 """Ours and open_clip's word for it."""
 KINDS = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -40,8 +42,6 @@ OUR_WHOLE, THEIR_WHOLE = "data.augmentation.crop=[1,1]", ("--aug-cfg", "scale=(1
 class Model:
     """One that both systems can build."""
 
-    config: str
-    """In benchmarks/speed."""
     peer: str
     """As open_clip names it."""
     batch: int
@@ -54,14 +54,12 @@ class Model:
 
 
 VIT_B_32 = Model(
-    config="vit_b_32",
     peer="ViT-B-32",
     batch=64,
     steps=4,
     goals=(("1", "fp32", "fp32", 1.5), ("2", "bf16", "bf16", 1.6), ("3", "bf16", "fp32", 3.0)),
 )
 RESNET_50 = Model(
-    config="resnet_50",
     peer="RN50",
     batch=16,
     steps=6,
@@ -69,14 +67,13 @@ RESNET_50 = Model(
     goals=(("4 resnet_50 fp32", "fp32", "fp32", 1.6), ("4 resnet_50 bf16", "bf16", "bf16", 1.3)),
 )
 VIT_S_16 = Model(
-    config="vit_s_16",
     peer="ViT-S-16",
     batch=16,
     steps=6,
     unsteady=2,
     goals=(("4 vit_s_16 fp32", "fp32", "fp32", 1.25), ("4 vit_s_16 bf16", "bf16", "bf16", 1.15)),
 )
-VIT_S_32 = Model(config="vit_s_32", peer="ViT-S-32", batch=8, steps=1, goals=())
+VIT_S_32 = Model(peer="ViT-S-32", batch=8, steps=1, goals=())
 """Small, with few pairs: what row 15 starts."""
 ROUNDS = 2
 
@@ -143,24 +140,13 @@ class Place:
 
     def __init__(self, folder: Path, model: Model, batch: int, steps: int, unsteady: int) -> None:
         self.folder, self.model, self.batch, self.steps, self.unsteady = folder, model, batch, steps, unsteady
-        self.config = CONFIGS / f"{model.config}.yaml"
+        self.towers = json.dumps(settings_of(f"open_clip:{model.peer}", "bench speed")[0])
         self.weights = folder / "weights.safetensors"
         self.data = write_pairs(folder, batch * steps)
         (folder / "one").mkdir()
         self.one_batch = write_pairs(folder / "one", batch)
         ask("weights.py", model.peer, str(self.weights))
         self._runs = 0
-
-    def overrides(self, precision: str, steps: int, data: Path | None = None) -> list[str]:
-        self._runs += 1
-        return [
-            f"init=open_clip:{self.model.peer}={self.weights}",
-            f"data.name={data or self.data}",
-            f"data.batch={self.batch}",
-            f"engine.precision={precision}",
-            f"train.steps={steps}",
-            f"run.folder={self.folder / f'run-{self._runs}'}",
-        ]
 
     def ours(self, precision: str) -> float:
         """Seconds of a steady step."""
@@ -174,9 +160,19 @@ class Place:
 
     def our_command(self, precision: str, steps: int, data: Path, *more: str) -> tuple[list[str], Path]:
         """Our trainer, and the file that gets a line for each of its steps."""
-        overrides = self.overrides(precision, steps, data)
-        command = [sys.executable, "-m", "mmpretrain", "pretrain", str(self.config), *overrides, *more]
-        return command, self.folder / f"run-{self._runs}" / "metrics.jsonl"
+        self._runs += 1
+        run = self.folder / f"run-{self._runs}"
+        overrides = [
+            f"towers={self.towers}",
+            f"init=open_clip:{self.model.peer}={self.weights}",
+            f"data.name={data}",
+            f"data.batch={self.batch}",
+            f"engine.precision={precision}",
+            f"train.steps={steps}",
+            f"run.folder={run}",
+        ]
+        command = [sys.executable, "-m", "mmpretrain", "pretrain", str(CONFIG), *overrides, *more]
+        return command, run / "metrics.jsonl"
 
     def theirs(self, precision: str) -> float:
         """Seconds of a steady step."""
@@ -196,7 +192,7 @@ class Place:
         """Open_clip's trainer, and the file that gets a line for each of its steps."""
         self._runs += 1
         name = f"peer-{self._runs}"
-        optim = read_yaml(self.config)["optim"]
+        optim = read_yaml(CONFIG)["optim"]
         options = {
             "train-data": data / "00000.tar",
             "train-num-samples": samples,

@@ -35,7 +35,7 @@ class Work(NamedTuple):
 
 
 def works() -> tuple[Work, ...]:
-    """Those that there are; each is imported when it is measured."""
+    """Those that there are, imported when somebody asks for them: they bring open_clip and webdataset."""
     from mmpretrain.bench import contrastive, loading, recall, start, trainer
 
     return (

@@ -3,6 +3,7 @@
 Suffixes: Q queries, A answers, P pictures, T texts, M meanings, N meanings of pictures, R right pairs, K single pairs.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -41,10 +42,11 @@ class Pairs:
 
     def direction(self, direction: str) -> "Right":
         """The same, as a search of a direction asks for it."""
-        texts_T = torch.arange(len(self.meaning_T))
+        pictures = Meant(self.picture_N, self.of_picture_N)
+        texts = Meant(torch.arange(len(self.meaning_T)), self.meaning_T)
         if direction == "i2t":
-            return Right.of(Meant(self.picture_N, self.of_picture_N), Meant(texts_T, self.meaning_T))
-        return Right.of(Meant(texts_T, self.meaning_T), Meant(self.picture_N, self.of_picture_N))
+            return Right.of(pictures, texts, self.block)
+        return Right.of(texts, pictures, lambda queries, answers: self.block(answers, queries).T)
 
 
 class Meant(NamedTuple):
@@ -65,9 +67,11 @@ class Right:
     """Where those of each meaning begin, and at last where they end."""
     key_N: Tensor
     """Rising; each answer with one of its meanings as one number."""
+    block: Callable[[slice, slice], Tensor]
+    """Whether each of some answers is right for each of some queries; bool, Q x A."""
 
     @staticmethod
-    def of(asked: Meant, answered: Meant) -> "Right":
+    def of(asked: Meant, answered: Meant, block: Callable[[slice, slice], Tensor]) -> "Right":
         meanings = 1 + int(max(each.meaning_N.max() if len(each.meaning_N) else -1 for each in (asked, answered)))
         counts_M = torch.bincount(answered.meaning_N, minlength=meanings)
         return Right(
@@ -75,6 +79,7 @@ class Right:
             answers=answered.who_N[answered.meaning_N.argsort(stable=True)],
             first_M=torch.nn.functional.pad(counts_M.cumsum(0), (1, 0)),
             key_N=(answered.who_N * meanings + answered.meaning_N).sort().values,
+            block=block,
         )
 
     def entries(self, queries: slice) -> Meant:

@@ -7,8 +7,7 @@ model that gives all answers one score, or for numbers that are none, the block 
 Suffixes: Q queries, A answers, G groups of answers, K best answers, R right pairs, C single pairs that are looked at.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -58,21 +57,13 @@ def search(image_PE: Tensor, text_TE: Tensor, pairs: Pairs, direction: str, coun
     right = pairs.direction(direction)
     rank, ranks = world().rank, world().size
     blocks = list(slices(len(query_QE), QUERY_ROWS))
-    sure = Sure.of(query_QE, answer_AE)
-    own = {}
-    for n in range(rank, len(blocks), ranks):
-        mask = block_mask(pairs, direction, blocks[n])
-        own[n] = Block(query_QE[blocks[n]], answer_AE, right, blocks[n], mask, count, sure).search()
+    bound = error_bound(query_QE, answer_AE)
+    own = {
+        n: Block(query_QE, blocks[n], answer_AE, right, count, bound).search() for n in range(rank, len(blocks), ranks)
+    }
     everyone = {n: found for part in gather_objects(own) for n, found in part.items()}
     columns = zip(*(everyone[n] for n in range(len(blocks))), strict=True)
     return Search(*(torch.cat(column) for column in columns))
-
-
-def block_mask(pairs: Pairs, direction: str, queries: slice) -> Callable[[slice], Tensor]:
-    """Whether each of some answers is right for each of the queries; bool, Q x A."""
-    if direction == "i2t":
-        return lambda answers: pairs.block(queries, answers)
-    return lambda answers: pairs.block(answers, queries).T
 
 
 def slices(rows: int, size: int) -> Iterator[slice]:
@@ -80,54 +71,40 @@ def slices(rows: int, size: int) -> Iterator[slice]:
     return (slice(start, min(start + size, rows)) for start in range(0, rows, size))
 
 
-class Sure(NamedTuple):
-    """How far a product of fp32 may be from the score."""
+def error_bound(query_QE: Tensor, answer_AE: Tensor) -> float | None:
+    """How far a product of fp32 may be from the score; None: not known, as of numbers that are none.
 
-    bound: float | None
-    """None: not known, as of numbers that are none."""
-
-    @staticmethod
-    def of(query_QE: Tensor, answer_AE: Tensor) -> "Sure":
-        """(E + 2) u |q| |a|, whatever the order of the sum (Higham 2002, Accuracy and Stability, 3.1)."""
-        if not len(query_QE) or not len(answer_AE):
-            return Sure(None)
-        largest = [float(each.norm(dim=1).max()) for each in (query_QE.float(), answer_AE.float())]
-        bound = 1.01 * (query_QE.shape[1] + 2) * 2.0**-24 * largest[0] * largest[1]
-        return Sure(bound if 0 < bound < 1e30 else None)
-
-
-@dataclass(kw_only=True)
-class Singles:
-    """Answers that may be among the K best of a query, with what fp32 says of them."""
-
-    query_C: list[Tensor] = field(default_factory=list)
-    answer_C: list[Tensor] = field(default_factory=list)
-    score_C: list[Tensor] = field(default_factory=list)
+    (E + 2) u |q| |a|, whatever the order of the sum (Higham 2002, Accuracy and Stability, 3.1).
+    """
+    if not len(query_QE) or not len(answer_AE):
+        return None
+    query, answer = (float(each.norm(dim=1).max()) for each in (query_QE.float(), answer_AE.float()))
+    bound = 1.01 * (query_QE.shape[1] + 2) * 2.0**-24 * query * answer
+    return bound if 0 < bound < 1e30 else None
 
 
 class Block:
-    """A block of queries against all answers."""
+    """A block of queries against all answers.
+
+    Args:
+        queries: which of `query_QE` it has.
+        count: K.
+        bound: see `error_bound`.
+    """
 
     def __init__(
-        self,
-        query_QE: Tensor,
-        answer_AE: Tensor,
-        right: Right,
-        queries: slice,
-        mask: Callable[[slice], Tensor],
-        count: int,
-        sure: Sure,
+        self, query_QE: Tensor, queries: slice, answer_AE: Tensor, right: Right, count: int, bound: float | None
     ) -> None:
-        self.query_QE, self.answer_AE = query_QE.float(), answer_AE
-        self.right, self.queries, self.mask, self.count = right, queries, mask, count
-        self.bound = sure.bound
+        self.query_QE, self.answer_AE = query_QE[queries].float(), answer_AE
+        self.right, self.queries, self.count, self.bound = right, queries, count, bound
         self.best_Q = self.best_right()
-        rows = len(query_QE)
+        rows = len(self.query_QE)
         self.ahead_Q = torch.zeros(rows, dtype=torch.int64)
         self.key_QK = torch.empty(rows, 0, dtype=torch.int64)
         self.peak_QK = torch.empty(rows, 0)
         """The K best scores of groups so far: so many answers reach the least of them."""
-        self.singles = Singles()
+        self.singles: list[tuple[Tensor, Tensor, Tensor]] = []
+        """Queries, answers that may be among the K best of theirs, and their scores in fp32."""
         self.close: list[tuple[Tensor, Tensor]] = []
         """Queries and answers that fp32 cannot tell from the best right one."""
         self.space = torch.empty(rows * min(ANSWER_ROWS, len(answer_AE)))
@@ -135,15 +112,11 @@ class Block:
     def search(self) -> Search:
         """One look at every answer."""
         for number, answers in enumerate(slices(len(self.answer_AE), ANSWER_ROWS)):
-            width = (answers.stop - answers.start) // GROUP
-            if (
-                self.bound is None
-                or not width
-                or not self.look(number, slice(answers.start, answers.start + width * GROUP))
-            ):
-                self.score(answers)
-            elif width * GROUP < answers.stop - answers.start:
-                self.score(slice(answers.start + width * GROUP, answers.stop))
+            rest = answers.start + (answers.stop - answers.start) // GROUP * GROUP
+            if self.bound is None or rest == answers.start or not self.look(number, slice(answers.start, rest)):
+                rest = answers.start
+            if rest < answers.stop:
+                self.score(slice(rest, answers.stop))
         self.add_close()
         self.add_singles()
         return Search(self.ahead_Q, self.right.count(self.queries), *unsorted(self.key_QK))
@@ -157,7 +130,9 @@ class Block:
             return best_Q.scatter_reduce(0, query_R, self.singly(query_R, answer_R), "amax")
         for answers in slices(len(self.answer_AE), ANSWER_ROWS):
             score_QA = products(self.query_QE, self.answer_AE[answers])
-            best_Q = best_Q.maximum(score_QA.masked_fill(~self.mask(answers), float("-inf")).amax(dim=1))
+            best_Q = best_Q.maximum(
+                score_QA.masked_fill(~self.right.block(self.queries, answers), float("-inf")).amax(dim=1)
+            )
         return best_Q
 
     def singly(self, query_C: Tensor, answer_C: Tensor) -> Tensor:
@@ -176,7 +151,7 @@ class Block:
 
     def score(self, answers: slice) -> None:
         """All scores of some answers."""
-        score_QA, right_QA = products(self.query_QE, self.answer_AE[answers]), self.mask(answers)
+        score_QA, right_QA = products(self.query_QE, self.answer_AE[answers]), self.right.block(self.queries, answers)
         self.ahead_Q += ((score_QA >= self.best_Q[:, None]) & ~right_QA).sum(dim=1)
         self.keep(sortable(score_QA, right_QA, answers.start))
 
@@ -218,12 +193,7 @@ class Block:
         self.ahead_Q += self.count_single(query_C[few_C], answer_C[few_C], score_C[few_C])
         self.peak_QK = peak_QK
         kept_C = score_C >= wanted_Q[query_C]
-        for held, found_C in (
-            (self.singles.query_C, query_C),
-            (self.singles.answer_C, answer_C),
-            (self.singles.score_C, score_C),
-        ):
-            held.append(found_C[kept_C])
+        self.singles.append((query_C[kept_C], answer_C[kept_C], score_C[kept_C]))
         return True
 
     def ordered(self, query_C: Tensor, value_C: Tensor) -> tuple[Tensor, Tensor]:
@@ -284,11 +254,10 @@ class Block:
 
     def add_singles(self) -> None:
         """The K best of the single pairs, by their scores."""
-        if not self.singles.query_C:
+        if not self.singles:
             return
         assert self.bound is not None
-        held = self.singles
-        query_C, answer_C, score_C = (torch.cat(each) for each in (held.query_C, held.answer_C, held.score_C))
+        query_C, answer_C, score_C = (torch.cat(each) for each in zip(*self.singles, strict=True))
         order_C, place_C = self.ordered(query_C, score_C)
         query_C, answer_C, score_C = query_C[order_C], answer_C[order_C], score_C[order_C]
         least_Q = torch.full_like(self.best_Q, float("-inf"))

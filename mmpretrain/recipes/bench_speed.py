@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 from mmpretrain.bench.peer import PINS
-from mmpretrain.bench.row import is_slower
+from mmpretrain.bench.row import Goal, is_slower
 from mmpretrain.bench.works import Asked, Work, works
 from mmpretrain.core.errors import ConfigError, MmpretrainError
 from mmpretrain.core.run import environment, now
 from mmpretrain.recipes.looks import say, write
-from mmpretrain.recipes.readme_table import put_table
+from mmpretrain.recipes.readme_table import put_table, require_place
 
 
 def bench_speed(
@@ -37,9 +38,11 @@ def bench_speed(
         small: shapes of a second, to see that everything runs; nothing is written.
 
     Raises:
-        ConfigError: no such row.
+        ConfigError: no such row, or no place for the table in the text.
         MmpretrainError: a row is slower than when it was committed; all are written first.
     """
+    if readme is not None:
+        require_place(readme, out.as_posix())
     asked = Asked(rounds=rounds, small=small, rows=rows)
     before = committed(out)
     kept = read(out)
@@ -52,6 +55,7 @@ def bench_speed(
             kept = merged(kept, record)
             if not small:
                 write(out, json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
+    refuse_unmeasured(asked, [record["row"] for record in measured])
     console.print(shown(measured))
     if readme is not None and not small:
         put_table(readme, out.as_posix(), markdown(kept))
@@ -61,12 +65,20 @@ def bench_speed(
 
 def chosen(rows: Sequence[str]) -> list[Work]:
     """Raises ConfigError: no work has a row of that number."""
-    known = {number for work in works() for number in work.numbers}
+    every = works()
+    known = [str(number) for work in every for number in work.numbers]
     numbers = {row.split()[0] for row in rows}
-    unknown = sorted(numbers - {str(number) for number in known})
+    unknown = sorted(numbers.difference(known))
     if unknown:
-        raise ConfigError(f"bench speed: there is no row {unknown[0]}; there are {', '.join(map(str, sorted(known)))}")
-    return [work for work in works() if not rows or numbers & {str(number) for number in work.numbers}]
+        raise ConfigError(f"bench speed: there is no row {unknown[0]}; there are {', '.join(known)}")
+    return [work for work in every if not rows or numbers.intersection(map(str, work.numbers))]
+
+
+def refuse_unmeasured(asked: Asked, measured: Sequence[str]) -> None:
+    """Raises ConfigError: a work has no part of that name."""
+    nowhere = [row for row in asked.rows if not any(replace(asked, rows=[row]).wants(name) for name in measured)]
+    if nowhere:
+        raise ConfigError(f"bench speed: row {nowhere[0].split()[0]} has no part {nowhere[0]!r}; ask for the whole row")
 
 
 def read(out: Path) -> dict[str, Any]:
@@ -112,7 +124,7 @@ def number(ratio: float) -> str:
 
 
 def goal(record: dict[str, Any]) -> str:
-    return f"{'≥' if record['at_least'] else '≤'} {record['goal']:g}"
+    return str(Goal(record["goal"], record["at_least"]))
 
 
 def line(record: dict[str, Any]) -> str:
@@ -157,5 +169,5 @@ def markdown(kept: dict[str, Any]) -> str:
     when = " to ".join(dict.fromkeys((dates[0], dates[-1])))
     packages = ", ".join(f"{name} {facts['packages'][name]}" for name in ("torch", "timm"))
     where = f"{facts['processor'].partition(' (')[0]}, {facts['cores']} cores"
-    lines += ["", f"`make bench`, {when}, {where}; {packages}; beside {', '.join(kept['environment']['peers'])}.", ""]
+    lines += ["", f"`make bench`, {when}, {where}; {packages}; beside {', '.join(facts['peers'])}.", ""]
     return "\n".join(lines)

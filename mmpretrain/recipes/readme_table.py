@@ -18,7 +18,17 @@ def put_table(readme: Path, name: str, table: str) -> None:
     Raises:
         ConfigError: the text has no such marks.
     """
+    text = require_place(readme, name)
+    write_atomic(readme, place_of(name).sub(lambda found: table, text))
+
+
+def require_place(readme: Path, name: str) -> str:
+    """The text, before any work that would be for nothing.
+
+    Raises:
+        ConfigError: the text has no such marks.
+    """
     text = readme.read_text(encoding="utf-8")
     if not place_of(name).search(text):
         raise ConfigError(f"{readme}: has no line `<!-- {name} -->` with `<!-- end -->` behind it; put them there")
-    write_atomic(readme, place_of(name).sub(lambda found: table, text))
+    return text

@@ -2,7 +2,7 @@
 
 import math
 
-from mmpretrain.bench import contrastive, loading
+from mmpretrain.bench import contrastive, loading, recall
 from mmpretrain.bench.works import Asked
 
 SMALL = Asked(small=True)
@@ -22,3 +22,12 @@ def test_the_loader_has_a_row_for_each_size_of_pictures_and_says_how_far_pixels_
     assert full.ratio.median > 1
     assert "at most 0.05" in full.difference
     assert "at most 2" in scaled.difference
+
+
+def test_recalls_are_those_of_torch_topk_and_take_little_memory() -> None:
+    rows = list(recall.measure(SMALL))
+    assert [row.row for row in rows] == ["14 topk", "14 product"]
+    for row in rows:
+        assert 0 < row.ratio.low <= row.ratio.high < math.inf
+        assert "answers of topk equal" in row.difference
+    assert float(rows[0].remarks[0].split()[0]) < recall.EXTRA_MB

@@ -96,6 +96,8 @@ def test_rows_are_chosen_by_number_or_by_name_and_others_stay(table: dict[str, R
     assert all(each["met"] and each["goal"] == 1.5 for each in kept["rows"])
     with pytest.raises(ConfigError, match="there is no row 7; there are 1, 2"):
         measure(out, "7")
+    with pytest.raises(ConfigError, match="row 2 has no part '2 tiny'"):
+        measure(out, "2 tiny")
 
 
 def test_a_row_that_got_slower_than_committed_is_named_and_written_all_the_same(table: dict[str, Row], tmp_path: Path):
@@ -126,6 +128,15 @@ def test_the_table_of_the_readme_is_made_from_the_figures_and_small_shapes_write
     assert "| 2 | work 2 large | a peer | 2.00 [1.90 2.10] times its samples/s | ≥ 1.5 |" in text
     assert text.startswith("before\n")
     assert text.endswith("<!-- end -->\nafter\n")
+
+
+def test_a_text_without_a_place_for_the_table_is_refused_before_anything_is_measured(
+    table: dict[str, Row], tmp_path: Path
+):
+    (tmp_path / "README.md").write_text("no marks\n")
+    with pytest.raises(ConfigError, match="put them there"):
+        measure(tmp_path / "results.json", readme=tmp_path / "README.md")
+    assert not (tmp_path / "results.json").exists()
 
 
 def test_the_works_name_every_row_once():

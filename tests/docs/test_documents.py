@@ -12,7 +12,7 @@ from mmpretrain.compression.wording import markdown
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.settings import build, load, read_yaml
 from mmpretrain.data.card import find_dataset, load_card
-from mmpretrain.recipes import bench_tasks
+from mmpretrain.recipes import bench_speed, bench_tasks
 from mmpretrain.recipes.compress import read_compress
 from mmpretrain.recipes.configs import diff, schema, show
 from mmpretrain.recipes.readme_table import place_of
@@ -92,6 +92,13 @@ def test_the_readmes_table_of_compression_is_that_of_the_figures_beside_it():
     found = place_of(name).search(README)
     assert found is not None
     assert found[0] == markdown(json.loads((ROOT / name).read_text())["rows"])
+
+
+def test_the_readmes_table_of_speed_is_that_of_the_figures_beside_it_where_there_are_some():
+    name = "benchmarks/results.json"
+    found, figures = place_of(name).search(README), ROOT / name
+    assert found is not None, "make bench could not write its table"
+    assert found[0] == (bench_speed.markdown(json.loads(figures.read_text())) if figures.is_file() else "")
 
 
 @pytest.mark.parametrize("path", CARDS, ids=lambda path: path.parent.name)

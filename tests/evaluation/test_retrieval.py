@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mmpretrain.evaluation.pairs import Pairs
 from mmpretrain.evaluation.rerank import reranked
 from mmpretrain.evaluation.retrieval import lines, summarise
-from mmpretrain.evaluation.search import Block, Sure, products, sortable, unsorted
+from mmpretrain.evaluation.search import Block, products, sortable, unsorted
 from mmpretrain.evaluation.shown import spread
 from mmpretrain.evaluation.shown_searches import examples
 from tests.evaluation.searches import noise, ranked
@@ -108,7 +108,7 @@ def test_what_fp32_cannot_decide_is_decided_in_fp64(n: int, seed: int, spread: f
     images = images * (1 + 2.0**-23 * torch.randint(-1, 2, (n, 1), generator=generator))
     groups = {name: torch.randint(0, n, (n,), generator=generator).tolist() for name in ("pictures", "meanings")}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mmpretrain.evaluation.search.Sure.of", lambda *_: Sure(None))
+        patch.setattr("mmpretrain.evaluation.search.error_bound", lambda *_: None)
         whole = ranked(images, texts, **groups, count=3)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {"QUERY_ROWS": 16, "ANSWER_ROWS": 13, "GROUP": 2, "MANY": many, "LISTED": many - 1}.items():
