@@ -15,7 +15,7 @@ from mmpretrain.engines.base import compute_in
 from mmpretrain.objectives.combine import TrainingModule
 from mmpretrain.objectives.parts import modules_of
 from mmpretrain.planning.ledger import Exchange, Ledger, Span
-from mmpretrain.towers import transformer
+from mmpretrain.towers import kernels
 from mmpretrain.train.step import train_step
 
 CPU = torch.device("cpu")
@@ -138,14 +138,14 @@ def renewed(features: Features) -> Features:
 
 @contextmanager
 def fused_attention() -> Iterator[None]:
-    """Text blocks with the kernel that never holds the matrix of all pairs of tokens, as they have it on GPUs.
+    """Blocks with the kernel that never holds the matrix of all pairs of tokens, as they have it on GPUs.
 
     The processor's stands for those of GPUs: it keeps the same for its backward pass. Set for the process and not by a
     torch mode, which what checkpointing computes again inside backward would not see.
     """
-    kept = transformer.attention_kernel
-    transformer.attention_kernel = lambda like: nullcontext()
+    kept = kernels.attention_kernel
+    kernels.attention_kernel = lambda like: nullcontext()
     try:
         yield
     finally:
-        transformer.attention_kernel = kept
+        kernels.attention_kernel = kept

@@ -7,6 +7,7 @@ from mmpretrain.towers.adapt import freeze
 from mmpretrain.towers.image_tower import Adapter, ImageSettings, ImageTower
 from mmpretrain.towers.narrow import narrow
 from mmpretrain.towers.norms import group_norms
+from mmpretrain.towers.packed import pack_attention
 from mmpretrain.towers.patches import as_products
 from mmpretrain.towers.pretrained import load_pretrained
 
@@ -34,4 +35,5 @@ def finish(image: ImageSettings, name: str, trunk: nn.Module, adapter: Adapter) 
             raise ConfigError(f"towers.image.frozen_blocks: the blocks of {name} are not known; say all or 0")
         freeze(trunk, depth, image.frozen_blocks, "towers.image.frozen_blocks")
     as_products(trunk)
+    pack_attention(trunk)
     return ImageTower(trunk, image, adapter, notes)

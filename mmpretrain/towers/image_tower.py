@@ -1,6 +1,7 @@
 """The image tower: uint8 pictures to tokens in reading order and a pooled vector, around any library's trunk."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from math import isqrt
 from typing import Annotated, Any, Literal
@@ -13,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.settings import settings
+from mmpretrain.towers import kernels
 from mmpretrain.towers.adapt import frozen_norms
 from mmpretrain.towers.maps import Scale, as_map, chosen_maps, picture_of, scales_of
 
@@ -134,6 +136,7 @@ class ImageTower(nn.Module):
         self.projects = adapter.projects
         self.scales: tuple[Scale, ...] = ()
         self._adapter = adapter
+        self._checkpointing = image.checkpointing
         self._places: list[int] = []
         mean, std = NORMALISATIONS[image.normalisation]
         # on the scale of uint8
@@ -214,12 +217,14 @@ class ImageTower(nn.Module):
     def forward(self, images_BCHW: Tensor, maps: bool = False) -> tuple[Tensor, ...]:
         """Tokens, pooled vectors, and with `maps` those of `scales`, the last of which is that of the tokens."""
         found: Sequence[Tensor] = ()
-        if maps:
-            encode = self._adapter.encode_maps
-            tokens_BND, pooled_BD, found = encode(self.trunk, self.pixels(images_BCHW), self._places)
-            found = (*found, as_map(tokens_BND, self.prefix, self.grid[0]))
-        else:
-            tokens_BND, pooled_BD = self._adapter.encode(self.trunk, self.pixels(images_BCHW))
+        pixels_BCHW = self.pixels(images_BCHW)
+        # what is computed again inside backward would be computed by another kernel
+        with nullcontext() if self._checkpointing else kernels.attention_kernel(pixels_BCHW):
+            if maps:
+                tokens_BND, pooled_BD, found = self._adapter.encode_maps(self.trunk, pixels_BCHW, self._places)
+                found = (*found, as_map(tokens_BND, self.prefix, self.grid[0]))
+            else:
+                tokens_BND, pooled_BD = self._adapter.encode(self.trunk, pixels_BCHW)
         if self.dropout:
             pooled_BD = F.dropout(pooled_BD, self.dropout, self.training)
         return tokens_BND, pooled_BD, *found

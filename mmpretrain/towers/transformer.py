@@ -4,15 +4,14 @@ One block serves text encoders, decoders and fusion: which tokens may look at wh
 of the weights, so that the same weights can read both ways or from left to right.
 """
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from mmpretrain.towers import kernels
 from mmpretrain.towers.memory import BlockMemory
 
 Mlp = Literal["gelu", "quick_gelu", "swiglu"]
@@ -90,7 +89,7 @@ class SelfAttention(nn.Module):
         heads = self.split(x_BLD, view) if heads is None else heads
         if memory is not None:
             heads = Heads(heads.query_BHLK, *memory.extend(heads.key_BHLK, heads.value_BHLK))
-        with attention_kernel(x_BLD):
+        with kernels.attention_kernel(x_BLD):
             y_BHLK = F.scaled_dot_product_attention(
                 *heads, attn_mask=view.allowed_B1QL, is_causal=view.causal and view.allowed_B1QL is None
             )
@@ -116,7 +115,7 @@ class CrossAttention(nn.Module):
             key_BHNK, value_BHNK = memory.picture
         # texts about one picture ask it side by side, as if they were one text
         query_BHLK = self.query(x_BLD).view(key_BHNK.shape[0], -1, self.heads, key_BHNK.shape[3]).transpose(1, 2)
-        with attention_kernel(x_BLD):
+        with kernels.attention_kernel(x_BLD):
             y_BHLK = F.scaled_dot_product_attention(query_BHLK, key_BHNK, value_BHNK)
         return self.output(y_BHLK.transpose(1, 2).reshape(*x_BLD.shape[:2], -1))
 
@@ -189,11 +188,6 @@ class Block(nn.Module):
         if self.pre_norm:
             return x_BLD + self.dropout(part(norm(x_BLD), *more))
         return norm(x_BLD + self.dropout(part(x_BLD, *more)))
-
-
-def attention_kernel(like: Tensor) -> AbstractContextManager[None]:
-    """The plain formula on the processor: the fused kernel's backward takes two to six times as long there."""
-    return nullcontext() if like.is_cuda else sdpa_kernel(SDPBackend.MATH)
 
 
 def look_both_ways(mask_BL: Tensor) -> View:
