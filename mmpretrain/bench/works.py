@@ -36,10 +36,11 @@ class Work(NamedTuple):
 
 def works() -> tuple[Work, ...]:
     """Those that there are, imported when somebody asks for them: they bring open_clip and webdataset."""
-    from mmpretrain.bench import contrastive, loading, recall, start, trainer
+    from mmpretrain.bench import contrastive, loading, recall, start, towers, trainer
 
     return (
         Work((1, 2, 3, 4), trainer.measure),
+        Work((5,), towers.measure),
         Work((8,), contrastive.measure),
         Work((9,), loading.measure),
         Work((14,), recall.measure),
