@@ -138,8 +138,10 @@ def row_of(
 class Place:
     """Data, weights and runs of one model."""
 
-    def __init__(self, folder: Path, model: Model, batch: int, steps: int, unsteady: int) -> None:
+    def __init__(self, folder: Path, model: Model, batch: int, steps: int, unsteady: int, micros: int = 1) -> None:
+        """Args: micros: parts that a batch is accumulated over."""
         self.folder, self.model, self.batch, self.steps, self.unsteady = folder, model, batch, steps, unsteady
+        self.micros = micros
         self.towers = json.dumps(settings_of(f"open_clip:{model.peer}", "bench speed")[0])
         self.weights = folder / "weights.safetensors"
         self.data = write_pairs(folder, batch * steps)
@@ -148,31 +150,30 @@ class Place:
         ask("weights.py", model.peer, str(self.weights))
         self._runs = 0
 
-    def ours(self, precision: str) -> float:
+    def ours(self, precision: str, *more: str, ranks: int = 1) -> float:
         """Seconds of a steady step."""
-        found = [each["seconds"] for each in self.our_steps(precision, self.steps, self.data)]
+        found = [each["seconds"] for each in self.our_steps(precision, self.steps, self.data, *more, ranks=ranks)]
         return statistics.median(found[self.unsteady :])
 
-    def our_steps(self, precision: str, steps: int, data: Path, *more: str) -> list[dict[str, float]]:
-        command, said = self.our_command(precision, steps, data, *more)
+    def our_steps(self, precision: str, steps: int, data: Path, *more: str, ranks: int = 1) -> list[dict[str, float]]:
+        """What the trainer says of each step. Args: more: overrides of the config; ranks: processes."""
+        command, said = self.our_command(precision, steps, data, *more, ranks=ranks)
         call(command)
         return read_json_lines(said)
 
-    def our_command(self, precision: str, steps: int, data: Path, *more: str) -> tuple[list[str], Path]:
+    def our_command(self, precision: str, steps: int, data: Path, *more: str, ranks: int = 1) -> tuple[list[str], Path]:
         """Our trainer, and the file that gets a line for each of its steps."""
         self._runs += 1
-        run = self.folder / f"run-{self._runs}"
         overrides = [
             f"towers={self.towers}",
             f"init=open_clip:{self.model.peer}={self.weights}",
             f"data.name={data}",
             f"data.batch={self.batch}",
+            f"train.micro_batches={self.micros}",
             f"engine.precision={precision}",
             f"train.steps={steps}",
-            f"run.folder={run}",
         ]
-        command = [sys.executable, "-m", "mmpretrain", "pretrain", str(CONFIG), *overrides, *more]
-        return command, run / "metrics.jsonl"
+        return our_command(CONFIG, self.folder / f"run-{self._runs}", *overrides, *more, ranks=ranks)
 
     def theirs(self, precision: str) -> float:
         """Seconds of a steady step."""
@@ -199,7 +200,8 @@ class Place:
             "dataset-type": "webdataset",
             "model": self.model.peer,
             "pretrained": self.weights,
-            "batch-size": self.batch,
+            "batch-size": self.batch // self.micros,
+            "accum-freq": self.micros,
             "precision": PRECISIONS[precision],
             "epochs": epochs,
             "lr": optim["schedule"]["rate"],
@@ -223,5 +225,16 @@ class Place:
         ours = [each["loss"] for each in self.our_steps("fp32", EQUAL_STEPS, self.one_batch, OUR_WHOLE)]
         said = self.their_log("fp32", self.one_batch, self.batch, EQUAL_STEPS, *THEIR_WHOLE)
         theirs = [float(found) for found in LOSS.findall(said)]
-        worst = max(abs(one / other - 1) for one, other in zip(ours, theirs, strict=True))
-        return f"losses of {EQUAL_STEPS} equal steps within {worst:.0e}"
+        return f"losses of {EQUAL_STEPS} equal steps within {furthest(ours, theirs):.0e}"
+
+
+def our_command(config: Path, run: Path, *overrides: str, ranks: int = 1) -> tuple[list[str], Path]:
+    """Our trainer, and the file that gets a line for each of its steps."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)] if ranks > 1 else []
+    command = [sys.executable, *launcher, "-m", "mmpretrain", "pretrain", str(config)]
+    return [*command, f"run.folder={run}", *overrides], run / "metrics.jsonl"
+
+
+def furthest(ones: Sequence[float], others: Sequence[float]) -> float:
+    """The largest relative difference of two that belong together."""
+    return max(abs(one / other - 1) for one, other in zip(ones, others, strict=True))
