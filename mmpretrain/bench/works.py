@@ -36,15 +36,30 @@ class Work(NamedTuple):
 
 def works() -> tuple[Work, ...]:
     """Those that there are, imported when somebody asks for them: they bring open_clip and webdataset."""
-    from mmpretrain.bench import accumulation, contrastive, loading, ranks, recall, start, towers, trainer
+    from mmpretrain.bench import (
+        accumulation,
+        contrastive,
+        loading,
+        mix,
+        ranks,
+        reach,
+        recall,
+        stall,
+        start,
+        towers,
+        trainer,
+    )
 
     return (
         Work((1, 2, 3, 4), trainer.measure),
         Work((5,), towers.measure),
+        Work((6,), mix.measure),
         Work((7,), accumulation.measure),
         Work((8,), contrastive.measure),
         Work((9,), loading.measure),
         Work((10,), ranks.measure),
+        Work((11,), reach.measure),
         Work((14,), recall.measure),
         Work((15,), start.measure),
+        Work((16,), stall.measure),
     )

@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmpretrain.core.distributed import global_sum, world
 from mmpretrain.core.errors import MmpretrainError
+from mmpretrain.core.weights import Copies
 
 Precision = Literal["auto", "fp32", "bf16"]
 """Of the matrix products: parameters, features, logits and sums stay fp32. auto: bf16 where the device has it."""
@@ -91,14 +92,18 @@ class Engine(Protocol):
     def evaluating(self) -> AbstractContextManager[None]:
         """Evaluation mode without gradients, with averaged weights where the run keeps an average."""
 
-    def weights(self, averaged: bool = False) -> dict[str, Tensor]:
-        """Parameters and buffers by name, fp32 on the processor; empty off the main rank."""
+    def weights(self, averaged: bool = False, copies: Copies | None = None) -> dict[str, Tensor]:
+        """Parameters and buffers by name, fp32 on the processor; empty off the main rank.
+
+        Args:
+            copies: memory of earlier copies, which an engine may put these into; None: new.
+        """
 
     def fingerprint(self) -> int | None:
         """A number that changes with any bit of this rank's copy of the weights; None where it has no whole copy."""
 
-    def optimizer_state(self) -> OptimizerState:
-        """The optimizer's state by parameter name."""
+    def optimizer_state(self, copies: Copies | None = None) -> OptimizerState:
+        """The optimizer's state by parameter name. Args: copies: as of `weights`."""
 
     def load(self, weights: dict[str, Tensor], state: OptimizerState | None, average: dict[str, Tensor]) -> None:
         """Take over what any engine wrote; every rank passes all of it.

@@ -19,7 +19,7 @@ from mmpretrain.core.distributed import world
 from mmpretrain.core.errors import ConfigError, MmpretrainError
 from mmpretrain.core.rates import set_rates
 from mmpretrain.core.settings import settings
-from mmpretrain.core.weights import require_same_names
+from mmpretrain.core.weights import Copies, require_same_names
 from mmpretrain.engines.average import Average, evaluation_mode
 from mmpretrain.engines.base import (
     Engine,
@@ -180,7 +180,7 @@ class DeepSpeedEngine:
     # -- state by name; every rank passes through, in the order of named_parameters
 
     @torch.no_grad()
-    def weights(self, averaged: bool = False) -> dict[str, Tensor]:
+    def weights(self, averaged: bool = False, copies: Copies | None = None) -> dict[str, Tensor]:
         average_batch_statistics(self.module)
         if averaged:
             if not self._average:
@@ -208,7 +208,7 @@ class DeepSpeedEngine:
         return fingerprint(self.module) if self._stage < 3 else None
 
     @torch.no_grad()
-    def optimizer_state(self) -> OptimizerState:
+    def optimizer_state(self, copies: Copies | None = None) -> OptimizerState:
         held = self._optimizer.optimizer.state.get(self._flat_partitions()[0], {})
         steps = dict.fromkeys(self._trainable, int(held.get("step", 0)))
         moments = {}

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mmpretrain.core.distributed import world
 from mmpretrain.core.rates import set_rates
-from mmpretrain.core.weights import require_same_names
+from mmpretrain.core.weights import Copies, require_same_names
 from mmpretrain.engines.average import Average, evaluation_mode
 from mmpretrain.engines.base import (
     OptimizerState,
@@ -89,27 +89,31 @@ class TorchEngine:
     def evaluating(self) -> AbstractContextManager[None]:
         return evaluation_mode(self.module, self._average)
 
-    def weights(self, averaged: bool = False) -> dict[str, Tensor]:
+    def weights(self, averaged: bool = False, copies: Copies | None = None) -> dict[str, Tensor]:
         average_batch_statistics(self.module)
         if not world().is_main or (averaged and not self._average):
             return {}
         state = self.module.state_dict()
         if averaged and self._average:
             state |= dict(zip(self._trainable, self._average.kept, strict=True))
-        return {name: state[name].detach().cpu().clone() for name in module_shapes(self.module)}
+        copies = Copies() if copies is None else copies
+        kind = "average" if averaged else "weights"
+        return {name: copies.put(f"{kind}.{name}", state[name]) for name in module_shapes(self.module)}
 
     def fingerprint(self) -> int | None:
         return fingerprint(self.module)
 
-    def optimizer_state(self) -> OptimizerState:
+    def optimizer_state(self, copies: Copies | None = None) -> OptimizerState:
         if not world().is_main:
             return OptimizerState()
+        copies = Copies() if copies is None else copies
         moments: dict[str, Tensor] = {}
         steps: dict[str, int] = {}
         for name, parameter in self._trainable.items():
             held = self._optimizer.state.get(parameter, {})
             steps[name] = int(held.get("step", 0))
-            moments |= {f"{key}.{name}": value.cpu().clone() for key, value in held.items() if key != "step"}
+            named = {f"{key}.{name}": value for key, value in held.items() if key != "step"}
+            moments |= {name: copies.put(f"moments.{name}", value) for name, value in named.items()}
         return OptimizerState(moments=moments, steps=steps, loss_scale=self._scaler.state_dict())
 
     @torch.no_grad()

@@ -12,6 +12,7 @@ from mmpretrain.core.memory import peak_bytes
 from mmpretrain.core.phases import phase
 from mmpretrain.core.run import Run
 from mmpretrain.core.settings import digest, to_yaml
+from mmpretrain.core.weights import Copies
 from mmpretrain.data.ledger import Ledger
 from mmpretrain.engines.base import Engine
 from mmpretrain.recipes.assemble import Parts
@@ -63,6 +64,7 @@ class Keeper:
             self._not_written,
             self._written,
         )
+        self._copies = Copies() if train.save_beside else None
         self._peaks: list[int] = []
         self._track = track
         self._best = on_main(lambda: read_best(place))
@@ -130,7 +132,8 @@ class Keeper:
             "config_digest": digest(self._config),
             "guards": self._guards.state(),
         }
-        self.saver.save(checkpoint.take(self._engine, step, state, self._texts), now)
+        self.saver.finish()  # its copies are written over
+        self.saver.save(checkpoint.take(self._engine, step, state, self._texts, self._copies), now)
 
     def _evaluate(self, step: int) -> bool:
         self._keep_best(step, self._evaluation.run(self._engine, step, self._display))

@@ -27,7 +27,8 @@ from mmpretrain.core.fault_points import reach
 from mmpretrain.core.files import TEMPORARY, folder_in_one_step, sha256, write_atomic
 from mmpretrain.core.phases import progress
 from mmpretrain.core.run import list_checkpoints, step_of
-from mmpretrain.core.weights import load_tensors, save_tensors
+from mmpretrain.core.stream import stream_tensors
+from mmpretrain.core.weights import Copies, load_tensors
 
 FORMAT = "mmpretrain-checkpoint-1"
 MANIFEST = "manifest.json"
@@ -69,17 +70,20 @@ class Snapshot:
     """Further small files by name."""
 
 
-def take(engine: Any, step: int, state: dict[str, Any], texts: Mapping[str, str]) -> Snapshot:
+def take(
+    engine: Any, step: int, state: dict[str, Any], texts: Mapping[str, str], copies: Copies | None = None
+) -> Snapshot:
     """Copy what the engine holds; every rank calls.
 
     Args:
         state: what else to go on from, such as the position and the config digest.
+        copies: memory of the snapshot before, which is gone then; None: new.
     """
     return Snapshot(
         step=step,
-        weights=engine.weights(),
-        average=engine.weights(averaged=True),
-        optimizer=engine.optimizer_state(),
+        weights=engine.weights(copies=copies),
+        average=engine.weights(averaged=True, copies=copies),
+        optimizer=engine.optimizer_state(copies),
         state={"format": FORMAT, "step": step, "ranks": world().size, **state},
         texts=texts,
     )
@@ -109,25 +113,27 @@ def write(root: Path, taken: Snapshot) -> Path:
     tensors = {"weights.safetensors": taken.weights, "optimizer.safetensors": taken.optimizer.moments}
     if taken.average:
         tensors[AVERAGE] = taken.average
+    digests = {}
     with folder_in_one_step(folder) as temporary:
         for name, held in tensors.items():
-            save_tensors(temporary / name, held)
+            digests[name] = stream_tensors(temporary / name, held)
             progress.tick()
             reach("save.file")
         for name, text in {**taken.texts, "state.json": json.dumps(state, indent=1)}.items():
             (temporary / name).write_text(text, encoding="utf-8")
         reach("save.manifest")
-        _write_manifest(temporary)
+        _write_manifest(temporary, digests)
         reach("save.rename")
     reach("save.latest")
     write_atomic(root / LATEST, folder.name)
     return folder
 
 
-def _write_manifest(folder: Path) -> None:
+def _write_manifest(folder: Path, digests: Mapping[str, str]) -> None:
+    """Args: digests: of the files whose content is known without reading it again."""
     files = {}
     for file in sorted(folder.iterdir()):
-        files[file.name] = {"bytes": file.stat().st_size, "sha256": sha256(file)}
+        files[file.name] = {"bytes": file.stat().st_size, "sha256": digests.get(file.name) or sha256(file)}
         progress.tick()
     (folder / MANIFEST).write_text(json.dumps({"format": FORMAT, "files": files}, indent=1), encoding="utf-8")
 
@@ -214,16 +220,17 @@ def put_aside(root: Path, step: int) -> list[Path]:
     return moved
 
 
-def prune(root: Path, keep: int, also: Collection[int] = ()) -> list[Path]:
+def prune(root: Path, keep: int, also: Collection[int] = (), written: Path | None = None) -> list[Path]:
     """Delete all but the newest `keep` (at least one) checkpoints, and what killed saves left behind.
 
     Nothing is deleted while the newest does not verify.
 
     Args:
         also: steps that stay.
+        written: one that has just been written whole, and is not read again for this.
     """
     found = list_checkpoints(root)
-    if not found or verify(found[-1]) is not None:
+    if not found or (found[-1] != written and verify(found[-1]) is not None):
         return []
     old = [folder for folder in found[: -max(keep, 1)] if step_of(folder) not in also]
     left = [*root.glob(f"step_*{TEMPORARY}"), *root.glob(f"step_*{ASIDE}")]

@@ -1,5 +1,7 @@
 """When checkpoints are written, beside training or not, and what happens when the disk does not take them."""
 
+import os
+import sys
 import threading
 from collections.abc import Callable, Collection
 from functools import partial
@@ -10,6 +12,8 @@ from mmpretrain.core.errors import MmpretrainError
 from mmpretrain.core.run import list_checkpoints, step_of
 from mmpretrain.train import checkpoint
 from mmpretrain.train.checkpoint import Snapshot
+
+LOWEST = 19
 
 
 class Saver:
@@ -53,7 +57,7 @@ class Saver:
         if world().is_main:
             self._wait()
             if self._beside and not now:
-                self._thread = threading.Thread(target=self._write, args=(taken,), name="checkpoint")
+                self._thread = threading.Thread(target=self._write_beside, args=(taken,), name="checkpoint")
                 self._thread.start()
             else:
                 self._write(taken)
@@ -74,11 +78,16 @@ class Saver:
             self._thread.join()
             self._thread = None
 
+    def _write_beside(self, taken: Snapshot) -> None:
+        if sys.platform == "linux":  # where niceness is a thread's own: training goes first
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST)
+        self._write(taken)
+
     def _write(self, taken: Snapshot) -> None:
         self._failure = None
         try:
-            checkpoint.write(self._root, taken)
-            checkpoint.prune(self._root, self._keep, self.protected)
+            written = checkpoint.write(self._root, taken)
+            checkpoint.prune(self._root, self._keep, self.protected, written)
             self._written(taken.step)
         except OSError as error:
             newest, _ = checkpoint.find_newest(self._root)

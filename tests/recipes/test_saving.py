@@ -16,7 +16,8 @@ from rich.console import Console
 
 from mmpretrain.core.errors import ConfigError, Interrupted, MmpretrainError
 from mmpretrain.core.files import read_json_lines, write_atomic
-from mmpretrain.core.weights import load_tensors, save_tensors
+from mmpretrain.core.stream import stream_tensors
+from mmpretrain.core.weights import load_tensors
 from mmpretrain.recipes import assemble
 from mmpretrain.recipes import pretrain as recipe
 from mmpretrain.recipes.chosen import chosen_checkpoint
@@ -40,12 +41,12 @@ def test_a_checkpoint_written_beside_training_is_of_the_step_it_was_asked_for(
     first = pretrain(toy_config("first", train=EVERY_STEP, optim__ema=0.9), [], "auto", QUIET)
     began: list[float] = []
 
-    def slowly(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    def slowly(path: Path, tensors: dict[str, torch.Tensor]) -> str:
         began.append(time.monotonic())
         time.sleep(0.1)  # the next step is taken meanwhile
-        save_tensors(path, tensors)
+        return stream_tensors(path, tensors)
 
-    monkeypatch.setattr(checkpoint, "save_tensors", slowly)
+    monkeypatch.setattr(checkpoint, "stream_tensors", slowly)
     beside = pretrain(
         toy_config("beside", train={**EVERY_STEP, "save_beside": True}, optim__ema=0.9), [], "auto", QUIET
     )

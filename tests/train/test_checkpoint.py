@@ -123,7 +123,7 @@ def test_a_save_that_fails_leaves_the_last_good_one(root: Path, engine, monkeypa
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mmpretrain.train.checkpoint.save_tensors", full)
+    monkeypatch.setattr("mmpretrain.train.checkpoint.stream_tensors", full)
     with pytest.raises(OSError, match="No space"):
         save(root, engine, 4)
     assert not list(root.glob("step_00000004*"))
