@@ -27,9 +27,8 @@ ALONE = {
 """Each as a run of its own, of the parts that it uses."""
 MIX = "mix"
 SMALL = (
-    "data.batch=4",
     "towers.image={kind: timm, name: test_vit, size: 160}",
-    "objectives.2.negatives_within=4",
+    "towers.text={kind: bidirectional, width: 64, layers: 2, heads: 2}",
 )
 ROUNDS, UNSTEADY = 2, 2
 """Rounds, and steps of a process that do not count."""
@@ -46,8 +45,9 @@ def measure(asked: Asked) -> Iterator[Row]:
 
         def seconds_of(contender: str) -> float:
             """Of a steady step; keeps the losses of the first, before anything has learned."""
+            more = (*(SMALL if asked.small else ()), *ALONE.get(contender, ()))
             with tempfile.TemporaryDirectory(dir=folder) as run:
-                command, said = our_command(CONFIG, Path(run) / "run", f"data.name={data}", *ALONE.get(contender, ()))
+                command, said = our_command(CONFIG, Path(run) / "run", f"data.name={data}", *more)
                 call(command)
                 records = read_json_lines(said)
             losses = {key: value for key, value in records[0].items() if key.endswith("/loss")}

@@ -16,7 +16,7 @@ from typing import Any
 
 from mmpretrain.core.errors import MmpretrainError
 
-PINS = ("open_clip_torch==3.3.0", "webdataset==0.2.86", "transformers==4.57.1")
+PINS = ("open_clip_torch==3.3.0", "webdataset==0.2.86", "transformers==4.55.4")
 """open_clip's trainer dies on newer webdataset (KeyError 'fname'), and its captions on newer transformers."""
 SCRIPTS = Path(__file__).with_name("peers")
 """Run by the peers' Python; they import nothing of this project."""

@@ -39,6 +39,7 @@ def works() -> tuple[Work, ...]:
     from mmpretrain.bench import (
         accumulation,
         contrastive,
+        embedding,
         loading,
         mix,
         ranks,
@@ -48,6 +49,7 @@ def works() -> tuple[Work, ...]:
         start,
         towers,
         trainer,
+        writing,
     )
 
     return (
@@ -59,6 +61,8 @@ def works() -> tuple[Work, ...]:
         Work((9,), loading.measure),
         Work((10,), ranks.measure),
         Work((11,), reach.measure),
+        Work((12,), writing.measure),
+        Work((13,), embedding.measure),
         Work((14,), recall.measure),
         Work((15,), start.measure),
         Work((16,), stall.measure),

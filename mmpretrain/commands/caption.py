@@ -16,9 +16,12 @@ from mmpretrain.commands.ways import given, ways_of_writing
 @ways_of_writing
 @click.option("--likeness", type=float, help="beam: what the run's contrastive objective says counts. Default: 0.")
 @click.option("--rows", default=64, type=click.IntRange(min=1), help="Pictures at a time.")
+@click.option(
+    "--precision", default="fp32", type=click.Choice(["fp32", "bf16"]), help="Of the weights; bf16 is faster."
+)
 @AS_JSON
 def caption(
-    run: Path, pictures: tuple[Path, ...], out: Path, way: str, rows: int, as_json: bool, **options: Any
+    run: Path, pictures: tuple[Path, ...], out: Path, way: str, rows: int, precision: Any, as_json: bool, **options: Any
 ) -> None:
     """Write a caption of each of PICTURES by the best checkpoint of RUN, or its newest; folders are
     walked.
@@ -27,4 +30,4 @@ def caption(
     """
     from mmpretrain.recipes.caption import caption as recipe
 
-    tell(lambda console: recipe(run, pictures, out, way, given(options), rows, console), as_json)
+    tell(lambda console: recipe(run, pictures, out, way, given(options), rows, console, precision), as_json)

@@ -67,6 +67,7 @@ def query(run: Path, text: str, as_json: bool, **options: Any) -> None:
     default="float16",
     help="float16 as clip-retrieval's.",
 )
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Of a run's weights; bf16 is faster.")
 @AS_JSON
 def embed(run: Path, as_json: bool, **options: Any) -> None:
     """Write vectors of all pictures and captions in clip-retrieval's layout: img_emb, text_emb, metadata."""

@@ -3,9 +3,11 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from mmpretrain.core.distributed import World
+from mmpretrain.core.precision import WeightPrecision, round_weights
 from mmpretrain.data.tokenizer import Tokenizer, load_tokenizer
 from mmpretrain.data.training import TrainingData
 from mmpretrain.engines.base import Engine
@@ -32,10 +34,12 @@ class Alone:
     """The folder that it was read from."""
 
 
-def load_alone(folder: Path, config: Pretrain) -> Alone:
-    """In fp32: in bf16 what is said of a picture would depend a little on the others beside it.
+def load_alone(folder: Path, config: Pretrain, precision: WeightPrecision = "fp32") -> Alone:
+    """The training data is asked only by a run that predicts no other words than it holds.
 
-    The training data is asked only by a run that predicts no other words than it holds.
+    Args:
+        precision: of the weights and of what stands between them. bf16 is faster where the processor has it; what is
+            said of a picture then depends a little on the others beside it.
 
     Raises:
         ConfigError: there is no checkpoint.
@@ -54,6 +58,8 @@ def load_alone(folder: Path, config: Pretrain) -> Alone:
     config.adaptation.apply(module, kept_start(chosen).started)
     engine = engine_around(module, config, device_of(World()))
     engine.load(without_maps(config, found.average or found.weights), None, {})
+    if precision == "bf16":
+        round_weights(engine.module, torch.bfloat16)
     return Alone(config=config, tokenizer=tokenizer, engine=engine, step=found.step, checkpoint=chosen)
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mmpretrain.core.counter import name_to_int
 from mmpretrain.core.errors import ConfigError, DataError
+from mmpretrain.core.precision import WeightPrecision
 from mmpretrain.data.faults import BadSample
 from mmpretrain.data.given import Given, given_pictures, image_ids, shown
 from mmpretrain.data.images import ImageLimits, decode_image
@@ -50,7 +51,14 @@ class Account:
 
 
 def caption(
-    folder: Path, paths: Sequence[Path], out: Path, way: str, chosen: dict[str, Any], rows: int, console: Console
+    folder: Path,
+    paths: Sequence[Path],
+    out: Path,
+    way: str,
+    chosen: dict[str, Any],
+    rows: int,
+    console: Console,
+    precision: WeightPrecision = "fp32",
 ) -> Facts:
     """Write a caption of each picture; what could be written is kept, whatever else happens.
 
@@ -58,7 +66,8 @@ def caption(
         paths: pictures, and folders of them.
         way: greedy, beam or sample.
         chosen: its settings that differ from the defaults.
-        rows: pictures at a time; the captions do not depend on it.
+        rows: pictures at a time; in fp32 the captions do not depend on it.
+        precision: of the weights.
 
     Raises:
         ConfigError: the run cannot write, or the settings do not fit.
@@ -71,7 +80,7 @@ def caption(
         raise ConfigError(str(error)) from None
     generation = within_context(generation, config.data.tokenizer.context_length)
     given, began = given_pictures(paths), time.perf_counter()
-    alone = load_alone(folder, config)
+    alone = load_alone(folder, config, precision)
     prompt_ids(generation, alone.tokenizer)  # refused before an account of an earlier call goes
     for strange in unseen_words(generation, alone.tokenizer, alone.engine.module):
         say(console, f"note: {strange}")

@@ -5,6 +5,7 @@ OUT/text_emb/text_emb_0.npy            of the captions, where every picture has 
 OUT/metadata/metadata_0.parquet        image_path, caption, key, and where the picture stands
 """
 
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,6 +17,7 @@ from rich.console import Console
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.files import folder_in_one_step, sync
 from mmpretrain.core.installed import require
+from mmpretrain.core.precision import WeightPrecision
 from mmpretrain.data.samples import Limits
 from mmpretrain.recipes.embedding import embedded
 from mmpretrain.recipes.gallery import open_gallery
@@ -29,12 +31,15 @@ PARQUET_ROWS = 50_000
 COLUMNS = ("image_path", "caption", "key", "split", "shard", "row")
 
 
-def embed(folder: Path, data: str, out: Path, kind: str, console: Console) -> Facts:
+def embed(
+    folder: Path, data: str, out: Path, kind: str, console: Console, precision: WeightPrecision | None = None
+) -> Facts:
     """Embed every picture of a dataset, a split or a folder, and its caption.
 
     Args:
         folder: a run, or an exported one.
         kind: of the numbers: float16 or float32.
+        precision: of a run's weights; None: fp32.
 
     Raises:
         ConfigError: the run gives no vectors, a package is missing, or `out` exists.
@@ -43,9 +48,10 @@ def embed(folder: Path, data: str, out: Path, kind: str, console: Console) -> Fa
     require(["pyarrow"], "embed", "pack")
     if out.exists():
         raise ConfigError(f"--out: {out} exists; name another folder")
-    served = open_folder(folder)
+    served = open_folder(folder, precision=precision)
     require_vectors(served)
     gallery = open_gallery(data, Limits(), None, console)
+    began = time.perf_counter()
     with folder_in_one_step(out) as temporary:
         for name in ("img_emb", "text_emb", "metadata"):
             (temporary / name).mkdir()
@@ -53,6 +59,7 @@ def embed(folder: Path, data: str, out: Path, kind: str, console: Console) -> Fa
         if not texts:
             (temporary / "text_emb" / "text_emb_0.npy").unlink()
             (temporary / "text_emb").rmdir()
+    seconds = time.perf_counter() - began
     told = "" if texts else "; not every picture has a caption, so there are none of texts"
     say(console, f"{out}: vectors of {plural(count, 'picture')}, {served.facts.width} numbers each{told}")
     return {
@@ -64,6 +71,7 @@ def embed(folder: Path, data: str, out: Path, kind: str, console: Console) -> Fa
         "texts": texts,
         "left_out": gallery.left_out.count,
         "width": served.facts.width,
+        "seconds": seconds,
         "out": str(out),
     }
 

@@ -212,7 +212,10 @@ class ImageTower(nn.Module):
 
     def pixels(self, images_BCHW: Tensor) -> Tensor:
         """Pictures on the scale that the trunk was trained on."""
-        return normalised(images_BCHW, self.mean_C11, self.std_C11).contiguous(memory_format=self._format)
+        pixels_BCHW = normalised(images_BCHW, self.mean_C11, self.std_C11)
+        # a model that learns no more may keep its weights in fewer bits
+        kind = next((weight.dtype for weight in self.trunk.parameters()), pixels_BCHW.dtype)
+        return pixels_BCHW.to(kind).contiguous(memory_format=self._format)
 
     def forward(self, images_BCHW: Tensor, maps: bool = False) -> tuple[Tensor, ...]:
         """Tokens, pooled vectors, and with `maps` those of `scales`, the last of which is that of the tokens."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 from PIL import Image
 from rich.console import Console
@@ -17,7 +18,7 @@ from mmpretrain.data.convert.picture import FilePicture
 from mmpretrain.data.given import Given, given_pictures, image_ids
 from mmpretrain.heads.generation.greedy import Greedy
 from mmpretrain.recipes.alone import load_alone
-from mmpretrain.recipes.caption import caption_given
+from mmpretrain.recipes.caption import caption, caption_given
 from mmpretrain.recipes.pretrain import pretrain
 from mmpretrain.recipes.settings import read_run
 from tests.conftest import ConfigWriter, toy_picture
@@ -115,6 +116,20 @@ def test_captions_do_not_depend_on_how_many_are_written_at_a_time(
     assert found[0] == found[1] == found[2]
     invoke(run, pictures / "sub", "--out", tmp_path / "part.json", "--how", *way)
     assert json.loads((tmp_path / "part.json").read_text()) == json.loads(found[0])[-2:]
+
+
+def test_weights_in_bf16_write_for_the_same_pictures(run: Path, pictures: Path, tmp_path: Path) -> None:
+    for precision in ("fp32", "bf16"):
+        facts = caption(
+            run, [pictures], tmp_path / f"{precision}.json", "greedy", {}, 64, Console(quiet=True), precision
+        )
+        assert facts["captioned"] == 6
+    exact, rounded = (json.loads((tmp_path / f"{each}.json").read_text()) for each in ("fp32", "bf16"))
+    assert [each["image_id"] for each in exact] == [each["image_id"] for each in rounded]
+    assert all(each["caption"] for each in rounded)
+    alone = load_alone(run, read_run(run), "bf16")
+    kinds = {parameter.dtype for parameter in alone.engine.module.parameters()}
+    assert kinds == {torch.bfloat16}
 
 
 def test_a_run_takes_its_words_from_its_checkpoint_and_needs_no_data(

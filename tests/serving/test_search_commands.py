@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmpretrain.core import installed
+from mmpretrain.export.onnx_files import PREPROCESS
 from mmpretrain.recipes.serve import names_of
 from mmpretrain.recipes.served.folder import open_folder
 from tests.commands import command, refused
@@ -93,6 +94,24 @@ def test_vectors_are_written_as_clip_retrieval_writes_them(plain: Path, quiz_dat
     assert np.abs(served.embed_texts(table["caption"]) - texts).max() < 1e-6
     assert np.allclose(np.linalg.norm(images, axis=1), 1, atol=1e-6)
     assert "exists; name another" in refused(command("embed", plain, "--data", quiz_data, "--out", out), 2)
+
+
+def test_in_bf16_vectors_point_where_they_did_and_an_export_keeps_its_numbers(
+    plain: Path, quiz_data: Path, tmp_path: Path
+) -> None:
+    given = ("--data", f"{quiz_data}:val", "--numbers", "float32")
+    told("embed", plain, *given, "--out", tmp_path / "exact")
+    told("embed", plain, *given, "--out", tmp_path / "rounded", "--precision", "bf16")
+    for name in ("img_emb/img_emb_0.npy", "text_emb/text_emb_0.npy"):
+        exact_BE, rounded_BE = (np.load(tmp_path / folder / name) for folder in ("exact", "rounded"))
+        cosines_B = (exact_BE * rounded_BE).sum(axis=1)
+        assert cosines_B.min() > 0.999
+        assert np.abs(exact_BE - rounded_BE).max() > 1e-4, "computed in fewer bits"
+        assert np.allclose(np.linalg.norm(rounded_BE, axis=1), 1, atol=1e-5)
+    shutil.copytree(plain, tmp_path / "export")
+    (tmp_path / "export" / PREPROCESS).write_text("{}")
+    refusal = command("embed", tmp_path / "export", *given, "--out", tmp_path / "none", "--precision", "bf16")
+    assert "--precision: " in refused(refusal, 2)
 
 
 def test_a_folder_of_pictures_is_embedded_with_texts_only_where_all_have_one(

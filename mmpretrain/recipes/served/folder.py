@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mmpretrain.core.errors import ConfigError
+from mmpretrain.core.precision import WeightPrecision
 from mmpretrain.core.run import Run
 from mmpretrain.recipes.served.onnx import digest_of_files, is_export, open_export
 from mmpretrain.recipes.served.run import digest_of, open_run
@@ -12,18 +13,28 @@ from mmpretrain.serving.served import Index, Served
 NO_INDEXES: Mapping[str, Index] = {}
 
 
-def open_folder(folder: Path, name: str = "", indexes: Mapping[str, Index] = NO_INDEXES) -> Served:
+def open_folder(
+    folder: Path,
+    name: str = "",
+    indexes: Mapping[str, Index] = NO_INDEXES,
+    precision: WeightPrecision | None = None,
+) -> Served:
     """The model in it.
 
     Args:
         name: empty: that of the folder.
+        precision: of a run's weights; None: fp32, or what an export has.
 
     Raises:
-        ConfigError: neither a run nor an export.
+        ConfigError: neither a run nor an export, or an export in another precision than its own.
     """
     name = name or folder.resolve().name
     require_model(folder)
-    return open_export(folder, name, indexes) if is_export(folder) else open_run(folder, name, indexes)
+    if not is_export(folder):
+        return open_run(folder, name, indexes, precision or "fp32")
+    if precision:
+        raise ConfigError(f"--precision: {folder} is an export, whose numbers are what they are; leave it out")
+    return open_export(folder, name, indexes)
 
 
 def require_model(folder: Path) -> None:

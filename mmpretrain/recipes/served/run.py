@@ -16,6 +16,7 @@ from mmpretrain.core.counter import name_to_int
 from mmpretrain.core.errors import ConfigError
 from mmpretrain.core.files import sha256
 from mmpretrain.core.installed import is_there
+from mmpretrain.core.precision import WeightPrecision
 from mmpretrain.data.given import shown
 from mmpretrain.data.images import ImageLimits, decode_image
 from mmpretrain.data.stages import stack
@@ -155,14 +156,14 @@ class Prepared:
         return Picture(np.ascontiguousarray(pixels.numpy()), name_to_int(content))
 
 
-def open_run(folder: Path, name: str, indexes: Mapping[str, Index]) -> ServedRun:
+def open_run(folder: Path, name: str, indexes: Mapping[str, Index], precision: WeightPrecision = "fp32") -> ServedRun:
     """The best checkpoint of a run, or its newest.
 
     Raises:
         ConfigError: it is no run with a checkpoint, or answers nothing that is served.
     """
     config = read_run(folder)
-    return ServedRun(load_alone(folder, config), folder, name, indexes)
+    return ServedRun(load_alone(folder, config, precision), folder, name, indexes)
 
 
 def digest_of(folder: Path) -> str:
