@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mmpretrain.core.errors import ConfigError
@@ -92,7 +93,8 @@ class OpenClipOrigin:
         return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
 
     def _refuse_others(self, found: dict[str, Tensor], unknown: list[str]) -> None:
-        model = self.towers.build(self.tokenizer().vocabulary, self.context_length)
+        with torch.device("meta"):  # names and shapes alone
+            model = self.towers.build(self.tokenizer().vocabulary, self.context_length)
         expected = theirs({f"model.{name}": tensor for name, tensor in model.state_dict().items()})
         missing = [name for name in expected if name not in found]
         unknown += [name for name in found if name not in expected and not name.startswith("logit_")]
