@@ -10,7 +10,7 @@ from mmpretrain.bench.trainer import EQUAL_STEPS, VIT_S_16, Place, furthest
 from mmpretrain.bench.turns import in_turns, one_core
 from mmpretrain.bench.works import Asked
 
-BATCH, STEPS, UNSTEADY, ROUNDS = 64, 4, 2, 2
+BATCH, STEPS, UNSTEADY, ROUNDS = 64, 3, 2, 2
 """Of a rank; steps of a process, those of them that do not count, and rounds."""
 PRECISION = "fp32"
 DDP = "engine.kind=ddp"

@@ -25,8 +25,8 @@ LOOK_SECONDS = 0.01
 PATIENCE_SECONDS = 120
 WHY = (
     "two thirds of the time are imports, most of which both have: torch 0.24, torchvision with torch._dynamo 0.18, "
-    "open_clip with timm 0.12; building the model and reading its weights 0.12, the first step 0.24, of which AdamW's new "
-    "memory is two thirds. Tried: shapes alone where a file of weights is checked (it was a model's memory more), large "
+    "open_clip with timm 0.12; building the model and reading its weights 0.12, the first step 0.24, of which AdamW's "
+    "new memory is two thirds. Tried: shapes alone where a file of weights is checked (a model's memory less), large "
     "pages, new memory for the weights behind the loader's fork (both took as long)"
 )
 """By a profile of one start, should the goal be missed."""

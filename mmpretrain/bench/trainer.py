@@ -56,20 +56,21 @@ class Model:
 VIT_B_32 = Model(
     peer="ViT-B-32",
     batch=64,
-    steps=4,
+    steps=3,
+    unsteady=2,
     goals=(("1", "fp32", "fp32", 1.5), ("2", "bf16", "bf16", 1.6), ("3", "bf16", "fp32", 3.0)),
 )
 RESNET_50 = Model(
     peer="RN50",
     batch=16,
-    steps=6,
+    steps=4,
     unsteady=2,
     goals=(("4 resnet_50 fp32", "fp32", "fp32", 1.6), ("4 resnet_50 bf16", "bf16", "bf16", 1.3)),
 )
 VIT_S_16 = Model(
     peer="ViT-S-16",
     batch=16,
-    steps=6,
+    steps=4,
     unsteady=2,
     goals=(("4 vit_s_16 fp32", "fp32", "fp32", 1.25), ("4 vit_s_16 bf16", "bf16", "bf16", 1.15)),
 )

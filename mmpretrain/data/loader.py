@@ -4,8 +4,6 @@ Training batches come without end from a given step; evaluation batches are one 
 webdataset pipelines whose source is the exact order instead of a shuffled stream.
 """
 
-import contextlib
-import ctypes
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,6 +16,7 @@ from mmpretrain.core.batch import Batch
 from mmpretrain.core.counter import name_to_int, seed_of
 from mmpretrain.core.distributed import World
 from mmpretrain.core.errors import DataError
+from mmpretrain.core.memory import keep_freed_memory
 from mmpretrain.data.dataset import Dataset
 from mmpretrain.data.mixture import Place
 from mmpretrain.data.order import positions_of_micro_batch
@@ -27,6 +26,9 @@ from mmpretrain.data.streaming import Streaming
 from mmpretrain.data.tokenizer import Tokenizer
 from mmpretrain.data.training import Data, TrainingData, check_batch
 from mmpretrain.data.transforms import Centre, Nothing, OrBlank, Transform
+
+KEPT_BYTES = 1 << 30
+"""Of freed memory, by each loader process."""
 
 _VIEW = name_to_int("view")
 
@@ -185,20 +187,4 @@ def _raising(items: Iterable[Batch | DataError]) -> Iterator[Batch]:
 
 def _start_worker(worker: int) -> None:
     torch.set_num_threads(1)
-    keep_freed_memory()
-
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-KEPT_BYTES = 1 << 30
-
-
-def keep_freed_memory() -> None:
-    """Let glibc keep the blocks of a decoded picture for the next one.
-
-    By default it gives blocks of some megabytes back to the system at once, and the page faults of asking for them
-    again took a fifth of the loader's time (`mmpretrain bench data`). Other C libraries go without.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
-        libc.mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
+    keep_freed_memory(KEPT_BYTES)

@@ -17,6 +17,7 @@ from mmpretrain.core.counter import seed_torch
 from mmpretrain.core.distributed import World, gather_objects, on_all, on_main, process_group
 from mmpretrain.core.errors import ConfigError, DataError
 from mmpretrain.core.files import require_space
+from mmpretrain.core.memory import keep_freed_memory
 from mmpretrain.core.run import Run, list_checkpoints
 from mmpretrain.data.card import parse_name
 from mmpretrain.data.dataset import Dataset
@@ -327,7 +328,9 @@ def frozen_towers(parts: Parts) -> list[str]:
 
 
 def build_engine(parts: Parts) -> Engine:
-    """The config's engine around the module."""
+    """The config's engine around the module; from here on this process keeps what it frees, for the next step."""
+    if parts.device.type == "cpu":
+        keep_freed_memory()
     return engine_around(parts.module, parts.config, parts.device, parts.rates)
 
 
