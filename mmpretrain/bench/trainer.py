@@ -6,6 +6,7 @@ have one loader process and all cores. What counts are the seconds a step once b
 
 import json
 import re
+import shutil
 import statistics
 import sys
 import tempfile
@@ -160,7 +161,9 @@ class Place:
         """What the trainer says of each step. Args: more: overrides of the config; ranks: processes."""
         command, said = self.our_command(precision, steps, data, *more, ranks=ranks)
         call(command)
-        return read_json_lines(said)
+        found = read_json_lines(said)
+        shutil.rmtree(said.parent)  # its checkpoint is gigabytes
+        return found
 
     def our_command(self, precision: str, steps: int, data: Path, *more: str, ranks: int = 1) -> tuple[list[str], Path]:
         """Our trainer, and the file that gets a line for each of its steps."""
@@ -186,7 +189,9 @@ class Place:
         """What open_clip's trainer says, a line a step."""
         command, said = self.their_command(precision, data, samples, epochs, *more)
         call(command, cwd=self.folder)
-        return said.read_text()
+        found = said.read_text()
+        shutil.rmtree(said.parent)
+        return found
 
     def their_command(
         self, precision: str, data: Path, samples: int, epochs: int, *more: str

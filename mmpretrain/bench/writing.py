@@ -40,8 +40,8 @@ WHY = (
     "by torch.profiler 0.65 to 0.7 of the time is matrix products of 8 rows, which read 132 million weights once a "
     "token, at 14 GB/s in fp32 and 10 in bf16 of the 24 to 27 that reading alone reaches; attention is 0.11 to 0.13. "
     "Tried: weights on the left of the product (bf16 0.8 to 0.9 of the product's time, fp32 1.2 to 1.4), packed for "
-    "oneDNN (bf16 0.5 to 0.6, fp32 0.7 to 0.9, for twice the memory and private functions of torch: 0.7 and 0.85 of the "
-    "whole), attention by plain products (1.2 to 3 times its time)",
+    "oneDNN (bf16 0.5 to 0.6, fp32 0.7 to 0.9, for twice the memory and by private functions of torch), attention by "
+    "plain products (1.2 to 3 times its time)",
 )
 """Where the time goes, should a goal be missed."""
 ROUNDS = 3
