@@ -33,7 +33,7 @@ def test_our_blocks_with_cocas_weights_predict_the_words_that_open_clip_predicts
     assert float((found_BLV - wanted_BLV).norm() / wanted_BLV.norm()) < 1e-4
 
 
-@pytest.mark.long
+@pytest.mark.peers
 @pytest.mark.timeout(300)
 def test_two_ranks_take_the_steps_of_one():
     (row,) = ranks.measure(SMALL)
