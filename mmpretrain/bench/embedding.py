@@ -22,7 +22,7 @@ from mmpretrain.bench.works import Asked
 from mmpretrain.compression.quantize import Quantize, quantize
 from mmpretrain.core.weights import load_tensors
 
-PICTURES, SMALL, ROUNDS = 1250, 8, 2
+PICTURES, SMALL, ROUNDS = 5000, 8, 2
 """Pictures of all rounds together, or of a round of a small one; rounds."""
 BATCH = 64
 """What `embed` takes."""

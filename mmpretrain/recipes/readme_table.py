@@ -19,7 +19,7 @@ def put_table(readme: Path, name: str, table: str) -> None:
         ConfigError: the text has no such marks.
     """
     text = require_place(readme, name)
-    write_atomic(readme, place_of(name).sub(lambda found: table, text))
+    write_atomic(readme, place_of(name).sub(lambda found: table, text, count=1))
 
 
 def require_place(readme: Path, name: str) -> str:
