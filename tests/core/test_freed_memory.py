@@ -13,7 +13,7 @@ import resource, torch
 from mmpretrain.core.memory import keep_freed_memory
 {{keep}}
 faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(8):  # aligned blocks find their places
+for _ in range(24):  # aligned blocks find their places
     torch.ones({PAGES} * 1024)
 before = faults()
 for _ in range(4):
