@@ -6,17 +6,16 @@ one and the same program, which is open_clip's encoder. The clock counts steps: 
 """
 
 import itertools
-import re
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmpretrain.bench.peer import ask, call, python
+from mmpretrain.bench.peer import ask, call
 from mmpretrain.bench.row import Goal, Ratio, Row
+from mmpretrain.bench.trainer import BATCH_TIME, PRECISIONS, our_command, their_command
 from mmpretrain.bench.works import Asked
 from mmpretrain.core.errors import MmpretrainError
 from mmpretrain.core.files import read_json_lines
@@ -33,7 +32,6 @@ SAMPLES = 4372
 OUR_SCALE = "objectives.0.log_scale"
 ENOUGH = 0.5
 """Mean R@10 of both directions."""
-RATE = re.compile(r"Batch \(t\): [\d.]+, ([\d.]+)/s")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,9 +70,7 @@ class Race:
 
     def ours(self) -> tuple[list[float], list[Path]]:
         """Seconds of each step, and the weights that were kept, under open_clip's names."""
-        run = self.folder / "run"
         overrides = {
-            "run.folder": run,
             "init": f"local-dir:{self.model}",
             "towers.image.norm": "batch",  # a folder says nothing of it
             "data.batch": self.batch,
@@ -83,53 +79,44 @@ class Race:
             "train.save_every": self.every,
         }
         settings = [f"{key}={value}" for key, value in overrides.items()]
-        call([sys.executable, "-m", "mmpretrain", "pretrain", str(CONFIG), *settings])
+        command, said = our_command(CONFIG, self.folder / "run", *settings)
+        call(command)
         found = []
-        for checkpoint in sorted((run / "checkpoints").glob("step_*")):
+        for checkpoint in sorted((said.parent / "checkpoints").glob("step_*")):
             held = load_tensors(checkpoint / "weights.safetensors")
             found.append(checkpoint / "open_clip.safetensors")
             save_tensors(found[-1], {**named_as_theirs(held), SCALE: held[OUR_SCALE].reshape(())})
         # a step of each line, without the checkpoint that comes after it
-        return [line["step_p50"] for line in read_json_lines(run / "metrics.jsonl")], found
+        return [line["step_p50"] for line in read_json_lines(said)], found
 
     def theirs(self) -> tuple[list[float], list[Path]]:
         """The same of open_clip's trainer."""
-        flags = [part for key, value in self.flags().items() for part in (f"--{key}", str(value))]
         jitter = self.augmentation["jitter"]
         draws = [
             f"scale=({','.join(map(str, self.augmentation['crop']))})",
             f"color_jitter=({jitter},{jitter},{jitter},0.0)",
             "color_jitter_prob=1.0",
         ]
-        call([str(python()), "-m", "open_clip_train.main", *flags, "--aug-cfg", *draws], cwd=self.folder)
-        place = self.folder / "logs" / "peer"
-        rates = RATE.findall((place / "out.log").read_text())
+        command, said = their_command(self.optim, self.folder / "logs" / "peer", self.options(), "--aug-cfg", *draws)
+        call(command, cwd=self.folder)
+        rates = BATCH_TIME.findall(said.read_text())
         epochs = range(self.every // self.epoch, self.steps // self.epoch + 1, self.every // self.epoch)
-        kept = [place / "checkpoints" / f"epoch_{epoch}.pt" for epoch in epochs]
+        kept = [said.parent / "checkpoints" / f"epoch_{epoch}.pt" for epoch in epochs]
         return [self.batch / float(rate) for rate in rates], kept
 
-    def flags(self) -> dict[str, Any]:
+    def options(self) -> dict[str, Any]:
+        """Of open_clip's trainer, beside those of the optimizer."""
         return {
             "train-data": TRAIN,
             "train-num-samples": self.epoch * self.batch,
-            "dataset-type": "webdataset",
             "model": f"local-dir:{self.model}",
             "batch-size": self.batch,
-            "precision": {"bf16": "amp_bf16", "fp32": "fp32"}[self.precision],
+            "precision": PRECISIONS[self.precision],
             "epochs": self.steps // self.epoch,
-            "lr": self.optim["schedule"]["rate"],
-            "beta1": self.optim["betas"][0],
-            "beta2": self.optim["betas"][1],
-            "eps": self.optim["eps"],
-            "wd": self.optim["weight_decay"],
             "grad-clip-norm": self.optim["clip_norm"],
             "warmup": self.warmup,
-            "workers": 1,
             "seed": 0,
-            "log-every-n-steps": 1,
             "save-frequency": self.every // self.epoch,
-            "logs": self.folder / "logs",
-            "name": "peer",
         }
 
     def judged(self, seconds: Sequence[float], files: Sequence[Path], enough: float) -> Reached:
@@ -170,7 +157,7 @@ def row_of(race: Race, ours: Reached, theirs: Reached, enough: float) -> Row:
     return Row(
         row="11",
         work=f"training to R@10 of {enough:.0%} on the unseen artist, the quickstart with BatchNorm, {race.precision}",
-        peer=f"open_clip trainer {race.flags()['precision']}",
+        peer=f"open_clip trainer {PRECISIONS[race.precision]}",
         measure="of its time",
         ratio=Ratio(ratio, ratio, ratio),
         goal=Goal(0.5, at_least=False),

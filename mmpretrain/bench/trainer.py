@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -199,32 +200,19 @@ class Place:
         """Open_clip's trainer, and the file that gets a line for each of its steps."""
         self._runs += 1
         name = f"peer-{self._runs}"
-        optim = read_yaml(CONFIG)["optim"]
         options = {
             "train-data": data / "00000.tar",
             "train-num-samples": samples,
-            "dataset-type": "webdataset",
             "model": self.model.peer,
             "pretrained": self.weights,
             "batch-size": self.batch // self.micros,
             "accum-freq": self.micros,
             "precision": PRECISIONS[precision],
             "epochs": epochs,
-            "lr": optim["schedule"]["rate"],
-            "beta1": optim["betas"][0],
-            "beta2": optim["betas"][1],
-            "eps": optim["eps"],
-            "wd": optim["weight_decay"],
             "warmup": 0,
-            "workers": 1,
-            "log-every-n-steps": 1,
             "save-frequency": 0,
-            "logs": self.folder / "logs",
-            "name": name,
         }
-        flags = [part for key, value in options.items() for part in (f"--{key}", str(value))]
-        command = [str(python()), "-m", "open_clip_train.main", *flags, *more]
-        return command, self.folder / "logs" / name / "out.log"
+        return their_command(read_yaml(CONFIG)["optim"], self.folder / "logs" / name, options, *more)
 
     def apart(self) -> str:
         """How far losses are apart over a few steps on one and the same batch, whole pictures, in fp32."""
@@ -239,6 +227,25 @@ def our_command(config: Path, run: Path, *overrides: str, ranks: int = 1) -> tup
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)] if ranks > 1 else []
     command = [sys.executable, *launcher, "-m", "mmpretrain", "pretrain", str(config)]
     return [*command, f"run.folder={run}", *overrides], run / "metrics.jsonl"
+
+
+def their_command(optim: dict[str, Any], run: Path, options: dict[str, Any], *more: str) -> tuple[list[str], Path]:
+    """Open_clip's trainer with our optimizer's settings, and the file that gets a line for each of its steps."""
+    options = {
+        "dataset-type": "webdataset",
+        "lr": optim["schedule"]["rate"],
+        "beta1": optim["betas"][0],
+        "beta2": optim["betas"][1],
+        "eps": optim["eps"],
+        "wd": optim["weight_decay"],
+        "workers": 1,
+        "log-every-n-steps": 1,
+        "logs": run.parent,
+        "name": run.name,
+        **options,
+    }
+    flags = [part for key, value in options.items() for part in (f"--{key}", str(value))]
+    return [str(python()), "-m", "open_clip_train.main", *flags, *more], run / "out.log"
 
 
 def furthest(ones: Sequence[float], others: Sequence[float]) -> float:

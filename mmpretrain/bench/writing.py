@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from mmpretrain.bench.peer import ask
 from mmpretrain.bench.row import Goal, Ratio, Row
+from mmpretrain.bench.trainer import KINDS
 from mmpretrain.bench.turns import in_turns, timed
 from mmpretrain.bench.works import Asked
 from mmpretrain.core.precision import round_weights
@@ -35,7 +36,6 @@ from mmpretrain.towers.transformer import Block, Heads, Shape, View
 NAME = "coca_ViT-B-32"
 BATCH, LENGTH = 8, 32
 GOALS = {"fp32": 5.0, "bf16": 7.0}
-KINDS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 WHY = (
     "by torch.profiler 0.65 to 0.7 of the time is matrix products of 8 rows, which read 132 million weights once a "
     "token, at 14 GB/s in fp32 and 10 in bf16 of the 24 to 27 that reading alone reaches; attention is 0.11 to 0.13. "

@@ -25,7 +25,7 @@ def keep_freed_memory(most: int = EVERYTHING) -> None:
 
     By default it gives large blocks back to the system at once, and asks for them anew: page faults were a fifth of a
     loader's time (`mmpretrain bench data`), and of a training step on the processor between 0.1 (ViT-B/32, 64 pairs in
-    bf16) and 0.29 (ViT-S/16, 64 pairs in fp32). The most that a process holds at a time grew by 2 % at most.
+    bf16) and 0.29 (ViT-S/16, 64 pairs in fp32). The most that a process held at a time grew by 2 %.
 
     Args:
         most: bytes that are kept; all of them by default.

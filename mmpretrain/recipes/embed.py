@@ -71,7 +71,7 @@ def embed(
         "texts": texts,
         "left_out": gallery.left_out.count,
         "width": served.facts.width,
-        "seconds": seconds,
+        "seconds": round(seconds, 3),
         "out": str(out),
     }
 
