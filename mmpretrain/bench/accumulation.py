@@ -3,7 +3,6 @@
 import statistics
 import tempfile
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 from mmpretrain.bench.costs import step_costs
@@ -13,7 +12,7 @@ from mmpretrain.bench.turns import in_turns
 from mmpretrain.bench.works import Asked
 
 MICROS, MICRO_BATCH, EXACT_BATCH = 8, 32, 2
-STEPS, UNSTEADY, ROUNDS = 2, 1, 2
+UNSTEADY, ROUNDS = 1, 2
 PRECISION = "fp32"
 
 
@@ -21,9 +20,9 @@ def measure(asked: Asked) -> Iterator[Row]:
     """One row."""
     rounds, batch = asked.turns(ROUNDS), MICROS * (1 if asked.small else MICRO_BATCH)
     with tempfile.TemporaryDirectory() as folder:
-        place = Place(Path(folder), VIT_S_32, batch, 3 if asked.small else STEPS, UNSTEADY, MICROS)
-        contenders = {"ours": partial(place.ours, PRECISION), "theirs": partial(place.theirs, PRECISION)}
-        seconds = in_turns(contenders, rounds, warm_up=0)
+        place = Place(Path(folder), VIT_S_32, batch, UNSTEADY + rounds + 1, UNSTEADY, MICROS)
+        with place.ours(PRECISION) as ours, place.theirs(PRECISION) as theirs:
+            seconds = in_turns({"ours": ours.turn, "theirs": theirs.turn}, rounds, warm_up=0)
     with tempfile.TemporaryDirectory() as folder:
         difference = apart(Place(Path(folder), VIT_S_32, MICROS * EXACT_BATCH, EQUAL_STEPS, 0, MICROS))
     costs = step_costs(VIT_S_32.peer, batch)

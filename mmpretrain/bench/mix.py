@@ -3,13 +3,12 @@
 import statistics
 import tempfile
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 from mmpretrain.bench.pairs import write_pairs
-from mmpretrain.bench.peer import call
+from mmpretrain.bench.process import Held
 from mmpretrain.bench.row import Goal, Ratio, Row
-from mmpretrain.bench.trainer import furthest, our_command
+from mmpretrain.bench.trainer import AHEAD, furthest, our_command, our_seconds
 from mmpretrain.bench.turns import in_turns
 from mmpretrain.bench.works import Asked
 from mmpretrain.core.files import read_json_lines
@@ -31,42 +30,51 @@ SMALL = (
     "towers.text={kind: bidirectional, width: 64, layers: 2, heads: 2}",
 )
 ROUNDS, UNSTEADY = 2, 2
-"""Rounds, and steps of a process that do not count."""
+"""Rounds beside each of the four, and steps of a process that do not count."""
 
 
 def measure(asked: Asked) -> Iterator[Row]:
-    """One row."""
+    """One row: the mix stays while each of the four comes and goes, since all five would fill the memory."""
     config = read_yaml(CONFIG)
-    batch, steps, rounds = config["data"]["batch"], config["train"]["steps"], asked.turns(ROUNDS)
+    batch, rounds = config["data"]["batch"], asked.turns(ROUNDS)
+    seconds: dict[str, list[float]] = {}
     first: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        steps = UNSTEADY + len(ALONE) * rounds + AHEAD
         data = write_pairs(folder, batch * steps)
 
-        def seconds_of(contender: str) -> float:
-            """Of a steady step; keeps the losses of the first, before anything has learned."""
-            more = (*(SMALL if asked.small else ()), *ALONE.get(contender, ()))
-            with tempfile.TemporaryDirectory(dir=folder) as run:
-                command, said = our_command(CONFIG, Path(run) / "run", f"data.name={data}", *more)
-                call(command)
-                records = read_json_lines(said)
-            losses = {key: value for key, value in records[0].items() if key.endswith("/loss")}
-            first.update({f"{contender} {key.removesuffix('/loss')}": value for key, value in losses.items()})
-            return statistics.median(each["seconds"] for each in records[UNSTEADY:])
+        def trainer(contender: str) -> Held:
+            more = (*(SMALL if asked.small else ()), *ALONE.get(contender, ()), f"train.steps={steps}")
+            program = our_command(CONFIG, folder / contender, f"data.name={data}", *more)
+            return Held(program, our_seconds, folder, UNSTEADY)
 
-        contenders = {contender: partial(seconds_of, contender) for contender in (MIX, *ALONE)}
-        seconds = in_turns(contenders, rounds, warm_up=0)
+        with trainer(MIX) as mix:
+            for kind in ALONE:
+                with trainer(kind) as other:
+                    found = in_turns({MIX: mix.turn, kind: other.turn}, rounds, warm_up=0)
+                    seconds |= {kind: found[kind], f"{MIX} beside {kind}": found[MIX]}
+                    first |= first_losses(kind, other)
+            first |= first_losses(MIX, mix)
     alone = [sum(each) for each in zip(*(seconds[kind] for kind in ALONE), strict=True)]
     apart = {kind: furthest([first[f"{MIX} {kind}"]], [first[f"{kind} {kind}"]]) for kind in ALONE}
+    mixed = [statistics.median(each) for each in zip(*(seconds[f"{MIX} beside {kind}"] for kind in ALONE), strict=True)]
     parts = ", ".join(f"{kind} {statistics.median(seconds[kind]) / statistics.median(alone):.2f}" for kind in ALONE)
     yield Row(
         row="6",
         work=f"contrast, masked words, matching and captions in one step, ViT-B/16, BERT 6 + 6, batch {batch}, bf16",
         peer="the four one after another",
         measure="of their time",
-        ratio=Ratio.of(seconds[MIX], alone),
+        ratio=Ratio.of(mixed, alone),
         goal=Goal(0.55, at_least=False),
         rounds=rounds,
         difference="first losses within " + ", ".join(f"{value:.0e} ({kind})" for kind, value in apart.items()),
         remarks=(f"of the four's time: {parts}", "matching alone draws its partners evenly, in the mix the hard ones"),
     )
+
+
+def first_losses(contender: str, trainer: Held) -> dict[str, float]:
+    """Before anything has learned."""
+    record = read_json_lines(trainer.file)[0]
+    losses = {key: value for key, value in record.items() if key.endswith("/loss")}
+    return {f"{contender} {key.removesuffix('/loss')}": value for key, value in losses.items()}

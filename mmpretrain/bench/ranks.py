@@ -2,16 +2,15 @@
 
 import tempfile
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 from mmpretrain.bench.row import Goal, Ratio, Row
-from mmpretrain.bench.trainer import EQUAL_STEPS, VIT_S_16, Place, furthest
+from mmpretrain.bench.trainer import AHEAD, EQUAL_STEPS, VIT_S_16, Place, furthest
 from mmpretrain.bench.turns import in_turns, one_core
 from mmpretrain.bench.works import Asked
 
-BATCH, STEPS, UNSTEADY, ROUNDS = 64, 3, 2, 2
-"""Of a rank; steps of a process, those of them that do not count, and rounds."""
+BATCH, ROUNDS = 64, 2
+"""Of a rank, and rounds."""
 PRECISION = "fp32"
 DDP = "engine.kind=ddp"
 
@@ -20,9 +19,10 @@ def measure(asked: Asked) -> Iterator[Row]:
     """One row."""
     rounds, batch = asked.turns(ROUNDS), 4 if asked.small else BATCH
     with tempfile.TemporaryDirectory() as folder:
-        place = Place(Path(folder), VIT_S_16, 2 * batch, 3 if asked.small else STEPS, UNSTEADY)
-        contenders = {"one": partial(one_rank, place, batch), "two": partial(two_ranks, place)}
-        seconds = in_turns(contenders, rounds, warm_up=0)
+        unsteady = 1 if asked.small else VIT_S_16.unsteady
+        place = Place(Path(folder), VIT_S_16, 2 * batch, unsteady + rounds + AHEAD, unsteady)
+        with place.ours(PRECISION, f"data.batch={batch}") as one, place.ours(PRECISION, DDP, ranks=2) as two:
+            seconds = in_turns({"one": one_core()(one.turn), "two": two.turn}, rounds, warm_up=0)
         difference = apart(place)
     yield Row(
         row="10",
@@ -34,17 +34,6 @@ def measure(asked: Asked) -> Iterator[Row]:
         rounds=rounds,
         difference=difference,
     )
-
-
-def one_rank(place: Place, batch: int) -> float:
-    """Seconds of a steady step; processes that it starts inherit the core."""
-    with one_core():
-        return place.ours(PRECISION, f"data.batch={batch}")
-
-
-def two_ranks(place: Place) -> float:
-    """Seconds of a steady step."""
-    return place.ours(PRECISION, DDP, ranks=2)
 
 
 def apart(place: Place) -> str:

@@ -5,24 +5,19 @@ from outside, by the line that each writes after a step, and ended there.
 """
 
 import json
-import os
 import re
-import signal
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from mmpretrain.bench.process import Process, lines
 from mmpretrain.bench.row import Goal, Ratio, Row
 from mmpretrain.bench.trainer import LOSS, OUR_WHOLE, THEIR_WHOLE, VIT_S_32, Place
 from mmpretrain.bench.turns import in_turns
 from mmpretrain.bench.works import Asked
-from mmpretrain.core.errors import MmpretrainError
 
 ROUNDS = 5
-LOOK_SECONDS = 0.01
-PATIENCE_SECONDS = 120
 WHY = (
     "two thirds of the time are imports, most of which both have: torch 0.24, torchvision with torch._dynamo 0.18, "
     "open_clip with timm 0.12; building the model and reading its weights 0.12, the first step 0.24, of which AdamW's "
@@ -38,7 +33,7 @@ def measure(asked: Asked) -> Iterator[Row]:
     rounds = asked.turns(ROUNDS)
     losses: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
-        place = Place(Path(folder), VIT_S_32, 2 if asked.small else VIT_S_32.batch, VIT_S_32.steps, 0)
+        place = Place(Path(folder), VIT_S_32, 2 if asked.small else VIT_S_32.batch, 1, 0)
 
         def ours() -> float:
             command, said = place.our_command("fp32", 1, place.one_batch, OUR_WHOLE)
@@ -73,19 +68,9 @@ def until(command: Sequence[str], file: Path, line: re.Pattern[str], folder: Pat
     Raises:
         MmpretrainError: it ended before, or took too long; says the end of what it wrote.
     """
-    with tempfile.TemporaryFile("w+") as said:
-        began = time.perf_counter()
-        process = subprocess.Popen(command, stdout=said, stderr=said, cwd=folder, start_new_session=True)
-        try:
-            while not (found := line.search(file.read_text() if file.is_file() else "")):
-                spent = time.perf_counter() - began
-                if process.poll() is not None or spent > PATIENCE_SECONDS:
-                    said.seek(0)
-                    last = " | ".join(said.read().strip().splitlines()[-3:])
-                    raise MmpretrainError(f"{' '.join(command)[:200]}: no step after {spent:.0f} s: {last}")
-                time.sleep(LOOK_SECONDS)
-            return time.perf_counter() - began, found[1]
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)  # its loader too; the group is this process's own
-            process.wait()
+    process = Process(command, folder)
+    try:
+        found = process.until(lambda: line.search(lines(file)))
+        return time.perf_counter() - process.began, found[1]
+    finally:
+        process.end()

@@ -1,4 +1,4 @@
-"""Rows 1 to 4: the whole trainer against open_clip's, unchanged, as processes that take turns.
+"""Rows 1 to 4: the whole trainer against open_clip's, unchanged, as processes that take a step in turn.
 
 Both read the same tar, start from the same weights of the same model, take the same optimizer with the same rates, and
 have one loader process and all cores. What counts are the seconds a step once both are at work.
@@ -11,8 +11,8 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from mmpretrain.bench import limit
 from mmpretrain.bench.costs import Costs, step_costs
 from mmpretrain.bench.pairs import write_pairs
 from mmpretrain.bench.peer import ask, call, python
+from mmpretrain.bench.process import Held
 from mmpretrain.bench.row import Goal, Ratio, Row
 from mmpretrain.bench.turns import Turn, in_turns
 from mmpretrain.bench.works import Asked
@@ -35,7 +36,10 @@ PRECISIONS = {"fp32": "fp32", "bf16": "amp_bf16"}
 KINDS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 BATCH_TIME = re.compile(r"Batch \(t\): [\d.]+, ([\d.]+)/s")
 LOSS = re.compile(r"Loss: ([\d.]+)")
-EQUAL_STEPS = 3
+EQUAL_STEPS, EQUAL_BATCH, EQUAL_RATE = 3, 16, 1e-5
+"""Of runs that are to say the same: at a larger rate a ResNet's batch norms drive rounding apart."""
+AHEAD = 3
+"""Steps behind those that are timed, so that the loader's process is at work until the end."""
 OUR_WHOLE, THEIR_WHOLE = "data.augmentation.crop=[1,1]", ("--aug-cfg", "scale=(1.0,1.0)")
 """Pictures that are not cut, so that both see the same."""
 
@@ -47,10 +51,8 @@ class Model:
     peer: str
     """As open_clip names it."""
     batch: int
-    steps: int
-    """Of a process."""
-    unsteady: int = 1
-    """Of them at the start, which do not count."""
+    unsteady: int = 2
+    """Steps of a process at the start, which do not count."""
     goals: tuple[tuple[str, str, str, float], ...]
     """Row, precision of ours, of theirs, goal."""
 
@@ -58,25 +60,19 @@ class Model:
 VIT_B_32 = Model(
     peer="ViT-B-32",
     batch=64,
-    steps=3,
-    unsteady=2,
     goals=(("1", "fp32", "fp32", 1.5), ("2", "bf16", "bf16", 1.6), ("3", "bf16", "fp32", 3.0)),
 )
 RESNET_50 = Model(
     peer="RN50",
     batch=16,
-    steps=4,
-    unsteady=2,
     goals=(("4 resnet_50 fp32", "fp32", "fp32", 1.6), ("4 resnet_50 bf16", "bf16", "bf16", 1.3)),
 )
 VIT_S_16 = Model(
     peer="ViT-S-16",
     batch=16,
-    steps=4,
-    unsteady=2,
     goals=(("4 vit_s_16 fp32", "fp32", "fp32", 1.25), ("4 vit_s_16 bf16", "bf16", "bf16", 1.15)),
 )
-VIT_S_32 = Model(peer="ViT-S-32", batch=8, steps=1, goals=())
+VIT_S_32 = Model(peer="ViT-S-32", batch=8, goals=())
 """Small, with few pairs: what row 15 starts."""
 ROUNDS = 2
 
@@ -91,23 +87,34 @@ def measure(asked: Asked) -> Iterator[Row]:
 def rows_of(model: Model, asked: Asked) -> Iterator[Row]:
     """The rows of one model, from the same turns."""
     wanted = [goal for goal in model.goals if asked.wants(goal[0])]
-    batch, steps = (4, 3) if asked.small else (model.batch, model.steps)
+    batch, unsteady, rounds = (
+        4 if asked.small else model.batch,
+        1 if asked.small else model.unsteady,
+        asked.turns(ROUNDS),
+    )
     with tempfile.TemporaryDirectory() as folder:
-        place = Place(Path(folder), model, batch, steps, 1 if asked.small else model.unsteady)
-        contenders: dict[str, Turn] = {}
-        for _, own, other, _ in wanted:
-            contenders[f"ours {own}"] = partial(place.ours, own)
-            contenders[f"theirs {other}"] = partial(place.theirs, other)
-            contenders[f"limit {own}"] = limit.turn(KINDS[own])
-            contenders[f"limit {other}"] = limit.turn(KINDS[other])
-        rounds = asked.turns(ROUNDS)
-        seconds = in_turns(contenders, rounds, warm_up=0)
+        place = Place(Path(folder), model, batch, unsteady + rounds + AHEAD, unsteady)
+        seconds: dict[tuple[str, str], list[float]] = {}
+        for other in dict.fromkeys(other for *_, other, _ in wanted):
+            owns = dict.fromkeys(own for _, own, peer, _ in wanted if peer == other)
+            found = beside(place, tuple(owns), other, rounds)
+            seconds |= {(other, name): each for name, each in found.items()}
         apart = place.apart()
         costs = step_costs(model.peer, batch)
-    peaks = {name: 1 / min(seconds[f"limit {name}"]) for name in KINDS if f"limit {name}" in seconds}
+    limits = {kind: [min(each) for (_, name), each in seconds.items() if name == f"limit {kind}"] for kind in KINDS}
+    peaks = {kind: 1 / min(each) for kind, each in limits.items() if each}
     for row, own, other, goal in wanted:
-        mine, theirs = seconds[f"ours {own}"], seconds[f"theirs {other}"]
+        mine, theirs = seconds[other, f"ours {own}"], seconds[other, "theirs"]
         yield row_of(model, batch, rounds, (row, own, other, goal), (mine, theirs), (apart, costs, peaks))
+
+
+def beside(place: "Place", owns: Sequence[str], other: str, rounds: int) -> dict[str, list[float]]:
+    """Ours in each of these precisions beside theirs in one; more at once would fill the memory."""
+    with ExitStack() as alive:
+        contenders: dict[str, Turn] = {f"ours {own}": alive.enter_context(place.ours(own)).turn for own in owns}
+        contenders["theirs"] = alive.enter_context(place.theirs(other)).turn
+        contenders |= {f"limit {kind}": limit.turn(KINDS[kind]) for kind in dict.fromkeys((*owns, other))}
+        return in_turns(contenders, rounds, warm_up=0)
 
 
 def row_of(
@@ -149,14 +156,15 @@ class Place:
         self.weights = folder / "weights.safetensors"
         self.data = write_pairs(folder, batch * steps)
         (folder / "one").mkdir()
-        self.one_batch = write_pairs(folder / "one", batch)
+        self.equal_batch = min(batch, EQUAL_BATCH)
+        self.one_batch = write_pairs(folder / "one", self.equal_batch)
         ask("weights.py", model.peer, str(self.weights))
         self._runs = 0
 
-    def ours(self, precision: str, *more: str, ranks: int = 1) -> float:
-        """Seconds of a steady step."""
-        found = [each["seconds"] for each in self.our_steps(precision, self.steps, self.data, *more, ranks=ranks)]
-        return statistics.median(found[self.unsteady :])
+    def ours(self, precision: str, *more: str, ranks: int = 1) -> Held:
+        """Our trainer, a step a turn."""
+        program = self.our_command(precision, self.steps, self.data, *more, ranks=ranks)
+        return Held(program, our_seconds, self.folder, self.unsteady)
 
     def our_steps(self, precision: str, steps: int, data: Path, *more: str, ranks: int = 1) -> list[dict[str, float]]:
         """What the trainer says of each step. Args: more: overrides of the config; ranks: processes."""
@@ -180,11 +188,10 @@ class Place:
         ]
         return our_command(CONFIG, self.folder / f"run-{self._runs}", *overrides, *more, ranks=ranks)
 
-    def theirs(self, precision: str) -> float:
-        """Seconds of a steady step."""
-        said = self.their_log(precision, self.data, self.batch * self.steps, 1)
-        rates = [float(found) for found in BATCH_TIME.findall(said)]
-        return statistics.median(self.batch / rate for rate in rates[self.unsteady :])
+    def theirs(self, precision: str) -> Held:
+        """Open_clip's trainer, a step a turn."""
+        program = self.their_command(precision, self.data, self.batch * self.steps, 1)
+        return Held(program, lambda said: their_seconds(said, self.batch), self.folder, self.unsteady)
 
     def their_log(self, precision: str, data: Path, samples: int, epochs: int, *more: str) -> str:
         """What open_clip's trainer says, a line a step."""
@@ -216,10 +223,23 @@ class Place:
 
     def apart(self) -> str:
         """How far losses are apart over a few steps on one and the same batch, whole pictures, in fp32."""
-        ours = [each["loss"] for each in self.our_steps("fp32", EQUAL_STEPS, self.one_batch, OUR_WHOLE)]
-        said = self.their_log("fp32", self.one_batch, self.batch, EQUAL_STEPS, *THEIR_WHOLE)
+        size = self.equal_batch
+        mine = OUR_WHOLE, f"data.batch={size}", f"optim.schedule.rate={EQUAL_RATE}"
+        peer = *THEIR_WHOLE, "--batch-size", str(size), "--lr", str(EQUAL_RATE)
+        ours = [each["loss"] for each in self.our_steps("fp32", EQUAL_STEPS, self.one_batch, *mine)]
+        said = self.their_log("fp32", self.one_batch, size, EQUAL_STEPS, *peer)
         theirs = [float(found) for found in LOSS.findall(said)]
         return f"losses of {EQUAL_STEPS} equal steps within {furthest(ours, theirs):.0e}"
+
+
+def our_seconds(said: str) -> list[float]:
+    """Of each step, as our trainer says."""
+    return [json.loads(line)["seconds"] for line in said.splitlines()]
+
+
+def their_seconds(said: str, batch: int) -> list[float]:
+    """Of each step, as open_clip's trainer says."""
+    return [batch / float(rate) for rate in BATCH_TIME.findall(said)]
 
 
 def our_command(config: Path, run: Path, *overrides: str, ranks: int = 1) -> tuple[list[str], Path]:
